@@ -1,0 +1,163 @@
+"""Configuration: frozen dataclasses, filled from YAML and `a.b=c` overrides; an unknown key names its nearest relative."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+T = TypeVar("T")
+
+
+class ConfigError(ValueError):
+    """A configuration that can't be used; the message names the key, the value and the rule."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`; did you mean 'x'?` where a known name is close, else the list of known names."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML mapping, read by SafeLoader. Raises ConfigError if the file is missing, no YAML, or no mapping."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        content = yaml.safe_load(text)
+    except OSError as error:
+        raise ConfigError(f"{path}: can't be read ({error.strerror})") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: no valid YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: holds {type(content).__name__}, a configuration is a mapping of keys to values")
+    return content
+
+
+def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with the values of `over`, mappings merged key by key."""
+    result = dict(base)
+    for key, value in over.items():
+        old = result.get(key)
+        result[key] = merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return result
+
+
+def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
+    """`["a.b=1", "c=x"]` to `{"a": {"b": 1}, "c": "x"}`; values are YAML.
+
+    >>> parse_overrides(["optim.lr=1e-4", "model.name=waveglow"])
+    {'optim': {'lr': 0.0001}, 'model': {'name': 'waveglow'}}
+    """
+    result: dict[str, Any] = {}
+    for override in overrides:
+        path, equals, text = override.partition("=")
+        if not equals or not path:
+            raise ConfigError(f"override {override!r} is not of the form key.subkey=value")
+        value = _number(yaml.safe_load(text))
+        for key in reversed(path.split(".")):
+            value = {key: value}
+        result = merged(result, value)
+    return result
+
+
+def _number(value: Any) -> Any:
+    """YAML 1.1 reads `1e-4` (no dot) as text; users mean the number."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def from_mapping(cls: type[T], values: Mapping[str, Any], where: str = "") -> T:
+    """Dataclass `cls` from a mapping, checked key by key; nested dataclasses from nested mappings.
+
+    Raises ConfigError for an unknown key, a missing one or a value of another type, each named by its dotted path.
+    """
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{where or 'the configuration'} is {values!r}; it must be a mapping of keys to values")
+    hints = typing.get_type_hints(cls)
+    fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    arguments = {}
+    for key, value in values.items():
+        path = f"{where}.{key}" if where else str(key)
+        if key not in fields:
+            raise ConfigError(f"unknown key {path!r}{nearest(str(key), fields)}")
+        arguments[key] = _convert(hints[key], value, path)
+    missing = [
+        name
+        for name, field in fields.items()
+        if name not in arguments and field.default is field.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise ConfigError(f"{where or 'the configuration'} lacks the key {missing[0]!r}")
+    try:
+        return cls(**arguments)
+    except ConfigError:
+        raise
+    except ValueError as error:
+        raise ConfigError(f"{where}: {error}" if where else str(error)) from error
+
+
+def _convert(hint: Any, value: Any, path: str) -> Any:
+    options = typing.get_args(hint)
+    origin = typing.get_origin(hint)
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in options:
+            return None
+        inner = [option for option in options if option is not type(None)]
+        return _convert(inner[0], value, path) if len(inner) == 1 else value
+    if origin is typing.Literal:
+        if value not in options:
+            raise ConfigError(f"{path} is {value!r}; allowed: {', '.join(map(repr, options))}")
+        return value
+    if origin is tuple and isinstance(value, (list, tuple)):
+        return tuple(_convert(options[0], item, f"{path}[{i}]") for i, item in enumerate(value))
+    if origin is dict and isinstance(value, Mapping):
+        return {str(key): _number(item) for key, item in value.items()}
+    if dataclasses.is_dataclass(hint):
+        return from_mapping(hint, value, path)  # type: ignore[arg-type]
+    if hint is Any:
+        return value
+    value = _number(value) if hint is float else value
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    expected = origin or hint
+    if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):
+        raise ConfigError(f"{path} is {value!r} ({type(value).__name__}); it must be {expected.__name__}")
+    return value
+
+
+def to_mapping(config: Any) -> dict[str, Any]:
+    """The mapping that `from_mapping` turns into an equal dataclass, of plain YAML and JSON types."""
+    return {key: _plain(value) for key, value in dataclasses.asdict(config).items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def load(cls: type[T], path: Path, overrides: Iterable[str] = ()) -> T:
+    """Dataclass `cls` from a YAML file, then overrides. A file's `base: other.yaml` is read first, relative to it."""
+    return from_mapping(cls, merged(_with_base(path), parse_overrides(overrides)))
+
+
+def _with_base(path: Path) -> dict[str, Any]:
+    values = read_yaml(path)
+    base = values.pop("base", None)
+    return merged(_with_base(path.parent / base), values) if base else values
+
+
+def dump(config: Any, path: Path) -> None:
+    """Write a dataclass as YAML that `load` reads back."""
+    path.write_text(yaml.safe_dump(to_mapping(config), sort_keys=False), encoding="utf-8")
