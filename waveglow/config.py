@@ -1,9 +1,10 @@
-"""Configuration: frozen dataclasses, filled from YAML and `a.b=c` overrides; an unknown key names its nearest relative."""
+"""Configuration: frozen dataclasses from YAML and `a.b=c` overrides; an unknown key names its nearest relative."""
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -69,12 +70,7 @@ def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
 
 def _number(value: Any) -> Any:
     """YAML 1.1 reads `1e-4` (no dot) as text; users mean the number."""
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value
+    return float(value) if isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value) else value
 
 
 def from_mapping(cls: type[T], values: Mapping[str, Any], where: str = "") -> T:

@@ -1,0 +1,86 @@
+"""Activation normalization: an affine map per channel, `z = (x + bias) · exp(log_scale)`.
+
+D. P. Kingma and P. Dhariwal, "Glow: Generative Flow with Invertible 1×1 Convolutions", 2018, arXiv:1807.03039, §3.1.
+"""
+
+from __future__ import annotations
+
+import warnings
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from waveglow.flows.base import Flow, positions
+
+STD_FLOOR = 1e-4
+
+
+class ActNorm(Flow):
+    """`z = (x + bias) · exp(log_scale)`, `log_det = positions · Σ log_scale`. Starts as the identity.
+
+    `initialized` is a buffer: it tells whether `initialize_` has set the two parameters from data.
+    """
+
+    initialized: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.log_scale = nn.Parameter(torch.zeros(channels))
+        self.register_buffer("initialized", torch.tensor(False))
+
+    def _shaped(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        shape = (1, -1) + (1,) * (x.dim() - 2)
+        return self.bias.view(shape), self.log_scale.view(shape)
+
+    def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        bias, log_scale = self._shaped(x)
+        log_det = self.log_scale.sum() * positions(x)
+        return (x + bias) * log_scale.exp(), log_det.expand(x.shape[0])
+
+    def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
+        bias, log_scale = self._shaped(z)
+        return z * (-log_scale).exp() - bias
+
+    @torch.no_grad()
+    def set_statistics_(self, x: Tensor, name: str = "ActNorm") -> None:
+        """Set the parameters so that every channel of these x [B, C, *S] leaves with mean 0 and variance 1.
+
+        A channel whose standard deviation is below 1e-4 is scaled as if it were 1e-4, and named in a warning.
+        """
+        rows = x.transpose(0, 1).flatten(1).double()  # (C, B*S)
+        std = rows.std(1, correction=0)
+        constant = (std < STD_FLOOR).nonzero().flatten().tolist()
+        if constant:
+            warnings.warn(
+                f"{name}: channels {constant} are constant in the initialization data (standard deviation below "
+                f"{STD_FLOOR:g}); their scale is limited. Is the data silent or empty?",
+                stacklevel=2,
+            )
+        self.bias.copy_(-rows.mean(1))
+        self.log_scale.copy_(-std.clamp(min=STD_FLOOR).log())
+        self.initialized.fill_(True)
+
+
+@torch.no_grad()
+def initialize_(model: nn.Module, *inputs: Tensor) -> int:
+    """Data-dependent initialization (Glow §3.1): one explicit pass of `model(*inputs)` sets every ActNorm not yet set.
+
+    Give several batches concatenated along dimension 0: the statistics are those of all of them together. Each ActNorm
+    sees what the ones before it, already set, let through. Returns how many were set.
+    """
+    pending = [(name, m) for name, m in model.named_modules() if isinstance(m, ActNorm) and not m.initialized]
+
+    def set_from_input(module: nn.Module, arguments: tuple[Tensor, ...], *, name: str) -> None:
+        assert isinstance(module, ActNorm)
+        module.set_statistics_(arguments[0], name)
+
+    hooks = [m.register_forward_pre_hook(partial(set_from_input, name=name)) for name, m in pending]
+    try:
+        if pending:
+            model(*inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return len(pending)

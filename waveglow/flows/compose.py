@@ -1,0 +1,141 @@
+"""Flows made of flows: Sequence, Split and MultiScale."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from collections.abc import Sequence as Values
+from typing import Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from waveglow.flows.base import Flow, Shape, zero_log_det
+from waveglow.flows.reversible import conditions, reversible_forward
+
+
+class Sequence(Flow):
+    """Layers in data order: `z = f_n(… f_1(x))`, `log_det = Σ log_det_k`.
+
+    With `reversible` the backward pass rebuilds activations by inversion, so that memory does not grow with depth.
+    """
+
+    def __init__(self, layers: Iterable[Flow], *, reversible: bool = False) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+        self.reversible = reversible
+
+    def flows(self) -> list[Flow]:
+        """The layers, in data order."""
+        return cast(list[Flow], list(self.layers))
+
+    def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        if self.reversible and torch.is_grad_enabled():
+            return reversible_forward(self.flows(), x, cond)
+        log_det = zero_log_det(x)
+        for layer in self.flows():
+            x, layer_log_det = layer(x, cond)
+            log_det = log_det + layer_log_det
+            cond = layer.condition(cond)
+        return x, log_det
+
+    def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
+        conds = conditions(self.flows(), cond)
+        for layer, layer_cond in zip(reversed(self.flows()), conds[-2::-1], strict=True):
+            z = layer.inverse(z, layer_cond)
+        return z
+
+    def condition(self, cond: Tensor | None) -> Tensor | None:
+        return conditions(self.flows(), cond)[-1]
+
+    def out_shape(self, shape: Shape) -> Shape:
+        for layer in self.flows():
+            shape = layer.out_shape(shape)
+        return shape
+
+
+class Split(nn.Module):
+    """Some channels leave as a latent; the others go on (RealNVP §3.6; the early outputs of WaveGlow).
+
+    Arguments:
+        channels: how many leave.
+        leaves: "first" or "last" of the channels.
+        prior: a coupling that moves the leaving channels given those that stay, so that the latent is N(0, 1) under
+            a conditional prior; None where they leave as they are.
+    """
+
+    def __init__(self, channels: int, *, leaves: Literal["first", "last"] = "first", prior: Flow | None = None) -> None:
+        super().__init__()
+        self.channels = channels
+        self.leaves = leaves
+        self.prior = prior
+
+    def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """x [B, C, *S] to (z_out [B, channels, *S], x_rest [B, C − channels, *S], log_det [B])."""
+        self.rest_shape(tuple(x.shape[1:]))
+        x, log_det = (x, zero_log_det(x)) if self.prior is None else self.prior(x, cond)
+        if self.leaves == "first":
+            return x[:, : self.channels], x[:, self.channels :], log_det
+        return x[:, -self.channels :], x[:, : -self.channels], log_det
+
+    def inverse(self, z_out: Tensor, x_rest: Tensor, cond: Tensor | None = None) -> Tensor:
+        """(z_out, x_rest) to x [B, C, *S]."""
+        x = torch.cat([z_out, x_rest] if self.leaves == "first" else [x_rest, z_out], dim=1)
+        return x if self.prior is None else self.prior.inverse(x, cond)
+
+    def condition(self, cond: Tensor | None) -> Tensor | None:
+        """A split leaves the conditioning as it is."""
+        return cond
+
+    def rest_shape(self, shape: Shape) -> Shape:
+        """(C − channels, *S) of what goes on. Raises ValueError where fewer channels come than leave."""
+        if shape[0] <= self.channels:
+            raise ValueError(f"a Split takes {self.channels} channels out of {shape[0]}; at least one must stay")
+        return (shape[0] - self.channels, *shape[1:])
+
+
+class MultiScale(nn.Module):
+    """Flows and Splits in data order; z is a list of latents in leaving order, what remains being the last."""
+
+    def __init__(self, levels: Iterable[Flow | Split]) -> None:
+        super().__init__()
+        self.levels = nn.ModuleList(levels)
+
+    def parts(self) -> list[Flow | Split]:
+        """The levels, in data order."""
+        return cast("list[Flow | Split]", list(self.levels))
+
+    def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[list[Tensor], Tensor]:
+        """x [B, C, *S] to (zs, log_det [B])."""
+        zs = []
+        log_det = zero_log_det(x)
+        for level in self.parts():
+            if isinstance(level, Split):
+                z, x, level_log_det = level(x, cond)
+                zs.append(z)
+            else:
+                x, level_log_det = level(x, cond)
+            log_det = log_det + level_log_det
+            cond = level.condition(cond)
+        return [*zs, x], log_det
+
+    def inverse(self, zs: Values[Tensor], cond: Tensor | None = None) -> Tensor:
+        """zs, as `forward` gives them, to x [B, C, *S]. Raises ValueError where their number is wrong."""
+        expected = 1 + sum(isinstance(level, Split) for level in self.parts())
+        if len(zs) != expected:
+            raise ValueError(f"got {len(zs)} latents; this flow has {expected}")
+        *left, x = zs
+        conds = conditions(self.parts(), cond)
+        for level, level_cond in zip(reversed(self.parts()), conds[-2::-1], strict=True):
+            x = level.inverse(left.pop(), x, level_cond) if isinstance(level, Split) else level.inverse(x, level_cond)
+        return x
+
+    def latent_shapes(self, shape: Shape) -> list[Shape]:
+        """(C_i, *S_i) of each latent, in leaving order, for x of (C, *S)."""
+        shapes = []
+        for level in self.parts():
+            if isinstance(level, Split):
+                shapes.append((level.channels, *shape[1:]))
+                shape = level.rest_shape(shape)
+            else:
+                shape = level.out_shape(shape)
+        return [*shapes, shape]

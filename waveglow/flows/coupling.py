@@ -1,0 +1,108 @@
+"""Coupling layers: one part of x stays and tells a network how the other part moves.
+
+NICE (Dinh et al. 2014, arXiv:1410.8516, §3.2) adds; RealNVP (2016, arXiv:1605.08803, eqs. 7–8) also scales.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from waveglow.config import nearest
+from waveglow.flows.base import Flow, Retraced, sum_per_sample
+
+
+class ChannelMask(nn.Module):
+    """Which channels of [B, C, *S] move: the last C // 2 or the first C // 2."""
+
+    def __init__(self, channels: int, *, moves: Literal["first", "last"] = "last") -> None:
+        super().__init__()
+        if channels < 2:
+            raise ValueError(f"a coupling of {channels} channel has nothing to split; it needs at least 2")
+        self.moves = moves
+        self.moved_channels = channels // 2
+        self.kept_channels = channels - self.moved_channels
+
+    def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x [B, C, *S] to (kept, moved)."""
+        if self.moves == "last":
+            return x[:, : self.kept_channels], x[:, self.kept_channels :]
+        return x[:, self.moved_channels :], x[:, : self.moved_channels]
+
+    def join(self, kept: Tensor, moved: Tensor) -> Tensor:
+        """What `split` took apart, [B, C, *S]."""
+        return torch.cat([kept, moved] if self.moves == "last" else [moved, kept], dim=1)
+
+
+class Form(NamedTuple):
+    """How (log_s, t) act on x, and the sign with which log_s enters the log-determinant."""
+
+    forward: Callable[[Tensor, Tensor, Tensor], Tensor]
+    inverse: Callable[[Tensor, Tensor, Tensor], Tensor]
+    sign: int
+
+
+FORMS = {
+    "s*x+t": Form(lambda x, log_s, t: x * log_s.exp() + t, lambda z, log_s, t: (z - t) * (-log_s).exp(), +1),
+    "(x+t)*s": Form(lambda x, log_s, t: (x + t) * log_s.exp(), lambda z, log_s, t: z * (-log_s).exp() - t, +1),
+    "(x-t)/s": Form(lambda x, log_s, t: (x - t) * (-log_s).exp(), lambda z, log_s, t: z * log_s.exp() + t, -1),
+}
+
+SCALES: dict[str, Callable[[Tensor], Tensor]] = {
+    "exp": lambda raw: raw,
+    "sigmoid": lambda raw: F.logsigmoid(raw + 2),
+}
+
+
+class Coupling(Flow):
+    """`z_kept = x_kept`; `z_moved` is an affine map of `x_moved` whose (log_s, t) are `net(x_kept, cond)`.
+
+    Arguments:
+        net: maps (x_kept [B, C_kept, *S], cond) to [B, 2·C_moved, *S], log_s first, or to t alone if additive.
+        mask: which part moves.
+        form: "s*x+t" (WaveGlow), "(x+t)*s" (Glow) or "(x-t)/s" (FloWaveNet).
+        scale: "exp" (log_s is the net's output), "sigmoid" (`s = sigmoid(output + 2)`), or "additive" (s = 1).
+    """
+
+    def __init__(self, net: nn.Module, mask: ChannelMask, *, form: str = "s*x+t", scale: str = "exp") -> None:
+        super().__init__()
+        if form not in FORMS:
+            raise ValueError(f"coupling form {form!r} is unknown{nearest(form, FORMS)}")
+        if scale not in {*SCALES, "additive"}:
+            raise ValueError(f"coupling scale {scale!r} is unknown{nearest(scale, [*SCALES, 'additive'])}")
+        self.net = net
+        self.mask = mask
+        self.form = form
+        self.scale = scale
+
+    def _log_s_and_t(self, kept: Tensor, cond: Tensor | None) -> tuple[Tensor, Tensor]:
+        output = self.net(kept, cond).to(kept.dtype)
+        if self.scale == "additive":
+            return torch.zeros_like(output), output
+        raw, t = output.chunk(2, dim=1)
+        return SCALES[self.scale](raw), t
+
+    def _log_det(self, log_s: Tensor) -> Tensor:
+        return FORMS[self.form].sign * sum_per_sample(log_s)
+
+    def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        kept, moved = self.mask.split(x)
+        log_s, t = self._log_s_and_t(kept, cond)
+        return self.mask.join(kept, FORMS[self.form].forward(moved, log_s, t)), self._log_det(log_s)
+
+    def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
+        kept, moved = self.mask.split(z)
+        return self.mask.join(kept, FORMS[self.form].inverse(moved, *self._log_s_and_t(kept, cond)))
+
+    def retrace(self, z: Tensor, cond: Tensor | None) -> Retraced:
+        """As in Flow, but the net, which reads only what stays, is evaluated once for both directions."""
+        kept, z_moved = self.mask.split(z.detach())
+        kept = kept.contiguous().requires_grad_()
+        log_s, t = self._log_s_and_t(kept, cond)
+        x_moved = FORMS[self.form].inverse(z_moved, log_s.detach(), t.detach()).requires_grad_()
+        z_again = self.mask.join(kept, FORMS[self.form].forward(x_moved, log_s, t))
+        return Retraced((kept, x_moved), self.mask.join, z_again, self._log_det(log_s))

@@ -1,0 +1,135 @@
+"""Permutations of channels, fixed and learned.
+
+InvertibleConv is Glow's invertible 1×1 convolution (Kingma and Dhariwal 2018, arXiv:1807.03039, §3.2, eqs. 9–11), as
+WaveGlow uses it in one dimension (Prenger et al. 2018, arXiv:1811.00002, §2.2).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from waveglow.flows.base import Flow, full_precision, positions, zero_log_det
+
+
+def _mix(weight: Tensor, x: Tensor) -> Tensor:
+    with full_precision(x):
+        return torch.matmul(weight, x.flatten(2)).view(x.shape)
+
+
+def random_rotation(channels: int) -> Tensor:
+    """Random orthogonal [C, C] with determinant +1."""
+    q = torch.linalg.qr(torch.randn(channels, channels, dtype=torch.float64)).Q
+    sign = torch.linalg.slogdet(q).sign
+    return torch.cat([q[:, :1] * sign, q[:, 1:]], dim=1).to(torch.get_default_dtype())
+
+
+class InvertibleConv(Flow):
+    """`z = W x` at every place, `log_det = positions · log|det W|`, W [C, C] free, a random rotation at the start.
+
+    `weight_inverse` is filled only in a folded copy (export/fold.py), whose weights never change; otherwise the inverse
+    solves the linear system anew, so that it can't go stale.
+    """
+
+    weight_inverse: Tensor | None
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(random_rotation(channels))
+        self.register_buffer("weight_inverse", None)
+
+    def matrix(self) -> Tensor:
+        """W, [C, C]."""
+        return self.weight
+
+    def log_abs_det(self) -> Tensor:
+        """log|det W|, by slogdet: W may turn to a negative determinant in training."""
+        return torch.linalg.slogdet(self.weight).logabsdet
+
+    def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        log_det = self.log_abs_det() * positions(x)
+        return _mix(self.matrix(), x), log_det.expand(x.shape[0])
+
+    def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
+        if self.weight_inverse is None:
+            return torch.linalg.solve(self.matrix(), z.flatten(2)).view(z.shape)
+        return _mix(self.weight_inverse, z)
+
+
+class InvertibleConvLU(InvertibleConv):
+    """`W = P L (U + diag(sign · exp(log_s)))`: P and sign fixed, `log|det W| = Σ log_s` (Glow eqs. 10–11).
+
+    The determinant's sign can't change and W can't become singular.
+    """
+
+    permutation: Tensor
+    sign: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels)
+        permutation, lower, upper = torch.linalg.lu(self.weight.detach())
+        del self.weight
+        diagonal = upper.diagonal()
+        self.register_buffer("permutation", permutation)
+        self.register_buffer("sign", diagonal.sign())
+        self.log_s = nn.Parameter(diagonal.abs().log())
+        self.lower = nn.Parameter(lower.tril(-1))
+        self.upper = nn.Parameter(upper.triu(1))
+
+    def matrix(self) -> Tensor:
+        identity = torch.eye(self.log_s.numel(), dtype=self.log_s.dtype, device=self.log_s.device)
+        upper = self.upper.triu(1) + torch.diag(self.sign * self.log_s.exp())
+        return self.permutation @ (self.lower.tril(-1) + identity) @ upper
+
+    def log_abs_det(self) -> Tensor:
+        return self.log_s.sum()
+
+
+class Shuffle(Flow):
+    """A fixed random permutation of the channels; `log_det = 0`."""
+
+    order: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("order", torch.randperm(channels))
+
+    def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return x[:, self.order], zero_log_det(x)
+
+    def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
+        return z[:, self.order.argsort()]
+
+
+class Reverse(Flow):
+    """The channels in reverse order (RealNVP, arXiv:1605.08803, §3.5); `log_det = 0`."""
+
+    def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return x.flip(1), zero_log_det(x)
+
+    def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
+        return z.flip(1)
+
+
+class Swap(Flow):
+    """The two halves of the channels change places, and those of the conditioning too if `swap_cond` (FloWaveNet)."""
+
+    def __init__(self, *, swap_cond: bool = False) -> None:
+        super().__init__()
+        self.swap_cond = swap_cond
+
+    def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return _swap_halves(x), zero_log_det(x)
+
+    def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
+        return _swap_halves(z)
+
+    def condition(self, cond: Tensor | None) -> Tensor | None:
+        return _swap_halves(cond) if self.swap_cond and cond is not None else cond
+
+
+def _swap_halves(x: Tensor) -> Tensor:
+    if x.shape[1] % 2:
+        raise ValueError(f"Swap got {x.shape[1]} channels; it exchanges two halves and needs an even number")
+    first, second = x.chunk(2, dim=1)
+    return torch.cat([second, first], dim=1)

@@ -1,0 +1,60 @@
+"""Squeeze: neighbouring places become channels (RealNVP, arXiv:1605.08803, §3.6; WaveGlow's groups of 8 samples)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from waveglow.flows.base import Flow, Shape, zero_log_det
+
+
+class Squeeze(Flow):
+    """[B, C, *S] to [B, C·gᴿ, *(S/g)] for S of rank R; channel index `c·gᴿ + phase`; `log_det = 0`.
+
+    With `squeeze_cond` the conditioning is squeezed alike. Raises ValueError where a size is no multiple of g.
+    """
+
+    def __init__(self, factor: int, *, squeeze_cond: bool = True) -> None:
+        super().__init__()
+        self.factor = factor
+        self.squeeze_cond = squeeze_cond
+
+    def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return squeeze(x, self.factor), zero_log_det(x)
+
+    def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
+        return unsqueeze(z, self.factor)
+
+    def condition(self, cond: Tensor | None) -> Tensor | None:
+        return squeeze(cond, self.factor) if self.squeeze_cond and cond is not None else cond
+
+    def out_shape(self, shape: Shape) -> Shape:
+        channels, *sizes = shape
+        return squeezed_shape(channels, sizes, self.factor)
+
+
+def squeezed_shape(channels: int, sizes: list[int] | Shape, g: int) -> Shape:
+    """(C·gᴿ, *(S/g)). Raises ValueError where a size is no multiple of g."""
+    for size in sizes:
+        if size % g:
+            raise ValueError(f"length {size} is no multiple of the group of {g}; crop or pad it to one")
+    return (channels * g ** len(sizes), *(size // g for size in sizes))
+
+
+def squeeze(x: Tensor, g: int) -> Tensor:
+    """[B, C, *S] to [B, C·gᴿ, *(S/g)]."""
+    batch, channels, *sizes = x.shape
+    shape = squeezed_shape(channels, sizes, g)
+    rank = len(sizes)
+    split = [n for size in sizes for n in (size // g, g)]  # S1/g, g, S2/g, g
+    phases, places = range(3, 3 + 2 * rank, 2), range(2, 2 + 2 * rank, 2)
+    return x.reshape(batch, channels, *split).permute(0, 1, *phases, *places).reshape(batch, *shape)
+
+
+def unsqueeze(z: Tensor, g: int) -> Tensor:
+    """[B, C·gᴿ, *S] to [B, C, *(S·g)]: the inverse of `squeeze`."""
+    batch, channels, *sizes = z.shape
+    rank = len(sizes)
+    z = z.reshape(batch, channels // g**rank, *([g] * rank), *sizes)  # B, C, phases, places
+    order = torch.arange(2, 2 + 2 * rank).view(2, rank).flip(0).T.flatten().tolist()  # place, phase, place, phase
+    return z.permute(0, 1, *order).reshape(batch, channels // g**rank, *(size * g for size in sizes))

@@ -1,0 +1,50 @@
+"""From a name and numbers to a model: the only place where configuration meets models."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from waveglow.config import ConfigError, nearest
+from waveglow.models import vocoders
+from waveglow.models.vocoder import FlowVocoder
+
+MODELS: dict[str, Callable[..., FlowVocoder]] = {
+    "waveglow": vocoders.waveglow,
+    "waveglow-64": partial(vocoders.waveglow, n_channels=64, actnorm=False),
+    "waveglow-128": partial(vocoders.waveglow, n_channels=128, actnorm=False),
+    "waveglow-256": partial(vocoders.waveglow, n_channels=256, actnorm=False),
+    "waveglow-512": partial(vocoders.waveglow, n_channels=512, actnorm=False),
+}
+
+
+def build(config: Mapping[str, Any]) -> FlowVocoder:
+    """Model from `{"name": NAME, **numbers}`.
+
+    Raises ConfigError for an unknown name or key, a value of another type, or numbers that don't fit each other.
+    """
+    numbers = dict(config)
+    name = numbers.pop("name", None)
+    if name not in MODELS:
+        raise ConfigError(f"model.name is {name!r}, which is unknown{nearest(str(name), MODELS)}")
+    parameters = inspect.signature(MODELS[name]).parameters
+    for key, value in numbers.items():
+        if key not in parameters:
+            raise ConfigError(f"unknown key 'model.{key}'{nearest(key, parameters)}")
+        _check_type(key, value, parameters[key].default)
+    try:
+        return MODELS[name](**numbers)
+    except ValueError as error:
+        raise ConfigError(f"model {name}: {error}") from error
+
+
+def _check_type(key: str, value: Any, default: Any) -> None:
+    expected = int if default is None else type(default)
+    if value is None and default is None:
+        return
+    if not isinstance(value, expected) or isinstance(value, bool) != (expected is bool):
+        raise ConfigError(f"model.{key} is {value!r}; it must be {expected.__name__}")
+    if expected is int and value < 1:
+        raise ConfigError(f"model.{key} is {value}; it must be at least 1")

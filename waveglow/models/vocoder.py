@@ -1,0 +1,68 @@
+"""FlowVocoder: the exact likelihood of audio given a mel spectrogram, and its inverse.
+
+Shapes: audio [B, T] in [-1, 1], mel [B, M, F], T ≤ F·hop samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Values
+
+from torch import Tensor, nn
+
+from waveglow.flows.base import Shape
+from waveglow.flows.compose import MultiScale
+from waveglow.flows.likelihood import standard_normal_log_prob
+
+
+class FlowVocoder(nn.Module):
+    """A flow over audio [B, 1, T] conditioned on an upsampled mel (WaveGlow, arXiv:1811.00002, eqs. 1–6).
+
+    Arguments:
+        flow: MultiScale whose x is [B, 1, T] and whose cond is the conditioner's output.
+        conditioner: mel [B, M, F] to the conditioning at the flow's first grid.
+        hop: samples per mel frame.
+        n_mels: M.
+    """
+
+    def __init__(self, flow: MultiScale, conditioner: nn.Module, *, hop: int, n_mels: int) -> None:
+        super().__init__()
+        self.flow = flow
+        self.conditioner = conditioner
+        self.hop = hop
+        self.n_mels = n_mels
+
+    def forward(self, audio: Tensor, mel: Tensor) -> Tensor:
+        """Same as `log_prob`."""
+        return self.log_prob(audio, mel)
+
+    def log_prob(self, audio: Tensor, mel: Tensor) -> Tensor:
+        """log p(audio | mel), [B], in nats with all constants; divide by T for nats per sample."""
+        zs, log_det = self.encode(audio, mel)
+        return standard_normal_log_prob(zs) + log_det
+
+    def encode(self, audio: Tensor, mel: Tensor) -> tuple[list[Tensor], Tensor]:
+        """audio [B, T], mel [B, M, F] to (zs in the order in which they leave, log_det [B]).
+
+        Raises ValueError where the shapes don't fit each other or T is no multiple of the squeeze.
+        """
+        cond = self._conditioning(mel, audio.shape[-1])
+        return self.flow(audio.unsqueeze(1), cond)
+
+    def decode(self, zs: Values[Tensor], mel: Tensor) -> Tensor:
+        """zs as `encode` gives them, mel [B, M, F] to audio [B, T]; T follows from the latents."""
+        n_samples = sum(z[0].numel() for z in zs)
+        return self.flow.inverse(zs, self._conditioning(mel, n_samples)).squeeze(1)
+
+    def latent_shapes(self, n_samples: int) -> list[Shape]:
+        """(C_i, T_i) of each latent for audio of n_samples."""
+        return self.flow.latent_shapes((1, n_samples))
+
+    def _conditioning(self, mel: Tensor, n_samples: int) -> Tensor:
+        if mel.dim() != 3 or mel.shape[1] != self.n_mels:
+            raise ValueError(f"mel has shape {list(mel.shape)}; this model takes [B, {self.n_mels}, F]")
+        frames = mel.shape[-1]
+        if n_samples > frames * self.hop:
+            raise ValueError(
+                f"{n_samples} samples need {-(-n_samples // self.hop)} mel frames of {self.hop} samples; got {frames}"
+            )
+        return self.conditioner(mel)[..., :n_samples]

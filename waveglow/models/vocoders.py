@@ -1,0 +1,71 @@
+"""Builders of flow vocoders: numbers over shared layers, each a function of a published table."""
+
+from __future__ import annotations
+
+from waveglow.flows.actnorm import ActNorm
+from waveglow.flows.base import Flow
+from waveglow.flows.compose import MultiScale, Sequence, Split
+from waveglow.flows.coupling import ChannelMask, Coupling
+from waveglow.flows.permute import InvertibleConv, InvertibleConvLU
+from waveglow.flows.reshape import Squeeze
+from waveglow.models.vocoder import FlowVocoder
+from waveglow.nn.upsample import TransposedConvUpsample
+from waveglow.nn.wavenet import WaveNet
+
+
+def waveglow(
+    *,
+    n_mels: int = 80,
+    hop: int = 256,
+    n_group: int = 8,
+    n_flows: int = 12,
+    n_early_every: int = 4,
+    n_early_size: int = 2,
+    n_layers: int = 8,
+    n_channels: int = 256,
+    kernel_size: int = 3,
+    upsample_kernel: int | None = None,
+    actnorm: bool = True,
+    lu: bool = False,
+    reversible: bool = False,
+) -> FlowVocoder:
+    """WaveGlow (Prenger, Valle and Catanzaro 2018, arXiv:1811.00002), as NVIDIA published it where `actnorm` is off.
+
+    Groups of `n_group` samples pass `n_flows` steps of (ActNorm), invertible 1×1 convolution and affine coupling; every
+    `n_early_every` steps the first `n_early_size` channels leave as a latent. `upsample_kernel` defaults to 4 hops.
+    Raises ValueError where hop is no multiple of n_group or the early outputs use up the channels.
+    """
+    if hop % n_group:
+        raise ValueError(f"hop is {hop} and n_group is {n_group}; hop must be a multiple of n_group")
+    n_early = (n_flows - 1) // n_early_every
+    if n_group - n_early * n_early_size < 2:
+        raise ValueError(
+            f"{n_early} early outputs of {n_early_size} channels leave {n_group - n_early * n_early_size} of the "
+            f"{n_group} in n_group; at least 2 must remain: raise n_group or n_early_every"
+        )
+
+    def step(channels: int) -> list[Flow]:
+        mask = ChannelMask(channels)
+        net = WaveNet(
+            mask.kept_channels,
+            2 * mask.moved_channels,
+            cond_channels=n_mels * n_group,
+            n_channels=n_channels,
+            n_layers=n_layers,
+            kernel_size=kernel_size,
+        )
+        mix = InvertibleConvLU(channels) if lu else InvertibleConv(channels)
+        return [*([ActNorm(channels)] if actnorm else []), mix, Coupling(net, mask)]
+
+    levels: list[Flow | Split] = []
+    layers: list[Flow] = [Squeeze(n_group)]
+    channels = n_group
+    for k in range(n_flows):
+        if k and k % n_early_every == 0:
+            levels += [Sequence(layers, reversible=reversible), Split(n_early_size)]
+            channels -= n_early_size
+            layers = []
+        layers += step(channels)
+    levels.append(Sequence(layers, reversible=reversible))
+    upsample = TransposedConvUpsample(n_mels, hop=hop, kernel_size=upsample_kernel or 4 * hop)
+    return FlowVocoder(MultiScale(levels), upsample, hop=hop, n_mels=n_mels)

@@ -1,0 +1,64 @@
+"""WN: the WaveNet-like coupling network of WaveGlow (Prenger et al. 2018, arXiv:1811.00002, §2.3).
+
+Dilated convolutions with gated tanh units, residual and skip connections; not causal.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from waveglow.nn.conv import conv, from_channels_last, normed_conv, to_channels_last
+
+
+class WaveNet(nn.Module):
+    """x [B, in_channels, T], cond [B, cond_channels, T] to [B, out_channels, T]; zeros at first.
+
+    The last convolution starts at zero, so that a coupling with this net starts as the identity.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        cond_channels: int,
+        n_channels: int,
+        n_layers: int,
+        kernel_size: int = 3,
+    ) -> None:
+        super().__init__()
+        self.n_channels = n_channels
+        self.start = normed_conv(in_channels, n_channels)
+        self.cond = normed_conv(cond_channels, 2 * n_channels * n_layers) if cond_channels else None
+        self.dilated = nn.ModuleList(
+            normed_conv(n_channels, 2 * n_channels, kernel_size, dilation=2**i) for i in range(n_layers)
+        )
+        self.res_skip = nn.ModuleList(
+            normed_conv(n_channels, 2 * n_channels if i < n_layers - 1 else n_channels) for i in range(n_layers)
+        )
+        self.end = conv(n_channels, out_channels)
+        nn.init.zeros_(self.end.weight)
+        assert self.end.bias is not None
+        nn.init.zeros_(self.end.bias)
+
+    def forward(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
+        C = self.n_channels
+        h = self.start(to_channels_last(x))  # (B, C, 1, T)
+        cond_parts = self._conditioning(cond)
+        skips = torch.zeros_like(h)
+        for i, (dilated, res_skip) in enumerate(zip(self.dilated, self.res_skip, strict=True)):
+            a = dilated(h) if cond_parts is None else dilated(h) + cond_parts[i]  # (B, 2C, 1, T)
+            gated = torch.tanh(a[:, :C]) * torch.sigmoid(a[:, C:])
+            res_and_skip = res_skip(gated)
+            if res_and_skip.shape[1] > C:
+                h = h + res_and_skip[:, :C]
+            skips = skips + res_and_skip[:, -C:]
+        return from_channels_last(self.end(skips))
+
+    def _conditioning(self, cond: Tensor | None) -> tuple[Tensor, ...] | None:
+        if (cond is None) != (self.cond is None):
+            raise ValueError("this WaveNet was built " + ("for" if self.cond else "without") + " conditioning")
+        if cond is None or self.cond is None:
+            return None
+        return self.cond(to_channels_last(cond)).chunk(len(self.dilated), dim=1)  # n_layers × (B, 2C, 1, T)
