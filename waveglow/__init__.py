@@ -1,3 +1,27 @@
-"""Flow-based speech synthesis: mel spectrogram to waveform in one parallel pass."""
+"""Flow-based speech synthesis: mel spectrogram to waveform in one parallel pass.
+
+>>> import waveglow  # doctest: +SKIP
+>>> voc = waveglow.load("runs/ljspeech")
+>>> audio = voc.synthesize(mel)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from waveglow.synthesis import Precision, Vocoder
 
 __version__ = "0.1.0"
+
+
+def load(path: str | Path, *, precision: Precision = "float32", device: str | None = None) -> Vocoder:
+    """Vocoder from a checkpoint directory, or from a training run's (its newest whole checkpoint).
+
+    `precision` is that of the coupling nets: "float32", "bf16" or "fp16". Raises CheckpointError (a ValueError).
+    """
+    from waveglow.synthesis import Vocoder
+
+    return Vocoder.load(path, precision=precision, device=device)

@@ -5,6 +5,7 @@ Shapes: audio [B, T] in [-1, 1], mel [B, M, F], T ≤ F·hop samples.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence as Values
 
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from waveglow.flows.base import Shape
 from waveglow.flows.compose import MultiScale
 from waveglow.flows.likelihood import standard_normal_log_prob
+from waveglow.flows.reshape import Squeeze
 
 
 class FlowVocoder(nn.Module):
@@ -30,6 +32,11 @@ class FlowVocoder(nn.Module):
         self.conditioner = conditioner
         self.hop = hop
         self.n_mels = n_mels
+
+    @property
+    def group(self) -> int:
+        """T must be a multiple of this many samples: the product of the flow's squeezes."""
+        return math.prod(module.factor for module in self.modules() if isinstance(module, Squeeze))
 
     def forward(self, audio: Tensor, mel: Tensor) -> Tensor:
         """Same as `log_prob`."""

@@ -1,0 +1,239 @@
+"""Checkpoints: a directory of safetensors and JSON, written whole or not at all, and read only if it is whole.
+
+    step_00001000/
+        config.json            format, model (name and numbers), mel (MelSpec), info
+        model.safetensors      the weights to use
+        …                      what training adds to resume from (training/state.py)
+        MANIFEST.json          size and SHA-256 of every file, written last
+
+The directory is filled under a temporary name and renamed when everything is on disk: a name without `.tmp` is whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from waveglow import __version__
+from waveglow.audio.mel import MelSpec
+from waveglow.models.registry import build
+from waveglow.models.vocoder import FlowVocoder
+
+FORMAT = 1
+MANIFEST = "MANIFEST.json"
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+STEPS = "checkpoints"
+
+Writer = Callable[[Path], None]
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that is missing, damaged or doesn't fit; the message names the file, the fault and what to do."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model with what it was saved with."""
+
+    model: FlowVocoder
+    model_config: dict[str, Any]
+    mel_spec: MelSpec | None
+    info: dict[str, Any]
+    path: Path
+
+
+def write_directory(target: Path, writers: Mapping[str, Writer]) -> None:
+    """Write files (name to a function that writes its path) as one directory: all of them are there, or none.
+
+    Every file is flushed to disk, then the manifest, then the directory is renamed into place. An older directory of
+    that name is replaced.
+    """
+    temporary = target.with_name(f"{target.name}.tmp-{os.getpid()}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        manifest = {}
+        for name, write in writers.items():
+            write(temporary / name)
+            _flush(temporary / name)
+            manifest[name] = {"bytes": (temporary / name).stat().st_size, "sha256": sha256(temporary / name)}
+        (temporary / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+        _flush(temporary / MANIFEST)
+        _flush(temporary)
+        if target.exists():
+            replaced = target.with_name(f"{target.name}.replaced-{os.getpid()}")
+            os.rename(target, replaced)
+            shutil.rmtree(replaced)
+        os.rename(temporary, target)
+        _flush(target.parent)
+    except OSError:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file)
+
+
+def _digest(file: Any) -> str:
+    digest = hashlib.sha256()
+    while block := file.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def verify(directory: Path) -> None:
+    """Raises CheckpointError unless every file of the manifest is there with its size and hash."""
+    try:
+        manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
+        entries = [(name, entry["bytes"], entry["sha256"]) for name, entry in manifest.items()]
+    except OSError as error:
+        raise CheckpointError(f"{directory}: is no checkpoint, {MANIFEST} can't be read ({error.strerror})") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{directory}: {MANIFEST} is damaged; use another checkpoint") from error
+    for name, size, digest in entries:
+        path = directory / name
+        if path.parent != directory or not path.is_file():
+            raise CheckpointError(f"{directory}: {name} is missing; copy the checkpoint again or use another one")
+        if path.stat().st_size != size or sha256(path) != digest:
+            raise CheckpointError(f"{path}: differs from its manifest (damaged or edited); use another checkpoint")
+
+
+def model_writers(
+    model: nn.Module, model_config: Mapping[str, Any], mel_spec: MelSpec | None, info: Mapping[str, Any]
+) -> dict[str, Writer]:
+    """The files that make a directory loadable: config.json and model.safetensors."""
+    config = {
+        "format": FORMAT,
+        "waveglow": __version__,
+        "model": dict(model_config),
+        "mel": mel_spec.to_dict() if mel_spec else None,
+        "info": dict(info),
+    }
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    return {
+        CONFIG: lambda path: json_writer(path, config),
+        WEIGHTS: lambda path: save_file(tensors, path),
+    }
+
+
+def json_writer(path: Path, content: Any) -> None:
+    """Write JSON for people and programs."""
+    path.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
+
+
+def save(
+    path: Path,
+    model: nn.Module,
+    model_config: Mapping[str, Any],
+    *,
+    mel_spec: MelSpec | None = None,
+    info: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a model as a checkpoint directory."""
+    write_directory(path, model_writers(model, model_config, mel_spec, info or {}))
+
+
+def load(path: Path | str) -> Checkpoint:
+    """Checkpoint from its directory, or the newest whole one of a training run's directory.
+
+    The model is built from the configuration without memory for its weights, compared with the names and shapes that
+    the file declares, and only then filled; half-precision weights become float32.
+    Raises CheckpointError.
+    """
+    directory = resolve(Path(path))
+    verify(directory)
+    config = read_config(directory)
+    try:
+        with torch.device("meta"):
+            model = build(config["model"])
+        mel_spec = MelSpec.from_dict(config["mel"]) if config["mel"] else None
+    except ValueError as error:
+        raise CheckpointError(f"{directory / CONFIG}: {error}") from error
+    model.load_state_dict(read_tensors(directory / WEIGHTS, model.state_dict()), assign=True)
+    return Checkpoint(model.eval(), config["model"], mel_spec, config.get("info") or {}, directory)
+
+
+def resolve(path: Path) -> Path:
+    """The checkpoint directory that a path means: itself, or the newest valid one of a run."""
+    if not path.exists():
+        raise CheckpointError(f"{path}: does not exist; give a checkpoint directory or the directory of a training run")
+    if path.is_file():
+        raise CheckpointError(f"{path}: is a file, a checkpoint is a directory; for a .pt file use `waveglow convert`")
+    if not (path / STEPS).is_dir():
+        return path
+    steps = steps_of(path)
+    for step in reversed(steps):
+        try:
+            verify(step)
+            return step
+        except CheckpointError:
+            continue
+    raise CheckpointError(f"{path}: none of its {len(steps)} checkpoints is whole; train on, or use another run")
+
+
+def steps_of(run: Path) -> list[Path]:
+    """The finished checkpoint directories of a run, oldest first."""
+    return sorted(p for p in (run / STEPS).glob("step_*") if p.is_dir() and p.name.removeprefix("step_").isdigit())
+
+
+def read_config(directory: Path) -> dict[str, Any]:
+    """config.json, of a format that this version knows. Raises CheckpointError."""
+    try:
+        config = json.loads((directory / CONFIG).read_text(encoding="utf-8"))
+        version, _, _ = config["format"], config["model"]["name"], config["mel"]
+    except OSError as error:
+        raise CheckpointError(f"{directory}: {CONFIG} can't be read ({error.strerror})") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{directory / CONFIG}: is damaged or no configuration of a checkpoint") from error
+    if version != FORMAT:
+        raise CheckpointError(
+            f"{directory / CONFIG}: has format {version}, this waveglow {__version__} reads {FORMAT}; upgrade waveglow"
+        )
+    return dict(config)
+
+
+def read_tensors(path: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors with the names, shapes and dtypes of `expected` (which may be on the meta device).
+
+    Names and shapes are compared before anything is read. Raises CheckpointError.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            _compare(path, {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}, expected)  # noqa: SIM118
+            return {name: file.get_tensor(name).to(tensor.dtype) for name, tensor in expected.items()}
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: is no valid safetensors file ({error})") from error
+
+
+def _compare(path: Path, found: Mapping[str, tuple[int, ...]], expected: Mapping[str, Tensor]) -> None:
+    missing, extra = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
+    if missing:
+        raise CheckpointError(f"{path}: lacks {missing[0]!r} ({len(missing)} missing); config and weights don't fit")
+    if extra:
+        raise CheckpointError(f"{path}: has {extra[0]!r} ({len(extra)} unknown); config and weights don't fit")
+    for name, tensor in expected.items():
+        if found[name] != tuple(tensor.shape):
+            raise CheckpointError(f"{path}: {name} is {found[name]}, the configuration asks for {tuple(tensor.shape)}")

@@ -1,0 +1,187 @@
+"""Vocoder: a folded model and its mel convention, as users hold them.
+
+Shapes: audio [B, T] or [T], mel [B, M, F] or [M, F], T = F·hop samples.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence as Values
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import soxr
+import torch
+from torch import Tensor
+
+from waveglow.audio.mel import MelSpec, MelSpectrogram
+from waveglow.export.fold import folded
+from waveglow.models import checkpoint
+from waveglow.models.vocoder import FlowVocoder
+from waveglow.noise import dequantization_noise, latent_noise
+
+Precision = Literal["float32", "bf16", "fp16"]
+ArrayLike = Tensor | npt.NDArray[np.floating]
+HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Vocoder:
+    """Mel to waveform, and back to a likelihood.
+
+    Arguments:
+        model: trained FlowVocoder; a folded copy of it is kept.
+        mel_spec: the convention its mels follow; needed for everything that starts from audio.
+        precision: of the coupling nets alone; the rest stays float32.
+        device: where to compute, e.g. "cuda"; None is where the model is.
+    """
+
+    def __init__(
+        self,
+        model: FlowVocoder,
+        mel_spec: MelSpec | None = None,
+        *,
+        precision: Precision = "float32",
+        device: str | torch.device | None = None,
+    ) -> None:
+        if precision != "float32" and precision not in HALF:
+            raise ValueError(f"precision is {precision!r}; it must be float32, bf16 or fp16")
+        if mel_spec and (mel_spec.hop, mel_spec.n_mels) != (model.hop, model.n_mels):
+            raise ValueError(
+                f"the mel convention has hop {mel_spec.hop} and {mel_spec.n_mels} mels, the model hop {model.hop} and "
+                f"{model.n_mels}; give the convention that the model was trained on"
+            )
+        self.device = torch.device(device) if device else next(model.parameters()).device
+        self.model = folded(model).to(self.device)
+        self.precision = precision
+        self._mel_spec = mel_spec
+        self._to_mel = MelSpectrogram(mel_spec).to(self.device) if mel_spec else None
+
+    @classmethod
+    def load(
+        cls, path: str | Path, *, precision: Precision = "float32", device: str | torch.device | None = None
+    ) -> Vocoder:
+        """Vocoder from a checkpoint directory or a training run. Raises CheckpointError."""
+        loaded = checkpoint.load(path)
+        return cls(loaded.model, loaded.mel_spec, precision=precision, device=device)
+
+    @property
+    def mel_spec(self) -> MelSpec:
+        """The mel convention. Raises ValueError where none is known."""
+        if self._mel_spec is None:
+            raise ValueError("this vocoder knows no mel convention; give Vocoder(model, mel_spec=preset(NAME))")
+        return self._mel_spec
+
+    @property
+    def sample_rate(self) -> int:
+        """Samples per second of what is synthesized."""
+        return self.mel_spec.sample_rate
+
+    @torch.inference_mode()
+    def mel(self, wav: ArrayLike, sample_rate: int) -> Tensor:
+        """Mel of audio at any sample rate (resampled to the model's): [T] to [M, F], [B, T] to [B, M, F]."""
+        audio = self._audio(wav, sample_rate)
+        mel = self._mel(audio)
+        return mel if np.ndim(wav) == 2 else mel[0]
+
+    @torch.inference_mode()
+    def synthesize(
+        self,
+        mel: ArrayLike,
+        *,
+        sigma: float = 0.7,
+        seed: int | Values[int] = 0,
+        lengths: Values[int] | None = None,
+    ) -> Tensor:
+        """Waveform from mel: [M, F] to [T], [B, M, F] to [B, T], T = F·hop.
+
+        Arguments:
+            sigma: standard deviation of the latents; lower is smoother and duller.
+            seed: of the noise, for all clips or a list with one for each. A clip's audio depends on its mel and its
+                seed, not on what else is in the batch.
+            lengths: frames of each clip where they differ; the audio behind a clip's end is zero.
+
+        Raises ValueError where shapes, lengths, seeds or sigma don't fit.
+        """
+        mels = torch.as_tensor(mel, dtype=torch.float32, device=self.device)
+        batch = mels if mels.dim() == 3 else mels[None]
+        frames = self._frames(batch, lengths)
+        seeds = [seed] * len(batch) if isinstance(seed, int) else list(seed)
+        if len(seeds) != len(batch):
+            raise ValueError(f"got {len(seeds)} seeds for {len(batch)} clips; give one seed, or one a clip")
+        if not (math.isfinite(sigma) and sigma >= 0):
+            raise ValueError(f"sigma is {sigma}; it must be a finite number >= 0")
+        audio = torch.zeros(len(batch), batch.shape[-1] * self.model.hop, device=self.device)
+        for length in sorted(set(frames)):
+            rows = [row for row, n in enumerate(frames) if n == length]
+            n_samples = length * self.model.hop
+            audio[rows, :n_samples] = self._decode(batch[rows, :, :length], [seeds[row] for row in rows], sigma)
+        return audio if mels.dim() == 3 else audio[0]
+
+    def __call__(self, wav: ArrayLike, sample_rate: int, *, sigma: float = 0.7, seed: int | Values[int] = 0) -> Tensor:
+        """Copy-synthesis: audio to mel to audio of the same duration, at the model's sample rate: [T] or [B, T]."""
+        audio = self._audio(wav, sample_rate)
+        again = self.synthesize(self._mel(audio), sigma=sigma, seed=seed)
+        missing = audio.shape[-1] - again.shape[-1]
+        again = torch.nn.functional.pad(again, (0, max(missing, 0)))[:, : audio.shape[-1]]
+        return again if np.ndim(wav) == 2 else again[0]
+
+    @torch.inference_mode()
+    def log_prob(self, wav: ArrayLike, sample_rate: int, *, seed: int = 0) -> Tensor:
+        """log p(audio | its mel) in nats: [T] to a scalar, [B, T] to [B].
+
+        The audio is resampled to the model's rate, dequantized by ± half a 16-bit step (noise from `seed`), and cropped
+        at its end to the model's group of samples (at most `model.group − 1`) and to the frames of its mel.
+        """
+        audio = self._audio(wav, sample_rate)
+        mel = self._mel(audio)
+        n_samples = min(audio.shape[-1], mel.shape[-1] * self.model.hop)
+        n_samples -= n_samples % self.model.group
+        noise = torch.from_numpy(dequantization_noise(seed, 0, n_samples)).to(self.device)
+        with self._autocast():
+            log_prob = self.model.log_prob(audio[:, :n_samples] + noise, mel)
+        return log_prob if np.ndim(wav) == 2 else log_prob[0]
+
+    def _audio(self, wav: ArrayLike, sample_rate: int) -> Tensor:
+        """[T] or [B, T] at any rate to [B, T] at the model's, long enough for a mel."""
+        samples = np.asarray(wav.cpu() if isinstance(wav, Tensor) else wav, dtype=np.float32)
+        if samples.ndim not in (1, 2) or not samples.size:
+            raise ValueError(f"audio has shape {samples.shape}; give [T] or [B, T] with at least one sample")
+        if not np.isfinite(samples).all():
+            raise ValueError("audio has NaN or infinite samples; repair or drop the clip")
+        rows = [
+            row if sample_rate == self.sample_rate else soxr.resample(row, sample_rate, self.sample_rate, quality="HQ")
+            for row in np.atleast_2d(samples)
+        ]
+        return torch.from_numpy(np.stack(rows)).to(self.device)
+
+    def _mel(self, audio: Tensor) -> Tensor:
+        if self._to_mel is None:
+            raise ValueError("this vocoder knows no mel convention; give Vocoder(model, mel_spec=preset(NAME))")
+        missing = max(0, self._to_mel.spec.min_samples - audio.shape[-1])
+        return self._to_mel(torch.nn.functional.pad(audio, (0, missing)))
+
+    def _frames(self, mels: Tensor, lengths: Values[int] | None) -> list[int]:
+        frames = mels.shape[-1]
+        if mels.dim() != 3 or not frames or mels.shape[1] != self.model.n_mels:
+            raise ValueError(f"mel has shape {list(mels.shape)}; this model takes [B, {self.model.n_mels}, F], F >= 1")
+        if not torch.isfinite(mels).all():
+            raise ValueError("the mel has NaN or infinite values; repair or drop the clip")
+        given = [frames] * len(mels) if lengths is None else [int(n) for n in lengths]
+        if len(given) != len(mels) or not all(1 <= n <= frames for n in given):
+            raise ValueError(f"lengths are {given}; give one a clip ({len(mels)}), each from 1 to {frames} frames")
+        return given
+
+    def _decode(self, mels: Tensor, seeds: list[int], sigma: float) -> Tensor:
+        shapes = self.model.latent_shapes(mels.shape[-1] * self.model.hop)
+        noise = {
+            seed: [torch.from_numpy(latent_noise(seed, i, c, 0, t)) for i, (c, t) in enumerate(shapes)]
+            for seed in set(seeds)
+        }
+        zs = [torch.stack([noise[seed][i] for seed in seeds]).to(self.device) * sigma for i in range(len(shapes))]
+        with self._autocast():
+            return self.model.decode(zs, mels)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, HALF.get(self.precision), enabled=self.precision in HALF)
