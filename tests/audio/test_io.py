@@ -1,0 +1,307 @@
+"""Audio files as they come: every fault has a reason, no fault gives wrong samples in silence."""
+
+import os
+import struct
+import wave
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from waveglow.audio.io import AudioError, load_audio, probe, read_segment, save_audio
+
+RATE = 22_050
+TONE = (0.5 * np.sin(2 * np.pi * 220 * np.arange(RATE) / RATE)).astype(np.float32)
+CHANNELS_AT, RATE_AT, DATA_SIZE_AT = 22, 24, 40  # bytes of a canonical WAV header
+
+
+def wav(path: Path, samples=TONE, rate=RATE, subtype="PCM_16") -> Path:
+    soundfile.write(path, samples, rate, subtype=subtype)
+    return path
+
+
+def patched(path: Path, at: int, value: bytes) -> Path:
+    content = bytearray(wav(path).read_bytes())
+    content[at : at + len(value)] = value
+    path.write_bytes(content)
+    return path
+
+
+def refused(path: Path, reason: str, **options) -> None:
+    with pytest.raises(AudioError, match=reason) as error:
+        load_audio(path, **options)
+    assert error.value.path == path
+    assert str(error.value) == f"{path}: {error.value.reason}"
+
+
+def test_samples_rate_and_no_notice(tmp_path):
+    audio = load_audio(wav(tmp_path / "a.wav"))
+    assert audio.samples.dtype == np.float32
+    assert audio.samples.shape == (RATE,)
+    assert audio.sample_rate == RATE
+    assert audio.notices == ()
+    np.testing.assert_allclose(audio.samples, TONE, atol=1 / 32768)
+
+
+@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW"])
+def test_encodings(tmp_path, subtype):
+    audio = load_audio(wav(tmp_path / "a.wav", subtype=subtype))
+    np.testing.assert_allclose(audio.samples, TONE, atol={"PCM_U8": 8e-3, "ULAW": 2e-2}.get(subtype, 1 / 32768))
+
+
+@pytest.mark.parametrize("name", ["a.flac", "a.ogg"])
+def test_compressed(tmp_path, name):
+    soundfile.write(tmp_path / name, TONE, RATE)
+    assert np.abs(load_audio(tmp_path / name).samples - TONE).max() < 0.03
+
+
+def test_fault_1_empty_file(tmp_path):
+    (tmp_path / "a.wav").touch()
+    refused(tmp_path / "a.wav", "empty file")
+
+
+def test_fault_2_header_only(tmp_path):
+    refused(wav(tmp_path / "a.wav", TONE[:0]), "holds 0 samples")
+
+
+def test_fault_3_truncated_data(tmp_path):
+    path = wav(tmp_path / "a.wav")
+    path.write_bytes(path.read_bytes()[: 44 + 2000])
+    audio = load_audio(path)
+    assert len(audio.samples) == 1000
+    assert audio.notices == (f"truncated: the header promises {2 * RATE - 2000} bytes more, 1000 samples were read",)
+    refused(path, "truncated", strict=True)
+    assert probe(path).missing_bytes == 2 * RATE - 2000
+
+
+def test_fault_3_truncated_mp3(tmp_path):
+    path = tmp_path / "a.mp3"
+    soundfile.write(path, np.tile(TONE, 4), RATE)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert "truncated" in load_audio(path).notices[0]
+    refused(path, "truncated", strict=True)
+
+
+def test_fault_4_header_claims_4_gb(tmp_path):
+    path = patched(tmp_path / "a.wav", DATA_SIZE_AT, struct.pack("<I", 4_000_000_000))
+    audio = load_audio(path)
+    assert len(audio.samples) == RATE
+    assert "truncated" in audio.notices[0]
+
+
+def test_a_wav_written_to_a_pipe_claims_nothing(tmp_path):
+    audio = load_audio(patched(tmp_path / "a.wav", DATA_SIZE_AT, b"\xff" * 4), strict=True)
+    assert len(audio.samples) == RATE
+    assert audio.notices == ()
+
+
+def test_a_chunk_before_the_data_is_passed_over(tmp_path):
+    content = wav(tmp_path / "a.wav").read_bytes()
+    (tmp_path / "a.wav").write_bytes(content[:36] + b"LIST" + struct.pack("<I", 3) + b"odd\0" + content[36:])
+    assert load_audio(tmp_path / "a.wav", strict=True).notices == ()
+
+
+@pytest.mark.parametrize("content", [b"hello, world\n" * 50, b"<!DOCTYPE html><html></html>" * 50, None])
+def test_fault_5_no_audio_at_all(tmp_path, content):
+    path = tmp_path / "a.wav"
+    if content is None:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("inner.txt", "x" * 1000)
+    else:
+        path.write_bytes(content)
+    refused(path, "no audio that can be decoded")
+
+
+def test_headerless_raw_is_refused(tmp_path):
+    (tmp_path / "a.raw").write_bytes(bytes(1000))
+    refused(tmp_path / "a.raw", "without a header")
+
+
+@pytest.mark.parametrize("damage", ["flipped", "cut"])
+def test_fault_6_corrupted_flac(tmp_path, damage):
+    path = tmp_path / "a.flac"
+    soundfile.write(path, np.random.default_rng(0).uniform(-0.5, 0.5, RATE), RATE)
+    content = bytearray(path.read_bytes())
+    half = len(content) // 2
+    path.write_bytes(content[:half] if damage == "cut" else content[:half] + bytes(3000) + content[half + 3000 :])
+    refused(path, "no audio that can be decoded")
+
+
+@pytest.mark.parametrize("channels", [0, 65535])
+def test_fault_7_channel_counts(tmp_path, channels):
+    refused(patched(tmp_path / "a.wav", CHANNELS_AT, struct.pack("<H", channels)), "no audio that can be decoded")
+
+
+def test_fault_8_stereo(tmp_path):
+    left, right = TONE, TONE[::-1] * 0.5
+    path = wav(tmp_path / "a.wav", np.stack([left, right], axis=1), subtype="FLOAT")
+    for channel, expected in {"mix": (left + right) / 2, "left": left, "right": right}.items():
+        audio = load_audio(path, channel=channel)
+        np.testing.assert_allclose(audio.samples, expected, atol=1e-7)
+        assert audio.notices == (f"2 channels, used: {channel}",)
+    refused(path, "has 2 channels", channel=None)
+    with pytest.raises(AudioError, match="has 2 channels"):
+        read_segment(path, 0, 10)
+
+
+def test_fault_8_surround_is_mixed_or_refused(tmp_path):
+    path = wav(tmp_path / "a.wav", np.stack([TONE] * 6, axis=1))
+    np.testing.assert_allclose(load_audio(path).samples, TONE, atol=1 / 32768)
+    refused(path, "has 6 channels", channel="left")
+
+
+def test_mono_has_one_channel_to_choose(tmp_path):
+    assert load_audio(wav(tmp_path / "a.wav"), channel="right").notices == ()
+    assert load_audio(wav(tmp_path / "a.wav"), channel=None).notices == ()
+
+
+@pytest.mark.parametrize("rate", [0, 1, 3_999, 192_001, 2**31 - 1, 2**32 - 1])
+def test_fault_9_sample_rates(tmp_path, rate):
+    path = patched(tmp_path / "a.wav", RATE_AT, struct.pack("<I", rate))
+    refused(path, "4000..192000 Hz" if 0 < rate < 2**31 else "no audio that can be decoded")
+
+
+@pytest.mark.parametrize("rate", [4_000, 192_000])
+def test_fault_9_the_limits_are_accepted(tmp_path, rate):
+    assert load_audio(wav(tmp_path / "a.wav", rate=rate)).sample_rate == rate
+
+
+def test_fault_10_resampling(tmp_path):
+    audio = load_audio(wav(tmp_path / "a.wav"), sample_rate=16_000)
+    expected = 0.5 * np.sin(2 * np.pi * 220 * np.arange(16_000) / 16_000)
+    assert audio.sample_rate == 16_000
+    assert audio.samples.dtype == np.float32
+    assert abs(len(audio.samples) - 16_000) <= 1
+    np.testing.assert_allclose(audio.samples[500:15_500], expected[500:15_500], atol=1e-3)
+    assert audio.notices == ("resampled from 22050 to 16000 Hz",)
+
+
+def test_resampling_rings_within_full_scale(tmp_path):
+    square = np.sign(TONE).astype(np.float32)
+    audio = load_audio(wav(tmp_path / "a.wav", square, subtype="FLOAT"), sample_rate=16_000)
+    assert np.abs(audio.samples).max() == 1
+
+
+def test_one_sample_may_vanish_in_resampling(tmp_path):
+    refused(wav(tmp_path / "a.wav", TONE[:1], rate=192_000), "none at 4000 Hz", sample_rate=4_000)
+
+
+def test_fault_12_beyond_full_scale(tmp_path):
+    path = wav(tmp_path / "a.wav", TONE * 3, subtype="FLOAT")
+    audio = load_audio(path)
+    np.testing.assert_array_equal(audio.samples, np.clip(TONE * 3, -1, 1))
+    assert "samples reach 1.5" in audio.notices[0]
+    scaled = load_audio(path, normalize=True)
+    np.testing.assert_allclose(scaled.samples, TONE / TONE.max() * 0.95, atol=1e-6)
+    assert scaled.notices == ()
+    refused(path, "full scale is 1", strict=True)
+    with pytest.raises(AudioError, match="full scale is 1"):
+        read_segment(path, 0, 1000)
+
+
+def test_fault_12_rounding_beyond_full_scale_is_no_error(tmp_path):
+    path = wav(tmp_path / "a.wav", TONE * 2.0005, subtype="FLOAT")
+    assert np.abs(load_audio(path, strict=True).samples).max() == 1
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_fault_13_not_finite(tmp_path, value):
+    samples = TONE.copy()
+    samples[1234] = value
+    path = wav(tmp_path / "a.wav", samples, subtype="FLOAT")
+    refused(path, "sample 1234 is -?(nan|inf)")
+    with pytest.raises(AudioError, match="sample 1234 is"):
+        read_segment(path, 1000, 500)
+    assert len(read_segment(path, 0, 1000)) == 1000
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+def test_fault_14_silence(tmp_path, normalize):
+    audio = load_audio(wav(tmp_path / "a.wav", np.zeros(1000)), normalize=normalize)
+    assert not audio.samples.any()
+    assert audio.notices == ()
+
+
+@pytest.mark.timeout(10)
+def test_fault_18_what_is_no_regular_file(tmp_path):
+    os.mkfifo(tmp_path / "fifo.wav")
+    (tmp_path / "folder.wav").mkdir()
+    refused(tmp_path / "fifo.wav", "no regular file")
+    refused(tmp_path / "folder.wav", "folder")
+    refused(tmp_path / "absent.wav", "doesn't exist")
+    refused(tmp_path / ("x" * 300 + ".wav"), "doesn't exist")
+    refused(Path("/dev/zero"), "no regular file")
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may read every file")
+def test_a_file_that_cannot_be_read(tmp_path):
+    path = wav(tmp_path / "a.wav")
+    path.chmod(0)
+    refused(path, "Permission denied")
+
+
+def test_probe_reads_the_header(tmp_path):
+    info = probe(wav(tmp_path / "a.wav", np.stack([TONE, TONE], axis=1), subtype="PCM_24"))
+    assert (info.sample_rate, info.frames, info.channels, info.encoding) == (RATE, RATE, 2, "PCM_24")
+    assert info.seconds == 1
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac"])
+def test_a_segment_is_that_of_the_whole(tmp_path, name):
+    soundfile.write(tmp_path / name, TONE, RATE)
+    whole = load_audio(tmp_path / name).samples
+    for start, frames in [(0, 1), (1000, 4096), (RATE - 7, 7), (0, RATE)]:
+        np.testing.assert_array_equal(read_segment(tmp_path / name, start, frames), whole[start : start + frames])
+
+
+@pytest.mark.parametrize(("start", "frames"), [(-1, 10), (RATE - 5, 10), (RATE, 1), (0, 0)])
+def test_a_segment_outside_the_file(tmp_path, start, frames):
+    with pytest.raises(AudioError, match=f"has {RATE} samples"):
+        read_segment(wav(tmp_path / "a.wav"), start, frames)
+
+
+def test_saved_and_loaded_is_the_same(tmp_path):
+    exact = np.arange(-32768, 32768, dtype=np.float32) / 32768
+    assert save_audio(tmp_path / "a.wav", exact, RATE) == 0
+    np.testing.assert_array_equal(load_audio(tmp_path / "a.wav").samples, exact)
+    with wave.open(str(tmp_path / "a.wav")) as file:
+        assert file.getparams()[:4] == (1, 2, RATE, 65536)
+
+
+def test_saving_clips_and_never_wraps(tmp_path):
+    assert save_audio(tmp_path / "a.wav", np.array([1.0, -1.0, 1.2, -1.2, 1e30, 0.5]), RATE) == 3
+    pcm = soundfile.read(tmp_path / "a.wav", dtype="int16")[0]
+    assert pcm.tolist() == [32767, -32768, 32767, -32768, 32767, 16384]
+
+
+def test_what_cannot_be_saved(tmp_path):
+    for samples, reason in [(np.array([0, np.nan]), "sample 1"), (np.zeros((2, 3)), "shape"), (np.zeros(0), "shape")]:
+        with pytest.raises(AudioError, match=reason):
+            save_audio(tmp_path / "a.wav", samples, RATE)
+    with pytest.raises(AudioError, match="only WAV"):
+        save_audio(tmp_path / "a.mp3", TONE, RATE)
+    with pytest.raises(AudioError, match="can't be written"):
+        save_audio(tmp_path / "absent/a.wav", TONE, RATE)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg"])
+def test_damaged_files_give_samples_or_an_audio_error(tmp_path, suffix):
+    random, path = np.random.default_rng(0), tmp_path / f"a{suffix}"
+    soundfile.write(path, TONE[:4000], RATE)
+    content = np.frombuffer(path.read_bytes(), np.uint8)
+    refusals = 0
+    for _ in range(60):
+        damaged = content.copy()
+        damaged[random.integers(0, min(len(content), 100), 3)] = random.integers(0, 256, 3)
+        path.write_bytes(damaged[: random.integers(1, len(content) + 1)].tobytes())
+        try:
+            samples = load_audio(path).samples
+        except AudioError:
+            refusals += 1
+        else:
+            assert np.isfinite(samples).all()
+            assert np.abs(samples).max() <= 1
+    assert refusals > 5

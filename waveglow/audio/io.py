@@ -1,0 +1,251 @@
+"""Audio files to float32 samples and back. Decoding is libsndfile's alone; what can't be right is refused by name.
+
+T: samples. Samples are float32 in [-1, 1], one channel.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import wave
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+import soxr
+
+from waveglow.audio.files import unusable, write_atomically
+
+Samples = npt.NDArray[np.float32]
+Channel = Literal["mix", "left", "right"]
+
+SAMPLE_RATES = range(4_000, 192_001)  # Hz; libsndfile itself accepts 1 Hz and 2³¹ - 1 Hz
+NORMALIZED_PEAK = 0.95  # as HiFi-GAN scales its recordings
+OVERSHOOT = 1e-3  # above 1, what strict reading still takes for rounding
+BLOCK_FRAMES = 1 << 18
+
+
+class AudioError(ValueError):
+    """A file that can't be used as audio: `path` and `reason`."""
+
+    def __init__(self, path: Path | str, reason: str) -> None:
+        super().__init__(f"{os.fspath(path)}: {reason}")
+        self.path = Path(path)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class AudioInfo:
+    """What a file's header says. `missing_bytes`: what the header of a WAV file promises beyond the file's end."""
+
+    sample_rate: int
+    frames: int
+    channels: int
+    encoding: str
+    missing_bytes: int = 0
+
+    @property
+    def seconds(self) -> float:
+        return self.frames / self.sample_rate
+
+
+@dataclass(frozen=True)
+class Audio:
+    """`samples [T]` at `sample_rate` Hz; `notices` tell what was done to them beyond decoding."""
+
+    samples: Samples
+    sample_rate: int
+    notices: tuple[str, ...] = ()
+
+
+def probe(path: Path | str) -> AudioInfo:
+    """The header of an audio file, with no sample decoded. Raises AudioError."""
+    with _opened(path) as (_, info):
+        return info
+
+
+def load_audio(
+    path: Path | str,
+    *,
+    sample_rate: int | None = None,
+    channel: Channel | None = "mix",
+    normalize: bool = False,
+    strict: bool = False,
+) -> Audio:
+    """Decode a whole file to mono.
+
+    Args:
+        sample_rate: Hz to resample to (soxr, HQ); None keeps the file's.
+        channel: which of several to take, "mix" their mean; None refuses a file of more than one.
+        normalize: scale to a peak of 0.95; else samples beyond [-1, 1] are clipped, with a notice.
+        strict: refuse, instead of a notice, a file shorter than its header says or samples beyond 1.001.
+
+    Raises:
+        AudioError: no regular file, empty, undecodable, NaN or infinite, or out of the limits above.
+    """
+    with _opened(path) as (sound, info):
+        frames = _read(path, sound, start=0, frames=info.frames)
+    notices = _shortfall(path, info, len(frames), strict=strict)
+    samples = _one_channel(path, frames, channel)
+    if info.channels > 1:
+        notices.append(f"{info.channels} channels, used: {channel}")
+    _require_finite(path, samples)
+    if not normalize:
+        samples, clipped = _clipped(path, samples, strict=strict)
+        notices += clipped
+    if sample_rate is not None and sample_rate != info.sample_rate:
+        samples = _resampled(path, samples, info.sample_rate, sample_rate)
+        notices.append(f"resampled from {info.sample_rate} to {sample_rate} Hz")
+    # Resampling rings beyond full scale next to an edge: no fault of the file, so no notice.
+    samples = _scaled(samples) if normalize else np.clip(samples, -1, 1)
+    return Audio(samples, sample_rate or info.sample_rate, tuple(notices))
+
+
+def read_segment(path: Path | str, start: int, frames: int) -> Samples:
+    """`frames` samples from `start` of a mono file, read by seeking. Returns [frames].
+
+    Raises AudioError where the file ends before, has more channels, or holds what `load_audio(strict=True)` refuses.
+    """
+    with _opened(path) as (sound, info):
+        if start < 0 or frames < 1 or start + frames > info.frames:
+            raise AudioError(path, f"has {info.frames} samples, none for the segment {start}..{start + frames}")
+        segment = _read(path, sound, start=start, frames=frames)
+    if len(segment) != frames:
+        raise AudioError(path, f"ends {frames - len(segment)} samples before the end of {start}..{start + frames}")
+    samples = _one_channel(path, segment, None)
+    _require_finite(path, samples, start=start)
+    return _clipped(path, samples, strict=True)[0]
+
+
+def save_audio(path: Path | str, samples: npt.NDArray[Any], sample_rate: int) -> int:
+    """Write `samples [T]` as 16-bit PCM WAV, whole or not at all. Returns how many beyond [-1, 1] were clipped.
+
+    Raises AudioError for a suffix that isn't .wav, another shape, NaN or infinity, or a folder that can't be written.
+    """
+    path, samples = Path(path), np.asarray(samples)
+    if path.suffix.lower() != ".wav":
+        raise AudioError(path, "only WAV is written; end the name in .wav")
+    if samples.ndim != 1 or not samples.size:
+        raise AudioError(path, f"samples of shape {samples.shape} can't be written; one channel [T] is needed")
+    _require_finite(path, samples)
+    pcm = np.clip(np.rint(samples * 32768.0), -32768, 32767).astype("<i2")
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as file:
+        file.setparams((1, 2, sample_rate, len(pcm), "NONE", ""))
+        file.writeframes(pcm.tobytes())
+    try:
+        write_atomically(path, buffer.getvalue())
+    except OSError as error:
+        raise AudioError(path, f"can't be written ({error.strerror})") from error
+    return int(np.count_nonzero(np.abs(samples) > 1))
+
+
+@contextmanager
+def _opened(path: Path | str) -> Iterator[tuple[soundfile.SoundFile, AudioInfo]]:
+    if reason := unusable(Path(path)):  # before opening: a FIFO would block
+        raise AudioError(path, reason)
+    if Path(path).suffix.lower() == ".raw":
+        raise AudioError(path, "samples without a header can't be read; convert the file to WAV")
+    try:
+        with open(path, "rb") as raw:
+            missing_bytes = _missing_wav_bytes(raw)
+        with soundfile.SoundFile(os.fspath(path)) as sound:
+            info = AudioInfo(sound.samplerate, sound.frames, sound.channels, sound.subtype, missing_bytes)
+            _require_usable(path, info)
+            yield sound, info
+    except OSError as error:
+        raise AudioError(path, f"can't be read ({error.strerror})") from error
+    except soundfile.LibsndfileError as error:
+        reason = "empty file" if os.path.getsize(path) == 0 else f"no audio that can be decoded ({error})"
+        raise AudioError(path, reason) from error
+
+
+def _missing_wav_bytes(raw: BinaryIO) -> int:
+    """Bytes that the data chunk claims beyond the end of the file; libsndfile cuts such a chunk in silence.
+
+    0 for other formats, and for the size 2³² - 1 of a WAV written to a pipe, which claims nothing.
+    """
+    size = os.fstat(raw.fileno()).st_size
+    head = raw.read(12)
+    if head[:4] != b"RIFF" or head[8:] != b"WAVE":
+        return 0
+    while len(chunk := raw.read(8)) == 8:
+        length = int.from_bytes(chunk[4:], "little")
+        if chunk[:4] == b"data":
+            return 0 if length == 0xFFFFFFFF else max(0, raw.tell() + length - size)
+        raw.seek(length + length % 2, os.SEEK_CUR)
+    return 0
+
+
+def _require_usable(path: Path | str, info: AudioInfo) -> None:
+    if info.sample_rate not in SAMPLE_RATES:
+        limits = f"{SAMPLE_RATES[0]}..{SAMPLE_RATES[-1]} Hz"
+        raise AudioError(path, f"the header says {info.sample_rate} Hz; accepted: {limits}")
+    if info.frames < 1:
+        raise AudioError(path, "holds 0 samples")
+
+
+def _read(path: Path | str, sound: soundfile.SoundFile, *, start: int, frames: int) -> Samples:
+    """At most [frames, channels], by blocks: what a header claims is not allocated before it is there."""
+    sound.seek(start)
+    blocks = []
+    while frames > 0 and len(block := sound.read(min(frames, BLOCK_FRAMES), dtype="float32", always_2d=True)):
+        blocks.append(block)
+        frames -= len(block)
+    if not blocks:
+        raise AudioError(path, "holds 0 samples")
+    return np.concatenate(blocks)
+
+
+def _shortfall(path: Path | str, info: AudioInfo, read: int, *, strict: bool) -> list[str]:
+    if not info.missing_bytes and read >= info.frames:
+        return []
+    claim = f"{info.missing_bytes} bytes more" if info.missing_bytes else f"{info.frames} samples"
+    reason = f"truncated: the header promises {claim}, {read} samples were read"
+    if strict:
+        raise AudioError(path, reason)
+    return [reason]
+
+
+def _one_channel(path: Path | str, frames: Samples, channel: Channel | None) -> Samples:
+    """[T, channels] to [T]."""
+    channels = frames.shape[1]
+    if channels == 1:
+        return frames[:, 0]
+    if channel is None or (channels > 2 and channel != "mix"):
+        raise AudioError(path, f"has {channels} channels; convert it to mono, or choose the channel 'mix'")
+    return frames.mean(axis=1) if channel == "mix" else frames[:, ("left", "right").index(channel)]
+
+
+def _require_finite(path: Path | str, samples: npt.NDArray[Any], *, start: int = 0) -> None:
+    if not np.isfinite(samples).all():
+        index = int(np.argmin(np.isfinite(samples)))
+        raise AudioError(path, f"sample {start + index} is {samples[index]}; all must be finite")
+
+
+def _clipped(path: Path | str, samples: Samples, *, strict: bool) -> tuple[Samples, list[str]]:
+    peak = float(np.abs(samples).max())
+    if peak <= 1:
+        return samples, []
+    reason = f"samples reach {peak:.4g}, full scale is 1"
+    if strict and peak > 1 + OVERSHOOT:
+        raise AudioError(path, f"{reason}; scale the file to at most 1")
+    count = np.count_nonzero(np.abs(samples) > 1)
+    return np.clip(samples, -1, 1), [f"{reason}: {count} were clipped; normalize to scale instead"]
+
+
+def _scaled(samples: Samples) -> Samples:
+    peak = np.abs(samples).max()
+    return samples * (NORMALIZED_PEAK / peak) if peak > 0 else samples
+
+
+def _resampled(path: Path | str, samples: Samples, old_hz: int, new_hz: int) -> Samples:
+    result: Samples = soxr.resample(samples, old_hz, new_hz, quality="HQ")
+    if not result.size:
+        raise AudioError(path, f"its {len(samples)} samples at {old_hz} Hz are none at {new_hz} Hz")
+    return result
