@@ -1,0 +1,262 @@
+"""Log-mel spectrograms and the conventions that acoustic models and vocoders meet on.
+
+A mel is only as good as the agreement on it: one name covers natural and decimal logarithms, two mel scales and frames
+half a hop apart. `MelSpec` writes a convention down, `preset` names the published ones, `compare` tells whether two can
+meet, `diagnose` whether values can come from a convention at all.
+
+B: batch, T: samples, F: frames. Mels are `[B, n_mels, F]` or `[n_mels, F]`.
+
+    mel = log max(floor, basis · |STFT(wav)|),   |X| = √(Re² + Im²), guarded
+"""
+
+from __future__ import annotations
+
+import math
+import zipfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from waveglow.audio.mel_diagnosis import diagnose
+from waveglow.audio.mel_spec import Array, MelSpec, filterbank, from_nats, to_nats
+from waveglow.config import nearest
+
+__all__ = [
+    "PRESETS",
+    "Comparison",
+    "MelSpec",
+    "MelSpectrogram",
+    "compare",
+    "convert",
+    "diagnose",
+    "filterbank",
+    "preset",
+]
+
+
+class MelSpectrogram(nn.Module):
+    """The log-mel of `spec`, differentiable. Computes in `dtype`, also under autocast."""
+
+    basis: Tensor
+    window: Tensor
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, spec: MelSpec, *, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        self.spec = spec
+        window = torch.hann_window(spec.win, periodic=spec.window_periodic, dtype=torch.float64)
+        self.register_buffer("basis", torch.from_numpy(filterbank(spec)).to(dtype), persistent=False)
+        self.register_buffer("window", window.to(dtype), persistent=False)
+        self.register_buffer("mean", torch.tensor(spec.mean or (0.0,), dtype=dtype)[:, None], persistent=False)
+        self.register_buffer("std", torch.tensor(spec.std or (1.0,), dtype=dtype)[:, None], persistent=False)
+
+    def forward(self, wav: Tensor) -> Tensor:
+        """`wav [B, T]` in [-1, 1] to `[B, n_mels, F]`. Raises ValueError where T is less than `spec.min_samples`."""
+        if wav.dim() != 2 or wav.shape[1] < self.spec.min_samples:
+            raise ValueError(
+                f"wav has shape {list(wav.shape)}; it must be [B, T] of at least {self.spec.min_samples} samples, "
+                f"shorter ones padded with zeros"
+            )
+        with torch.autocast(wav.device.type, enabled=False):
+            log_mel = self._log(self.basis @ self._magnitude(wav.to(self.basis.dtype)))  # [B, n_mels, F]
+            return (log_mel - self.mean) / self.std
+
+    def _magnitude(self, wav: Tensor) -> Tensor:
+        """`[B, T]` to `[B, n_fft/2 + 1, F]`."""
+        spec = self.spec
+        padded = F.pad(wav, (spec.pad_left, spec.pad_right), mode=spec.pad_mode)
+        X = torch.stft(padded, spec.n_fft, spec.hop, spec.win, self.window, center=False, return_complex=True)
+        if spec.guard is None:
+            return X.abs()
+        power = X.real.square() + X.imag.square()
+        return (power + spec.guard_value if spec.guard == "add" else power.clamp(min=spec.guard_value)).sqrt()
+
+    def _log(self, mel: Tensor) -> Tensor:
+        mel = mel.clamp(min=self.spec.floor_value) if self.spec.floor == "clamp" else mel + self.spec.floor_value
+        return mel.log() if self.spec.log_base == "e" else mel.log10()
+
+
+_TACOTRON2 = MelSpec(  # NVIDIA/tacotron2: layers.py, stft.py, audio_processing.py
+    name="nvidia/tacotron2",
+    sample_rate=22_050,
+    n_fft=1024,
+    hop=256,
+    win=1024,
+    n_mels=80,
+    fmin=0.0,
+    fmax=8000.0,
+    mel_scale="slaney",
+    mel_norm="slaney",
+    pad_left=512,
+    pad_right=512,
+)
+_HIFIGAN = replace(  # jik876/hifi-gan: meldataset.py
+    _TACOTRON2, name="hifigan", pad_left=384, pad_right=384, guard="add", guard_value=1e-9, peak_policy="peak 0.95"
+)
+# NVIDIA/BigVGAN: meldataset.py, configs/*.json
+_BIGVGAN = replace(_HIFIGAN, name="bigvgan-22k-80", fmax=None)
+_BIGVGAN_44K = replace(_BIGVGAN, name="bigvgan-44k-256", sample_rate=44_100, n_mels=128)
+_ESPNET = replace(  # espnet: log_mel_fbank.py, log_mel.py, stft.py, egs2/ljspeech
+    _TACOTRON2,
+    name="espnet",
+    fmin=80.0,
+    fmax=7600.0,
+    guard="clamp",
+    guard_value=1e-10,
+    log_base="10",
+    floor_value=1e-10,
+    layout="TC",
+)
+_SPECS = (
+    _TACOTRON2,
+    _HIFIGAN,
+    replace(_HIFIGAN, name="matcha", peak_policy="none"),  # Matcha-TTS returns mels denormalized: HiFi-GAN's
+    _BIGVGAN,
+    replace(_BIGVGAN, name="bigvgan-24k", sample_rate=24_000, n_mels=100),
+    _BIGVGAN_44K,
+    replace(_BIGVGAN_44K, name="bigvgan-44k-512", n_fft=2048, hop=512, win=2048, pad_left=768, pad_right=768),
+    replace(  # gemelo-ai/vocos: feature_extractors.py, of torchaudio's defaults
+        _TACOTRON2,
+        name="vocos",
+        sample_rate=24_000,
+        n_mels=100,
+        fmax=None,
+        mel_scale="htk",
+        mel_norm=None,
+        floor_value=1e-7,
+        peak_policy="random gain, peak -6 to -1 dB",
+    ),
+    _ESPNET,
+)
+_ALIASES = {
+    "tacotron2": "nvidia/tacotron2",
+    "waveglow": "nvidia/tacotron2",
+    "speechbrain": "nvidia/tacotron2",
+    "hifigan-univ": "hifigan",
+}
+PRESETS = tuple(spec.name for spec in _SPECS)
+
+
+def preset(name: str, *, stats: Path | str | None = None) -> MelSpec:
+    """A published convention; PRESETS lists them. `stats`: the feats_stats.npz of an ESPnet model, for "espnet" alone.
+
+    Raises ValueError for an unknown name, statistics that are missing, unreadable or not asked for.
+
+    >>> preset("waveglow").name
+    'nvidia/tacotron2'
+    """
+    specs = {spec.name: spec for spec in _SPECS}
+    known = specs | {alias: specs[target] for alias, target in _ALIASES.items()}
+    if name not in known:
+        raise ValueError(f"unknown mel preset {name!r}{nearest(name, known)}")
+    if name == "espnet":
+        return _with_statistics(_ESPNET, stats)
+    if stats is not None:
+        raise ValueError(f"mel preset {name!r} has no statistics; leave {stats} out, only 'espnet' takes such a file")
+    return known[name]
+
+
+def _with_statistics(spec: MelSpec, stats: Path | str | None) -> MelSpec:
+    """ESPnet's global normalization: `count`, `sum` and `sum_square` of every bin over the training data."""
+    if stats is None:
+        raise ValueError(
+            "mel preset 'espnet' needs the model's statistics, the file feats_stats.npz that ESPnet keeps with it; "
+            'give its path: preset("espnet", stats="feats_stats.npz")'
+        )
+    try:
+        with np.load(stats, allow_pickle=False) as file:
+            count, total, squares = (np.asarray(file[key], np.float64) for key in ("count", "sum", "sum_square"))
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{stats}: no ESPnet statistics with count, sum and sum_square ({error})") from error
+    mean = total / count
+    std = np.sqrt(np.maximum(squares / count - mean**2, 1e-20))
+    return replace(spec, mean=tuple(mean.ravel().tolist()), std=tuple(std.ravel().tolist()))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Whether mels of one convention serve a model of another, and why.
+
+    kind: "equal"; "convertible" exactly by `convert`; "shifted", convertible but for the frames' position, which
+    delays the audio by `shift_samples`; "incompatible".
+    """
+
+    kind: Literal["equal", "convertible", "shifted", "incompatible"]
+    reason: str
+    shift_samples: int = 0
+
+
+_PADDING = ("pad_left", "pad_right", "pad_mode")
+_CONVERTIBLE = ("log_base", "mean", "std", "layout")
+
+
+def compare(a: MelSpec, b: MelSpec) -> Comparison:
+    """Can a model of mels `b` be fed mels `a`? The direction counts for the floor alone: what `a` cut off is lost.
+
+    Measured on HiFi-GAN against Tacotron 2: mean difference 0.15 nats as they are, 0.000 after a shift by hop / 2.
+
+    >>> compare(preset("tacotron2"), preset("hifigan")).kind
+    'shifted'
+    """
+    if a.fingerprint == b.fingerprint:
+        return Comparison("equal", "the same convention")
+    left, right = a._canonical(), b._canonical()
+    differing = [name for name in left if left[name] != right[name]]
+    harmless = {*_PADDING, *_CONVERTIBLE, *_harmless_levels(a, b)}
+    fatal = [name for name in differing if name not in harmless]
+    if fatal:
+        return Comparison("incompatible", _difference(a, b, fatal))
+    reason = _difference(a, b, differing)
+    if not set(differing) & set(_PADDING):
+        return Comparison("convertible", reason)
+    shift = b.pad_left - a.pad_left
+    position = f"frames shifted by {shift} samples" + (" (hop/2)" if 2 * abs(shift) == a.hop else "")
+    return Comparison("shifted", f"{position}; {reason}", shift)
+
+
+def _harmless_levels(a: MelSpec, b: MelSpec) -> set[str]:
+    """The fields of guard and floor whose difference `convert` makes up for, or that no value shows."""
+    names = set()
+    if a.floor == b.floor == "clamp" and a.floor_value <= b.floor_value:
+        names.add("floor_value")
+    if _guard_is_hidden(a) and _guard_is_hidden(b):
+        names |= {"guard", "guard_value"}
+    return names
+
+
+def _guard_is_hidden(spec: MelSpec) -> bool:
+    """Whether silence lies on the floor, guard or not."""
+    silent = filterbank(spec).sum(1).max() * math.sqrt(spec.guard_value if spec.guard else 0)
+    return bool(silent <= spec.floor_value)
+
+
+def _difference(a: MelSpec, b: MelSpec, names: list[str]) -> str:
+    return f"{a.name or 'a'} against {b.name or 'b'}: " + "; ".join(
+        f"{name} {_short(getattr(a, name))} against {_short(getattr(b, name))}" for name in names
+    )
+
+
+def _short(value: Any) -> str:
+    return f"{len(value)} values" if isinstance(value, tuple) and len(value) > 1 else f"{value}"
+
+
+def convert(mel: Array, a: MelSpec, b: MelSpec) -> Array:
+    """Values and layout of `a` to those of `b`, `mel [..., n_mels, F]` or as the layouts say.
+
+    Raises ValueError where `compare` finds them incompatible. A shift is left in: it costs position, not quality.
+    """
+    found = compare(a, b)
+    if found.kind == "incompatible":
+        raise ValueError(f"a mel can't be converted: {found.reason}")
+    if found.kind == "equal":
+        return mel
+    log_mel = to_nats(mel.swapaxes(-1, -2) if a.layout == "TC" else mel, a)
+    raised = np.maximum(log_mel, math.log(b.floor_value)) if a.floor_value < b.floor_value else log_mel
+    result = from_nats(raised, b).astype(mel.dtype, copy=False)
+    return result.swapaxes(-1, -2) if b.layout == "TC" else result

@@ -1,0 +1,87 @@
+"""Can these values come from that mel convention? Told by what no waveform in [-1, 1] gives: too low, too loud, or
+cut off at another convention's floor."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from waveglow.audio.mel_spec import Array, MelSpec, filterbank, to_nats
+
+BELOW_FLOOR_NATS = 3.0  # predicted mels undershoot, by less
+LOUDEST_RMS = 1.5  # full scale is 1; predicted mels overshoot, by less
+FLAT_BINS = 4  # bins of one frame on one value: a floor, by chance never
+
+
+def diagnose(mel: Array, spec: MelSpec) -> str | None:
+    """None for values that a recording, silence, noise or a prediction may have under `spec`, else what they look like.
+
+    Conservative: a decimal log-mel of a noisy recording passes for a natural one of a louder, and is not reported.
+    `mel [n_mels, F]`, finite.
+    """
+    log_mel = to_nats(np.asarray(mel, np.float64), spec)
+    looks = _too_low(mel, log_mel, spec) or _cut_elsewhere(mel, spec) or _too_loud(mel, log_mel, spec)
+    if looks is None:
+        return None
+    return f"looks {looks}: the values are {mel.min():.4g}..{mel.max():.4g}, that is not {_words(spec)}"
+
+
+def _words(spec: MelSpec) -> str:
+    log = "natural log" if spec.log_base == "e" else "log10"
+    return (
+        f"{spec.name or 'the mel asked for'} ({log}{', normalized' if spec.mean else ''}, silence {spec.silence:.2f})"
+    )
+
+
+def _too_low(mel: Array, log_mel: Array, spec: MelSpec) -> str | None:
+    """Against the lowest value of the convention; the 1st percentile, so that no single value decides."""
+    if np.quantile(log_mel, 0.01) >= math.log(spec.floor_value) - BELOW_FLOOR_NATS:
+        return None
+    if mel.min() < -20:
+        return "like dB (20·log10)"
+    if spec.log_base == "10":
+        return "like a natural log"
+    return "like a log-mel of a lower floor (vocos: -16.12)"
+
+
+def _too_loud(mel: Array, log_mel: Array, spec: MelSpec) -> str | None:
+    """Against the loudness of the waveform, which the mel implies by Parseval's theorem."""
+    low, high, rms = mel.min(), mel.max(), _implied_rms(log_mel, spec)
+    if low >= 0 and np.median(mel) < 0.05 * high:
+        return "un-logged"
+    if low >= 0 and 0.5 < high <= 1 and rms > 0.8:
+        return "like 0..1 normalized"
+    if rms <= LOUDEST_RMS:
+        return None
+    if abs(mel.mean()) < 0.7 and 0.5 < mel.std() < 2:
+        return "like z-normalized (mean 0, deviation 1)"
+    return "like dB (20·log10)" if high > 10 or low < -20 else "louder than full scale"
+
+
+def _implied_rms(log_mel: Array, spec: MelSpec) -> float:
+    """RMS of the waveform, at least: Σ|X|² = n_fft Σ window² rms², |X| averaged by each filter."""
+    weights = filterbank(spec)
+    area = weights.sum(1)
+    bins = (weights > 0).sum(1) / 2  # each FFT bin is in two filters
+    seen = area > 0
+    magnitude = np.exp(np.minimum(log_mel[seen], 50)) / area[seen, None]
+    power = 2 * (bins[seen, None] * magnitude**2).sum(0).mean()  # both halves of the spectrum
+    return float(np.sqrt(power / (spec.n_fft * 0.375 * spec.win)))  # the mean of hann² is 3/8
+
+
+def _cut_elsewhere(mel: Array, spec: MelSpec) -> str | None:
+    """Against the floors of other conventions: several bins of the lowest frame on exactly such a value."""
+    low = mel.min()
+    frame = mel[:, np.unravel_index(mel.argmin(), mel.shape)[1]]
+    if np.count_nonzero(frame <= low + 1e-4) < FLAT_BINS or spec.mean is not None:
+        return None
+    floors = {
+        math.log(1e-5): "like a natural log of floor 1e-5 (Tacotron 2, HiFi-GAN)",
+        -5.0: "like log10 of floor 1e-5",
+        -10.0: "like log10 (ESPnet/ParallelWaveGAN)",
+        -4.0: "like -4..4 normalized",
+    }
+    nearest = min(floors, key=lambda floor: abs(floor - low))
+    own = abs(low - spec.silence) < 0.1
+    return floors[nearest] if abs(low - nearest) < 2e-3 and not own else None
