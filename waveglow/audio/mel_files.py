@@ -1,0 +1,202 @@
+"""Mel files of other programs: .npy, .npz, .pt, .safetensors. No code in a file is run, no claim of a size believed.
+
+F: frames. In memory a mel is float32 [n_mels, F].
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import zipfile
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+import numpy as np
+import numpy.typing as npt
+import safetensors
+import safetensors.torch
+import torch
+
+from waveglow.audio.files import unusable, write_atomically
+from waveglow.audio.mel import MelSpec, compare, convert, diagnose
+
+Mel = npt.NDArray[np.float32]
+Layout = Literal["auto", "CT", "TC"]
+
+MOST_BYTES = 1 << 30  # of an unpacked file; a mel of 10 hours at 22.05 kHz has 0.93 GiB
+
+
+class MelError(ValueError):
+    """A file that can't be used as a mel: `path` and `reason`."""
+
+    def __init__(self, path: Path | str, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path = Path(path)
+        self.reason = reason
+
+
+def read_mel(path: Path | str, spec: MelSpec, *, layout: Layout = "auto", assume: MelSpec | None = None) -> Mel:
+    """The mel of a .npy, .npz, .pt or .safetensors file in the convention `spec`, [n_mels, F].
+
+    The file holds one array, or one named "mel", of shape [n_mels, F], [F, n_mels] or either after a 1.
+
+    Args:
+        layout: "CT" [n_mels, F], "TC" [F, n_mels]; "auto" tells by n_mels.
+        assume: the file's convention, from which the values are converted; None takes `spec`, if the values fit it.
+
+    Raises:
+        MelError: unreadable; another shape or type; NaN or infinite; values of another convention, by `diagnose`;
+            an assumed convention that can't be converted, by `compare`.
+    """
+    path, source = Path(path), assume or spec
+    if (found := compare(source, spec)).kind == "incompatible":
+        raise MelError(path, f"its assumed convention doesn't serve the model: {found.reason}")
+    mel = _two_dimensional(path, _read(path), source, layout)
+    if not np.isfinite(mel).all():
+        raise MelError(path, "holds NaN or infinite values")
+    if assume is None and (looks := diagnose(mel, spec)):
+        raise MelError(path, f"{looks}; name its convention with --assume PRESET")
+    converted = convert(mel, replace(source, layout="CT"), replace(spec, layout="CT"))
+    return np.ascontiguousarray(converted, dtype=np.float32)
+
+
+def write_mel(path: Path | str, mel: npt.NDArray[np.floating]) -> None:
+    """Write `mel [n_mels, F]` as float32, whole or not at all, named "mel" where names exist. Raises MelError."""
+    path, values, buffer = Path(path), np.ascontiguousarray(mel, dtype=np.float32), io.BytesIO()
+    match path.suffix.lower():
+        case ".npy":
+            np.save(buffer, values)
+        case ".npz":
+            np.savez(buffer, mel=values)
+        case ".pt":
+            torch.save(torch.from_numpy(values), buffer)
+        case ".safetensors":
+            buffer.write(safetensors.torch.save({"mel": torch.from_numpy(values)}))
+        case _:
+            raise MelError(path, _suffix_rule())
+    try:
+        write_atomically(path, buffer.getvalue())
+    except OSError as error:
+        raise MelError(path, f"can't be written ({error.strerror})") from error
+
+
+def _read(path: Path) -> Mel:
+    suffix = path.suffix.lower()
+    if reason := unusable(path) or (None if suffix in _READERS else _suffix_rule()):
+        raise MelError(path, reason)
+    try:
+        return _READERS[suffix](path)
+    except MelError:
+        raise
+    except PermissionError as error:
+        raise MelError(path, f"can't be read ({error.strerror})") from error
+    except Exception as error:  # the parsers raise what a broken file makes them raise, a dozen types
+        summary = next(iter(str(error).splitlines()), "")[:200]
+        raise MelError(path, f"no valid {path.suffix} file ({type(error).__name__}: {summary})") from error
+
+
+def _read_npy(path: Path) -> Mel:
+    with path.open("rb") as stream:
+        return _array(path, stream, path.stat().st_size)
+
+
+def _read_npz(path: Path) -> Mel:
+    _require_small_zip(path)
+    with zipfile.ZipFile(path) as archive:
+        content = archive.read(_only(path, archive.namelist(), "mel.npy"))
+    return _array(path, io.BytesIO(content), len(content))
+
+
+def _array(path: Path, stream: BinaryIO, size: int) -> Mel:
+    """The array of an .npy stream of `size` bytes, its header checked against that before anything is allocated."""
+    version = np.lib.format.read_magic(stream)
+    read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    if version not in read_header:
+        raise MelError(path, f"is .npy of version {version}; 1.0 and 2.0 are read")
+    shape, _, dtype = read_header[version](stream)
+    if dtype.kind != "f":
+        raise MelError(path, f"holds {dtype}; a mel is floating point")
+    claimed, held = math.prod(shape) * dtype.itemsize, size - stream.tell()
+    if claimed > held or min(shape, default=0) < 0:
+        raise MelError(path, f"the header promises {claimed} bytes of shape {shape}, the file holds {held}")
+    stream.seek(0)
+    return np.lib.format.read_array(stream, allow_pickle=False).astype(np.float32)
+
+
+def _read_pt(path: Path) -> Mel:
+    if zipfile.is_zipfile(path):
+        _require_small_zip(path)
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    if isinstance(content, dict):
+        tensors = {name: value for name, value in content.items() if isinstance(value, torch.Tensor)}
+        content = tensors[_only(path, tensors, "mel")]
+    return _floats(path, content)
+
+
+def _read_safetensors(path: Path) -> Mel:
+    with safetensors.safe_open(path, "pt") as file:
+        return _floats(path, file.get_tensor(_only(path, file.keys(), "mel")))
+
+
+def _floats(path: Path, tensor: object) -> Mel:
+    if not isinstance(tensor, torch.Tensor) or tensor.layout != torch.strided:
+        raise MelError(path, f"holds {type(tensor).__name__}; a mel is one dense tensor")
+    if not tensor.dtype.is_floating_point:
+        raise MelError(path, f"holds {tensor.dtype}; a mel is floating point")
+    if 4 * tensor.numel() > MOST_BYTES:  # strides of 0 make a huge tensor of few bytes
+        raise MelError(path, f"holds {tensor.numel()} values; at most {MOST_BYTES // 4} are read")
+    return tensor.detach().float().numpy()
+
+
+def _require_small_zip(path: Path) -> None:
+    with zipfile.ZipFile(path) as archive:
+        unpacked = sum(member.file_size for member in archive.infolist())
+    if unpacked > MOST_BYTES:
+        raise MelError(path, f"unpacks to {unpacked} bytes; at most {MOST_BYTES} are read")
+
+
+def _only(path: Path, names: Iterable[str], preferred: str) -> str:
+    """The name `preferred`, or the only one."""
+    known = list(names)
+    if preferred in known or len(known) == 1:
+        return preferred if preferred in known else known[0]
+    listed = ", ".join(map(str, known[:5])) or "none"
+    raise MelError(path, f"holds {len(known)} arrays ({listed}); it must hold one, or one named 'mel'")
+
+
+def _two_dimensional(path: Path, array: Mel, spec: MelSpec, layout: Layout) -> Mel:
+    """`array` as [n_mels, F]."""
+    shape, n_mels = array.shape, spec.n_mels
+    mel = array[0] if array.ndim == 3 and shape[0] == 1 else array
+    if mel.ndim != 2 or not mel.size:
+        raise MelError(path, f"has shape {list(shape)}; a mel is [n_mels, frames], not empty")
+    if layout == "auto":
+        layout = _layout(path, mel.shape, n_mels)
+    mel = mel if layout == "CT" else mel.T
+    if mel.shape[0] != n_mels:
+        raise MelError(
+            path, f"has {mel.shape[0]} mel bins in the layout {layout}; {spec.name or 'the model'} has {n_mels}"
+        )
+    return mel
+
+
+def _layout(path: Path, shape: tuple[int, ...], n_mels: int) -> Layout:
+    if shape == (n_mels, n_mels):
+        raise MelError(path, f"has as many frames as mel bins, {n_mels}; say which with --layout CT or --layout TC")
+    if n_mels not in shape:
+        raise MelError(path, f"has shape {list(shape)}; one side must be the {n_mels} mel bins of the convention")
+    return "CT" if shape[0] == n_mels else "TC"
+
+
+_READERS: dict[str, Callable[[Path], Mel]] = {
+    ".npy": _read_npy,
+    ".npz": _read_npz,
+    ".pt": _read_pt,
+    ".safetensors": _read_safetensors,
+}
+
+
+def _suffix_rule() -> str:
+    return f"is no mel file by its name; it must end in {', '.join(_READERS)}"
