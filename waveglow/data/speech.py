@@ -1,0 +1,125 @@
+"""Speech for training: crops read by seeking, with the mel that the whole file has there.
+
+Shapes: audio [T] in samples, mel [M, F] in frames, F = ⌈T / hop⌉.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from waveglow.audio.io import AudioError, load_audio, read_segment
+from waveglow.audio.mel import MelSpec, MelSpectrogram
+from waveglow.audio.mel_files import read_mel
+from waveglow.config import ConfigError
+from waveglow.data.manifest import Clip
+from waveglow.data.sampler import clip_index
+from waveglow.noise import Purpose, dequantization_noise, philox
+
+VALIDATION_PLACE = 1 << 62  # noise of validation clips stands apart from that of training samples
+
+
+class Example(NamedTuple):
+    """audio [T], dequantized; mel [M, F]; the number that names it in messages."""
+
+    audio: Tensor
+    mel: Tensor
+    number: int
+
+
+class SpeechCrops(Dataset[Example]):
+    """Random crops of `segment_samples`; item g is a function of (seed, g).
+
+    Clips shorter than a crop are padded with silence, which dequantization dithers.
+    """
+
+    def __init__(self, clips: list[Clip], spec: MelSpec, *, segment_samples: int, seed: int) -> None:
+        self.clips = _usable(clips, spec)
+        self.spec = spec
+        self.segment_samples = segment_samples
+        self.seed = seed
+        self.to_mel = MelSpectrogram(spec)
+        self.short = sum(clip.frames < segment_samples for clip in clips)
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def clip_of(self, number: int) -> Clip:
+        """The clip that a training sample is cropped from."""
+        return self.clips[clip_index(self.seed, number, len(self.clips))]
+
+    def __getitem__(self, number: int) -> Example:
+        clip = self.clip_of(number)
+        T, hop = self.segment_samples, self.spec.hop
+        starts = max(0, clip.frames - T) // hop + 1
+        start = hop * int(philox(self.seed, Purpose.CROP, number).integers(starts))
+        frames = -(-T // hop)
+        audio, mel = self._whole(clip) if clip.frames < T else self._crop(clip, start)
+        if clip.mel is not None:
+            mel = _file_mel(clip, self.spec)[:, start // hop :]
+        if mel.shape[1] < frames:
+            mel = np.pad(mel, ((0, 0), (0, frames - mel.shape[1])), constant_values=self.spec.silence)
+        audio = audio + dequantization_noise(self.seed, number, T)
+        return Example(torch.from_numpy(audio), torch.from_numpy(np.ascontiguousarray(mel[:, :frames])), number)
+
+    def _whole(self, clip: Clip) -> tuple[np.ndarray, np.ndarray]:
+        """A clip shorter than the crop, with silence behind it."""
+        audio = np.pad(read_segment(clip.path, 0, clip.frames), (0, self.segment_samples - clip.frames))
+        return audio, self._mel(audio)
+
+    def _crop(self, clip: Clip, start: int) -> tuple[np.ndarray, np.ndarray]:
+        """A crop and its mel, computed with as much of the file around it as a frame reaches."""
+        T, hop = self.segment_samples, self.spec.hop
+        context = hop * -(-self.spec.n_fft // hop)
+        first, last = max(0, start - context), min(clip.frames, start + T + context)
+        audio = read_segment(clip.path, first, last - first)
+        mel = self._mel(audio)[:, (start - first) // hop :]
+        return audio[start - first :][:T], mel
+
+    def _mel(self, audio: np.ndarray) -> np.ndarray:
+        missing = max(0, self.spec.min_samples - len(audio))
+        mel: np.ndarray = self.to_mel(torch.from_numpy(np.pad(audio, (0, missing)))[None])[0].numpy()
+        return mel
+
+
+def whole_clip(clip: Clip, spec: MelSpec, *, place: int, seed: int, max_samples: int, multiple: int) -> Example:
+    """A held-out clip from its start, dequantized, at most `max_samples`, a multiple of `multiple` samples.
+
+    Raises AudioError where the file is too short for one group.
+    """
+    audio = load_audio(clip.path, channel=None, strict=True).samples[:max_samples]
+    padded = np.pad(audio, (0, max(0, spec.min_samples - len(audio))))
+    with torch.inference_mode():
+        own = MelSpectrogram(spec)(torch.from_numpy(padded)[None])[0]
+    mel = own if clip.mel is None else torch.from_numpy(_file_mel(clip, spec))
+    T = min(len(audio), mel.shape[1] * spec.hop)
+    T -= T % multiple
+    if T == 0:
+        raise AudioError(clip.path, f"has {clip.frames} samples, fewer than the model's group of {multiple}")
+    noisy = audio[:T] + dequantization_noise(seed, VALIDATION_PLACE + place, T)
+    return Example(torch.from_numpy(noisy), mel[:, : -(-T // spec.hop)].clone(), place)
+
+
+def _file_mel(clip: Clip, spec: MelSpec) -> np.ndarray:
+    assert clip.mel is not None
+    mel: np.ndarray = read_mel(clip.mel, spec)
+    needed = clip.frames // spec.hop
+    if mel.shape[1] < needed:
+        raise AudioError(clip.mel, f"has {mel.shape[1]} frames, its recording of {clip.frames} samples needs {needed}")
+    return mel
+
+
+def _usable(clips: list[Clip], spec: MelSpec) -> list[Clip]:
+    for clip in clips:
+        if clip.sample_rate != spec.sample_rate:
+            raise ConfigError(
+                f"{clip.path} has {clip.sample_rate} Hz, the mel convention {spec.sample_rate} Hz; "
+                f"run `waveglow prepare` with --sample-rate {spec.sample_rate}"
+            )
+    if not clips:
+        raise ConfigError("the manifest has no training clips; run `waveglow prepare` again")
+    return clips

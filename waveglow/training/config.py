@@ -1,0 +1,105 @@
+"""What a training run is told: frozen dataclasses, one group a subject."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from waveglow.audio.mel import MelSpec, preset
+from waveglow.config import ConfigError
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """`manifest` is made by `waveglow prepare`; `segment_samples` is the length of a training crop."""
+
+    manifest: str = ""
+    segment_samples: int = 16000
+    workers: int = 2
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """Optimizer; learning rate: linear warm-up, then constant or falling to `final_lr_ratio · lr` at the last step."""
+
+    name: Literal["adam", "adamw", "adamax"] = "adam"
+    lr: float = 1e-4
+    betas: tuple[float, ...] = (0.9, 0.999)
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    warmup_steps: int = 0
+    decay: Literal["none", "linear", "cosine"] = "none"
+    final_lr_ratio: float = 0.1
+    clip_norm: float = 5.0
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """`batch_size` is global: processes and micro-batches (`accumulate`) divide it among them."""
+
+    steps: int = 100_000
+    batch_size: int = 12
+    accumulate: int = 1
+    seed: int = 0
+    precision: Literal["float32", "bf16", "fp16"] = "float32"
+    compile: bool = False
+    memory: Literal["none", "reversible"] = "none"
+    ema_decay: float = 0.999
+    init_batches: int = 4
+    max_bad_steps: int = 10
+    log_every_steps: int = 25
+    validate_every_steps: int = 1000
+    checkpoint_every_steps: int = 1000
+    keep_checkpoints: int = 2
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "accumulate", "log_every_steps", "validate_every_steps"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"train.{name} is {getattr(self, name)}; it must be at least 1")
+        if self.checkpoint_every_steps < 1 or self.keep_checkpoints < 2:
+            raise ConfigError("train.checkpoint_every_steps must be at least 1 and train.keep_checkpoints at least 2")
+        if not 0 <= self.ema_decay < 1:
+            raise ConfigError(f"train.ema_decay is {self.ema_decay}; it must be from 0 (no averaging) to below 1")
+        if self.memory == "reversible" and self.precision != "float32":
+            raise ConfigError(
+                f"train.memory is reversible and train.precision is {self.precision}: rebuilt activations drift in "
+                "half precision; set train.precision=float32 or train.memory=none"
+            )
+
+
+@dataclass(frozen=True)
+class ValidConfig:
+    """Held-out clips: all of them up to `clips`, each up to `max_seconds`; the first `listen` are synthesized."""
+
+    clips: int = 16
+    max_seconds: float = 10.0
+    listen: int = 2
+    sigma: float = 0.7
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """A whole run. `model` is a registry name with its numbers, `mel` a preset or the fields of a MelSpec."""
+
+    model: dict[str, Any]
+    mel: Any = "nvidia/tacotron2"
+    data: DataConfig = field(default_factory=DataConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    valid: ValidConfig = field(default_factory=ValidConfig)
+
+    def mel_spec(self) -> MelSpec:
+        """The mel convention. Raises ConfigError where the preset or a field is unknown."""
+        try:
+            return preset(self.mel) if isinstance(self.mel, str) else MelSpec.from_dict(self.mel)
+        except ValueError as error:
+            raise ConfigError(f"mel: {error}") from error
+
+    def model_config(self) -> dict[str, Any]:
+        """The model's numbers, with the mel convention's hop and n_mels. Raises ConfigError where they clash."""
+        spec = self.mel_spec()
+        own = {"n_mels": spec.n_mels, "hop": spec.hop}
+        for key, value in own.items():
+            if self.model.get(key, value) != value:
+                raise ConfigError(f"model.{key} is {self.model[key]}, the mel convention has {value}; make them equal")
+        return {**self.model, **own}

@@ -1,0 +1,69 @@
+"""The processes of a run, as torchrun starts them; one process is a world of its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class World:
+    """This process's place among all: `rank` of `size`, computing on `device`."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the process that writes files."""
+        return self.rank == 0
+
+    def any(self, *flags: bool) -> list[bool]:
+        """For each flag, whether it is set in any process."""
+        values = torch.tensor([float(flag) for flag in flags], device=self.device)
+        if self.size > 1:
+            dist.all_reduce(values, op=dist.ReduceOp.MAX)
+        return [bool(value) for value in values.tolist()]
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Sum over all processes."""
+        if self.size > 1:
+            values = values.to(self.device)
+            dist.all_reduce(values)
+        return values
+
+    def barrier(self) -> None:
+        """Wait for all processes."""
+        if self.size > 1:
+            dist.barrier()
+
+
+@contextmanager
+def world(device: str | None = None, *, timeout_minutes: float = 30) -> Iterator[World]:
+    """Join the processes that torchrun started (RANK, WORLD_SIZE, LOCAL_RANK), or be alone.
+
+    NCCL on GPUs, gloo on CPU. `device` defaults to the GPU of the local rank, where there is one.
+    """
+    size, rank, local = (int(os.environ.get(name, default)) for name, default in ENVIRONMENT)
+    chosen = torch.device(device or (f"cuda:{local}" if torch.cuda.is_available() else "cpu"))
+    if chosen.type == "cuda":
+        torch.cuda.set_device(chosen)
+    if size == 1:
+        yield World(0, 1, chosen)
+        return
+    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=timedelta(minutes=timeout_minutes))
+    try:
+        yield World(rank, size, chosen)
+    finally:
+        dist.destroy_process_group()
+
+
+ENVIRONMENT = (("WORLD_SIZE", "1"), ("RANK", "0"), ("LOCAL_RANK", "0"))

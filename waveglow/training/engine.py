@@ -1,0 +1,346 @@
+"""The training loop: one for every model and task of the library; it knows no model's name.
+
+A step is a function of (weights, optimizer, seed, step). So a killed run that resumes from its newest checkpoint goes
+on as if nothing had happened, bit by bit on a CPU.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader, default_collate
+
+from waveglow.audio.mel import MelSpec
+from waveglow.data.sampler import StepSampler
+from waveglow.flows.actnorm import initialize_
+from waveglow.flows.compose import Sequence
+from waveglow.flows.coupling import Coupling
+from waveglow.models import checkpoint
+from waveglow.training import state as states
+from waveglow.training.config import RunConfig, TrainConfig
+from waveglow.training.distributed import World
+from waveglow.training.log import RunLog
+from waveglow.training.optim import averaged, learning_rate, make_optimizer
+from waveglow.training.task import Task
+
+HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class DivergedError(RuntimeError):
+    """Too many steps in a row without a finite gradient; the weights are those of the last good checkpoint."""
+
+
+class OutOfMemoryError(RuntimeError):
+    """The device has too little memory for the configuration; the message names the numbers to lower."""
+
+
+class Trainer:
+    """Trains `model` on `task` in `run`, from where `run` stands.
+
+    Arguments:
+        model: what is trained, on the CPU, as built or with loaded weights.
+        task: batches, loss, validation (training/task.py).
+        config: the whole run's.
+        run: directory of checkpoints, logs and samples.
+        world: this process among all.
+        data_hash: of the manifest, kept in checkpoints; another one is refused at a resume unless `allow_data_change`.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        task: Task,
+        config: RunConfig,
+        *,
+        run: Path,
+        world: World,
+        data_hash: str,
+        resume: Path | None,
+        allow_data_change: bool = False,
+    ) -> None:
+        self.task, self.config, self.run_dir, self.world, self.data_hash = task, config, run, world, data_hash
+        self.settings: TrainConfig = config.train
+        self.spec: MelSpec = config.mel_spec()
+        self.stop_asked = False
+        self.bad_in_a_row = 0
+        self.model = model.to(world.device)
+        self.average = averaged(self.model, self.settings.ema_decay)
+        self.state = states.TrainState(
+            self.model,
+            self.average.module,
+            make_optimizer(self.model.parameters(), config.optim),
+            torch.amp.GradScaler(world.device.type, enabled=self.settings.precision == "fp16"),
+        )
+        if resume is not None:
+            self._resume(resume, allow_data_change)
+        self.log = RunLog(run, total_steps=self.settings.steps, start_step=self.state.step, enabled=world.is_first)
+        if resume is not None:
+            self.event(f"resumed from {resume.name}")
+
+    def _resume(self, directory: Path, allow_data_change: bool) -> None:
+        states.require_same(directory, self.config.model_config(), self.spec)
+        extra = states.load_state(directory, self.state)
+        self.average.n_averaged.fill_(self.state.n_averaged)
+        if extra["seed"] != self.settings.seed:
+            raise checkpoint.CheckpointError(
+                f"{directory}: was trained with seed {extra['seed']}, train.seed is {self.settings.seed}; keep the seed"
+            )
+        if extra["data_hash"] != self.data_hash and not allow_data_change:
+            raise checkpoint.CheckpointError(
+                f"{directory}: was trained on another manifest than {self.config.data.manifest}; give its own "
+                "manifest, or --allow-data-change"
+            )
+
+    def event(self, what: str) -> None:
+        """Something that the reader of the logs should know."""
+        self.log.record("event", self.state.step, {"what": what})
+
+    def run(self) -> None:
+        """Train to the last step, or until SIGTERM or SIGINT; the state is saved at the end.
+
+        Raises DivergedError, OutOfMemoryError.
+        """
+        if self.state.step == 0:
+            self._initialize()
+        self._prepare_modules()
+        try:
+            with self._signals():
+                self._steps()
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+                raise OutOfMemoryError(self._memory_advice()) from error
+            raise
+        finally:
+            self.log.close()
+
+    def _initialize(self) -> None:
+        """Data-dependent initialization on the first batches; every process sees the same."""
+        size, batches = self.settings.batch_size, self.settings.init_batches
+        examples = [self.task.dataset[g] for g in range(size * batches)] if batches else []
+        if examples:
+            inputs = self.task.inputs(default_collate(examples))
+            if initialize_(self.model, *(x.to(self.world.device) for x in inputs)):
+                self.average.module.load_state_dict(self.model.state_dict())
+
+    def _prepare_modules(self) -> None:
+        """Memory mode, compilation and DDP, after the averaged copy was made."""
+        for module in self.model.modules():
+            if isinstance(module, Sequence):
+                module.reversible = self.settings.memory == "reversible"
+            if isinstance(module, Coupling) and self.settings.compile:
+                module.net.compile()
+        self.parallel: Callable[..., Tensor] = self.model
+        if self.world.size > 1:
+            ids = [self.world.device.index] if self.world.device.type == "cuda" else None
+            self.parallel = DistributedDataParallel(self.model, device_ids=ids, gradient_as_bucket_view=True)
+
+    def _loader(self) -> Iterator[Any]:
+        settings = self.settings
+        sampler = StepSampler(
+            self.state.step,
+            settings.steps,
+            batch_size=settings.batch_size,
+            accumulate=settings.accumulate,
+            rank=self.world.rank,
+            world_size=self.world.size,
+        )
+        return iter(
+            DataLoader(
+                self.task.dataset,
+                batch_sampler=sampler,
+                num_workers=self.config.data.workers,
+                pin_memory=self.world.device.type == "cuda",
+            )
+        )
+
+    def _steps(self) -> None:
+        batches = self._loader()
+        meter = _Meter(self.settings.log_every_steps)
+        while self.state.step < self.settings.steps:
+            loss, norm, seconds, numbers = self._step(batches)
+            if norm is None:
+                self._bad_step(numbers)
+            meter.add(loss, norm, seconds * self.world.size)
+            step = self.state.step
+            if step % self.settings.log_every_steps == 0:
+                self.log.record("train", step, {**meter.summary(), "lr": self.state.optimizer.param_groups[0]["lr"]})
+            self.log.advance(step, loss=f"{loss:.3f}")
+            [stop] = self.world.any(self.stop_asked)
+            last = stop or step == self.settings.steps
+            validate = step % self.settings.validate_every_steps == 0 or step == self.settings.steps
+            if validate:
+                self._validate()
+            if last or step % self.settings.checkpoint_every_steps == 0:
+                self._save()
+            if validate or last:
+                meter = _Meter(self.settings.log_every_steps)
+            if stop:
+                self.event("stopped by a signal; run the same command to go on")
+                return
+
+    def _step(self, batches: Iterator[Any]) -> tuple[float, float | None, float, list[int]]:
+        """One optimizer step: (mean loss, gradient norm or None if not finite, seconds of material, sample numbers)."""
+        settings, state = self.settings, self.state
+        torch.manual_seed(settings.seed * 1_000_003 + state.step * self.world.size + self.world.rank)
+        lr = learning_rate(self.config.optim, state.step, settings.steps)
+        for group in state.optimizer.param_groups:
+            group["lr"] = lr
+        state.optimizer.zero_grad(set_to_none=True)
+        total, seconds, numbers = 0.0, 0.0, []
+        for micro in range(settings.accumulate):
+            batch = next(batches)
+            inputs = tuple(x.to(self.world.device, non_blocking=True) for x in self.task.inputs(batch))
+            with self._synchronized(micro == settings.accumulate - 1):
+                with self._autocast():
+                    output = self.parallel(*inputs)
+                loss = self.task.loss(output, inputs) / settings.accumulate
+                state.scaler.scale(loss).backward()
+            total += float(loss.detach())
+            seconds += self.task.seconds(inputs)
+            numbers += batch.number.tolist()
+        state.scaler.unscale_(state.optimizer)
+        norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optim.clip_norm))
+        [bad] = self.world.any(not (math.isfinite(total) and math.isfinite(norm)))
+        if not bad:
+            state.scaler.step(state.optimizer)
+            self.average.update_parameters(self.model)
+            state.n_averaged = int(self.average.n_averaged)
+        state.scaler.update()
+        state.step += 1
+        self.bad_in_a_row = self.bad_in_a_row + 1 if bad else 0
+        return total, None if bad else norm, seconds, numbers
+
+    def _bad_step(self, numbers: list[int]) -> None:
+        """A step that was skipped in all processes, because one had no finite loss or gradient."""
+        self.event(f"step skipped: loss or gradient not finite; batch: {self.task.describe(numbers)}")
+        if self.settings.precision == "fp16" or self.bad_in_a_row < self.settings.max_bad_steps:
+            return
+        good, _ = states.newest(self.run_dir)
+        raise DivergedError(
+            f"{self.bad_in_a_row} steps in a row had no finite loss or gradient; the weights of "
+            f"{good.name if good else 'the start'} are the last good ones and stay. Lower optim.lr or optim.clip_norm, "
+            "look for silent or damaged clips among those named above, or set train.precision=float32; then run again"
+        )
+
+    def _validate(self) -> None:
+        started = time.perf_counter()
+        self.average.eval()
+        metrics = self.task.validate(self.average.module, self.world)
+        if self.world.is_first:
+            self.task.show(self.average.module, self.run_dir, self.state.step, self.log)
+        metrics["seconds"] = round(time.perf_counter() - started, 2)
+        self.log.record("valid", self.state.step, metrics)
+        if metrics["nll_nats"] < self.state.best:
+            self.state.best = metrics["nll_nats"]
+            if self.world.is_first:
+                self._keep_best(metrics)
+        self.world.barrier()
+
+    def _keep_best(self, metrics: dict[str, float]) -> None:
+        info = {"step": self.state.step, **metrics}
+        self.log.safely(
+            lambda: checkpoint.save(
+                self.run_dir / "best",
+                self.average.module,
+                self.config.model_config(),
+                mel_spec=self.spec,
+                info=info,
+            )
+        )
+
+    def _save(self) -> None:
+        if self.world.is_first:
+            try:
+                states.save_state(
+                    self.run_dir,
+                    self.state,
+                    model_config=self.config.model_config(),
+                    mel_spec=self.spec,
+                    info={"step": self.state.step, "best_nll_nats": self.state.best},
+                    extra={
+                        "seed": self.settings.seed,
+                        "samples_seen": self.state.step * self.settings.batch_size,
+                        "world_size": self.world.size,
+                        "data_hash": self.data_hash,
+                    },
+                    keep=self.settings.keep_checkpoints,
+                )
+            except OSError as error:
+                self.event(f"ALARM: no checkpoint could be written ({error}); training goes on, make room")
+        self.world.barrier()
+
+    def _autocast(self) -> torch.autocast:
+        dtype = HALF.get(self.settings.precision)
+        return torch.autocast(self.world.device.type, dtype, enabled=dtype is not None)
+
+    def _synchronized(self, last: bool) -> AbstractContextManager[None]:
+        """Gradients are averaged over the processes with the last micro-batch only."""
+        if last or not isinstance(self.parallel, DistributedDataParallel):
+            return nullcontext()
+        return self.parallel.no_sync()
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """SIGTERM and SIGINT finish the step and save; a second SIGINT stops at once."""
+
+        def ask(number: int, _: object) -> None:
+            if self.stop_asked and number == signal.SIGINT:
+                raise KeyboardInterrupt
+            self.stop_asked = True
+
+        previous = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def _memory_advice(self) -> str:
+        settings, data = self.settings, self.config.data
+        return (
+            f"out of memory on {self.world.device}: lower train.batch_size ({settings.batch_size}) or "
+            f"data.segment_samples ({data.segment_samples}), raise train.accumulate ({settings.accumulate}), which "
+            f"keeps the batch, or set train.memory=reversible ({settings.memory})"
+        )
+
+
+class _Meter:
+    """Means over the steps since the last log line."""
+
+    def __init__(self, every: int) -> None:
+        self.every = every
+        self.reset()
+
+    def reset(self) -> None:
+        self.losses: list[float] = []
+        self.norms: list[float] = []
+        self.seconds = 0.0
+        self.started = time.perf_counter()
+
+    def add(self, loss: float, norm: float | None, seconds: float) -> None:
+        self.seconds += seconds
+        if norm is not None:
+            self.losses.append(loss)
+            self.norms.append(norm)
+
+    def summary(self) -> dict[str, float]:
+        """Mean loss and gradient norm, steps and seconds of material per second; then starts anew."""
+        wall = time.perf_counter() - self.started
+        n = max(1, len(self.losses))
+        result = {
+            "loss": sum(self.losses) / n,
+            "grad_norm": sum(self.norms) / n,
+            "steps_per_second": len(self.losses) / wall,
+            "audio_seconds_per_second": self.seconds / wall,
+        }
+        self.reset()
+        return result

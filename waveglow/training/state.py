@@ -1,0 +1,154 @@
+"""What a run resumes from: the newest whole checkpoint, with everything that the next step depends on.
+
+A step's directory is a checkpoint that anyone can load (models/checkpoint.py; its weights are the averaged ones) with
+two files more: train.safetensors (raw weights and optimizer) and train.json (step, seed, gradient scale, data). Data
+order, noise and learning rate are functions of (seed, step) and need no state.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from waveglow.audio.mel import MelSpec
+from waveglow.models.checkpoint import (
+    STEPS,
+    CheckpointError,
+    json_writer,
+    model_writers,
+    read_config,
+    steps_of,
+    verify,
+    write_directory,
+)
+
+TENSORS = "train.safetensors"
+META = "train.json"
+
+
+@dataclass
+class TrainState:
+    """The moving parts of a run. `averaged` holds the weights that are evaluated and exported."""
+
+    model: nn.Module
+    averaged: nn.Module
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    step: int = 0
+    n_averaged: int = 0
+    best: float = float("inf")
+
+
+def step_directory(run: Path, step: int) -> Path:
+    """Where the checkpoint after so many steps goes."""
+    return run / STEPS / f"step_{step:08d}"
+
+
+def save_state(
+    run: Path,
+    state: TrainState,
+    *,
+    model_config: Mapping[str, Any],
+    mel_spec: MelSpec,
+    info: Mapping[str, Any],
+    extra: Mapping[str, Any],
+    keep: int,
+) -> Path:
+    """Write a checkpoint of this step, then remove all but the newest `keep`. Raises OSError where the disk refuses."""
+    tensors = _flat(state)
+    meta = {
+        "step": state.step,
+        "n_averaged": state.n_averaged,
+        "best": state.best,
+        "scaler": state.scaler.state_dict(),
+        **extra,
+    }
+    directory = step_directory(run, state.step)
+    _require_space(run, tensors)
+    writers = model_writers(state.averaged, model_config, mel_spec, info)
+    writers[TENSORS] = lambda path: save_file(tensors, path)
+    writers[META] = lambda path: json_writer(path, meta)
+    write_directory(directory, writers)
+    for old in steps_of(run)[:-keep]:
+        shutil.rmtree(old)
+    return directory
+
+
+def _flat(state: TrainState) -> dict[str, Tensor]:
+    tensors = {f"model.{name}": tensor for name, tensor in state.model.state_dict().items()}
+    for index, values in state.optimizer.state_dict()["state"].items():
+        tensors |= {f"optim.{index}.{name}": torch.as_tensor(value) for name, value in values.items()}
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
+
+def _require_space(run: Path, tensors: Mapping[str, Tensor]) -> None:
+    needed = 2 * sum(tensor.nbytes for tensor in tensors.values())
+    free = shutil.disk_usage(run).free
+    if free < needed:
+        raise OSError(28, f"{free >> 20} MiB are free, a checkpoint needs {needed >> 20} MiB to be written safely")
+
+
+def newest(run: Path) -> tuple[Path | None, list[str]]:
+    """The newest whole checkpoint of a run, and what was wrong with newer ones, which are renamed `*.corrupt`.
+
+    Directories that a killed process left unfinished are removed.
+    """
+    for leftover in [*(run / STEPS).glob("*.tmp-*"), *(run / STEPS).glob("*.replaced-*")]:
+        shutil.rmtree(leftover, ignore_errors=True)
+    problems: list[str] = []
+    for directory in reversed(steps_of(run)):
+        try:
+            verify(directory)
+            return directory, problems
+        except CheckpointError as error:
+            os.rename(directory, directory.with_name(directory.name + ".corrupt"))
+            problems.append(str(error))
+    return None, problems
+
+
+def load_state(directory: Path, state: TrainState) -> dict[str, Any]:
+    """Fill `state` from a checkpoint directory and return what `extra` was. Raises CheckpointError."""
+    verify(directory)
+    meta = json.loads((directory / META).read_text(encoding="utf-8"))
+    tensors = load_file(directory / TENSORS)
+    state.model.load_state_dict(_with_prefix(tensors, "model."))
+    state.averaged.load_state_dict(load_file(directory / "model.safetensors"))
+    optimizer = state.optimizer.state_dict()
+    optimizer["state"] = {}
+    for name, tensor in _with_prefix(tensors, "optim.").items():
+        index, key = name.split(".", 1)
+        optimizer["state"].setdefault(int(index), {})[key] = tensor
+    state.optimizer.load_state_dict(optimizer)
+    state.scaler.load_state_dict(meta["scaler"])
+    state.step, state.n_averaged, state.best = meta["step"], meta["n_averaged"], meta["best"]
+    return dict(meta)
+
+
+def _with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def require_same(directory: Path, model_config: Mapping[str, Any], mel_spec: MelSpec) -> None:
+    """Raises CheckpointError where a run's checkpoint is of another model or mel convention than now asked for."""
+    saved = read_config(directory)
+    if saved["model"] != dict(model_config):
+        changed = sorted(
+            key
+            for key in saved["model"].keys() | model_config.keys()
+            if saved["model"].get(key) != model_config.get(key)
+        )
+        raise CheckpointError(
+            f"{directory}: is of another model (model.{changed[0]} is {saved['model'].get(changed[0])!r} there, "
+            f"{model_config.get(changed[0])!r} here); use another run directory"
+        )
+    if MelSpec.from_dict(saved["mel"]) != mel_spec:
+        raise CheckpointError(f"{directory}: was trained on another mel convention; use another run directory")

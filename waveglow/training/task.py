@@ -1,0 +1,192 @@
+"""What the engine must know of a kind of model: its batches, its loss, its validation, what to look at and listen to.
+
+VocoderTask is speech given its mel. The engine sees only the protocol.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from waveglow.audio.io import save_audio
+from waveglow.audio.mel import MelSpec
+from waveglow.data.manifest import Clip
+from waveglow.data.speech import Example, SpeechCrops, whole_clip
+from waveglow.flows.base import Flow
+from waveglow.flows.compose import Sequence
+from waveglow.flows.likelihood import HALF_LOG_2PI, bits_per_sample, standard_normal_log_prob
+from waveglow.flows.permute import InvertibleConv
+from waveglow.models.vocoder import FlowVocoder
+from waveglow.synthesis import Vocoder
+from waveglow.training.config import ValidConfig
+from waveglow.training.distributed import World
+from waveglow.training.log import RunLog
+
+Batch = tuple[Tensor, ...]
+
+
+class Task(Protocol):
+    """A kind of training, for any model that fits it."""
+
+    dataset: Dataset[Any]
+
+    def inputs(self, batch: Any) -> Batch:
+        """The model's arguments out of a collated batch."""
+
+    def loss(self, output: Tensor, batch: Batch) -> Tensor:
+        """Scalar loss from the model's output."""
+
+    def seconds(self, batch: Batch) -> float:
+        """How much material a batch holds, in seconds."""
+
+    def describe(self, numbers: list[int]) -> str:
+        """Names of training samples, for messages."""
+
+    def validate(self, model: nn.Module, world: World) -> dict[str, float]:
+        """Metrics on the held-out split; `nll_nats` is the one that counts, lower is better."""
+
+    def show(self, model: nn.Module, run: Path, step: int, log: RunLog) -> None:
+        """Pictures and sounds."""
+
+
+class VocoderTask:
+    """Maximum likelihood of speech given its mel; the loss is −log p in nats per sample, with all constants."""
+
+    def __init__(
+        self, clips: list[Clip], spec: MelSpec, *, segment_samples: int, seed: int, group: int, valid: ValidConfig
+    ) -> None:
+        train = [clip for clip in clips if clip.split == "train"]
+        self.held_out = [clip for clip in clips if clip.split == "valid"][: valid.clips]
+        self.dataset = SpeechCrops(train, spec, segment_samples=segment_samples, seed=seed)
+        self.spec = spec
+        self.seed = seed
+        self.group = group
+        self.valid = valid
+
+    def inputs(self, batch: Example) -> Batch:
+        """(audio [B, T], mel [B, M, F])."""
+        return batch.audio, batch.mel
+
+    def loss(self, output: Tensor, batch: Batch) -> Tensor:
+        """−log p in nats per sample, averaged over the batch."""
+        return -output.mean() / batch[0].shape[-1]
+
+    def seconds(self, batch: Batch) -> float:
+        """Seconds of audio in a batch."""
+        return batch[0].numel() / self.spec.sample_rate
+
+    def describe(self, numbers: list[int]) -> str:
+        """Files of training samples."""
+        return ", ".join(f"{self.dataset.clip_of(n).name} (sample {n})" for n in numbers)
+
+    def _clip(self, place: int) -> Example:
+        return whole_clip(
+            self.held_out[place],
+            self.spec,
+            place=place,
+            seed=self.seed,
+            max_samples=round(self.valid.max_seconds * self.spec.sample_rate),
+            multiple=self.group,
+        )
+
+    @torch.no_grad()
+    def validate(self, model: nn.Module, world: World) -> dict[str, float]:
+        """Exact held-out likelihood, whole clips one by one, every sample weighing the same.
+
+        `nll_nats` and `nll_bits` are per sample; `loss_nvidia` is what NVIDIA's training script prints at σ = 1, which
+        omits ½ log 2π; `log_det_nats` and `prior_nats` are the two parts of the log-likelihood.
+        """
+        assert isinstance(model, FlowVocoder)
+        totals = torch.zeros(4, dtype=torch.float64, device=world.device)
+        for place in range(world.rank, len(self.held_out), world.size):
+            audio, mel, _ = self._clip(place)
+            zs, log_det = model.encode(audio[None].to(world.device), mel[None].to(world.device))
+            prior = standard_normal_log_prob(zs)
+            totals += totals.new_tensor([float(prior), float(log_det), len(audio), 1])
+        prior_sum, log_det_sum, samples, clips = world.sum(totals).tolist()
+        nll = -(prior_sum + log_det_sum) / samples
+        return {
+            "nll_nats": nll,
+            "nll_bits": bits_per_sample(nll),
+            "loss_nvidia": nll - HALF_LOG_2PI,
+            "prior_nats": prior_sum / samples,
+            "log_det_nats": log_det_sum / samples,
+            "clips": int(clips),
+        }
+
+    @torch.no_grad()
+    def show(self, model: nn.Module, run: Path, step: int, log: RunLog) -> None:
+        """Synthesize the first held-out clips; log the flow's inner life on the first of them."""
+        assert isinstance(model, FlowVocoder)
+        vocoder = Vocoder(model, self.spec)
+        for place in range(min(self.valid.listen, len(self.held_out))):
+            audio, mel, _ = self._clip(place)
+            name = self.held_out[place].name
+            again = vocoder.synthesize(mel, sigma=self.valid.sigma, seed=place)[: len(audio)].cpu()
+            again = again.nan_to_num().clamp(-1, 1)
+            if not (run / "samples" / "reference" / f"{name}.wav").exists():
+                self._keep(run / "samples" / "reference" / f"{name}.wav", audio, log)
+                log.audio(f"{name}/real", audio, self.spec.sample_rate, 0)
+                log.picture(f"{name}/real", brightness(mel), 0)
+            self._keep(run / "samples" / f"step_{step:08d}" / f"{name}.wav", again, log)
+            log.audio(f"{name}/synthesized", again, self.spec.sample_rate, step)
+            log.picture(f"{name}/synthesized", brightness(vocoder.mel(again, self.spec.sample_rate).cpu()), step)
+        self._show_flow(model, step, log)
+
+    def _show_flow(self, model: FlowVocoder, step: int, log: RunLog) -> None:
+        """Log-determinants of the layers, condition numbers of the 1×1 convolutions, histograms of the latents."""
+        device = next(model.parameters()).device
+        audio, mel, _ = self._clip(0)
+        with per_flow_log_dets(model) as log_dets:
+            zs, _ = model.encode(audio[None].to(device), mel[None].to(device))
+        for name, nats in log_dets.items():
+            log.scalar(f"log_det_per_sample/{name}", nats / len(audio), step)
+        for name, number in condition_numbers(model).items():
+            log.scalar(f"condition_number/{name}", number, step)
+        for i, z in enumerate(zs):
+            log.histogram(f"latent/{i}", z, step)
+
+    def _keep(self, path: Path, audio: Tensor, log: RunLog) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        log.safely(save_audio, path, audio.numpy(), self.spec.sample_rate)
+
+
+def brightness(mel: Tensor) -> Tensor:
+    """Log-mel [M, F] as values in 0..1, low frequencies at the bottom."""
+    low, high = mel.min(), mel.max()
+    return (mel.flip(0) - low) / (high - low).clamp(min=1e-6)
+
+
+@contextmanager
+def per_flow_log_dets(model: nn.Module) -> Iterator[dict[str, float]]:
+    """Within it, the log-determinants of every flow layer that runs, by module name (batch mean, nats)."""
+    values: dict[str, float] = {}
+
+    def keeper(name: str) -> Callable[[nn.Module, Any, tuple[Tensor, Tensor]], None]:
+        def keep(_: nn.Module, __: Any, output: tuple[Tensor, Tensor]) -> None:
+            values[name] = float(output[1].mean())
+
+        return keep
+
+    layers = [(n, m) for n, m in model.named_modules() if isinstance(m, Flow) and not isinstance(m, Sequence)]
+    hooks = [module.register_forward_hook(keeper(name)) for name, module in layers]
+    try:
+        yield values
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def condition_numbers(model: nn.Module) -> dict[str, float]:
+    """Condition number of each invertible 1×1 convolution: how much its inverse magnifies rounding errors."""
+    return {
+        name: float(torch.linalg.cond(module.matrix().double()))
+        for name, module in model.named_modules()
+        if isinstance(module, InvertibleConv)
+    }
