@@ -91,7 +91,7 @@ def test_two_inputs_for_one_output_are_refused(tmp_path, names):
 def test_the_output_folder_is_outside_the_input(tmp_path):
     touch(tmp_path, "corpus/a.wav")
     with pytest.raises(ValueError, match="choose one outside"):
-        find_inputs([tmp_path / "corpus"], [".wav"], out=tmp_path / "corpus/../corpus/out")
+        find_inputs([tmp_path / "corpus"], [".wav"], out=tmp_path / "corpus2/../corpus/out")
     assert stems(find_inputs([tmp_path / "corpus"], [".wav"], out=tmp_path / "corpus2")) == ["a"]
 
 

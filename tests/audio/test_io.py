@@ -1,6 +1,7 @@
 """Audio files as they come: every fault has a reason, no fault gives wrong samples in silence."""
 
 import os
+import pickle
 import struct
 import wave
 import zipfile
@@ -63,7 +64,10 @@ def test_fault_1_empty_file(tmp_path):
 
 
 def test_fault_2_header_only(tmp_path):
-    refused(wav(tmp_path / "a.wav", TONE[:0]), "holds 0 samples")
+    path = wav(tmp_path / "a.wav", TONE[:0])
+    refused(path, "holds 0 samples")
+    with pytest.raises(AudioError, match="holds 0 samples"):
+        probe(path)
 
 
 def test_fault_3_truncated_data(tmp_path):
@@ -101,6 +105,13 @@ def test_a_chunk_before_the_data_is_passed_over(tmp_path):
     content = wav(tmp_path / "a.wav").read_bytes()
     (tmp_path / "a.wav").write_bytes(content[:36] + b"LIST" + struct.pack("<I", 3) + b"odd\0" + content[36:])
     assert load_audio(tmp_path / "a.wav", strict=True).notices == ()
+    (tmp_path / "a.wav").write_bytes((tmp_path / "a.wav").read_bytes()[:-10])
+    assert probe(tmp_path / "a.wav").missing_bytes == 10
+
+
+def test_errors_pass_from_process_to_process():
+    error = pickle.loads(pickle.dumps(AudioError("a.wav", "empty file")))
+    assert (str(error), error.path, error.reason) == ("a.wav: empty file", Path("a.wav"), "empty file")
 
 
 @pytest.mark.parametrize("content", [b"hello, world\n" * 50, b"<!DOCTYPE html><html></html>" * 50, None])

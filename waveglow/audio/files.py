@@ -11,6 +11,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 
+class FileError(ValueError):
+    """A file that can't be used: `path` and `reason`. Survives pickling, so that workers can raise it."""
+
+    def __init__(self, path: str | os.PathLike[str], reason: str) -> None:
+        super().__init__(path, reason)
+        self.path = Path(path)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
 class Input(NamedTuple):
     """A file, and its place in the output folder without suffix: `corpus/a/b.wav` of `corpus` is `a/b`."""
 

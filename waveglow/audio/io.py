@@ -19,7 +19,7 @@ import numpy.typing as npt
 import soundfile
 import soxr
 
-from waveglow.audio.files import unusable, write_atomically
+from waveglow.audio.files import FileError, unusable, write_atomically
 
 Samples = npt.NDArray[np.float32]
 Channel = Literal["mix", "left", "right"]
@@ -30,13 +30,8 @@ OVERSHOOT = 1e-3  # above 1, what strict reading still takes for rounding
 BLOCK_FRAMES = 1 << 18
 
 
-class AudioError(ValueError):
-    """A file that can't be used as audio: `path` and `reason`."""
-
-    def __init__(self, path: Path | str, reason: str) -> None:
-        super().__init__(f"{os.fspath(path)}: {reason}")
-        self.path = Path(path)
-        self.reason = reason
+class AudioError(FileError):
+    """A file that can't be used as audio."""
 
 
 @dataclass(frozen=True)

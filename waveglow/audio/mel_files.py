@@ -19,7 +19,7 @@ import safetensors
 import safetensors.torch
 import torch
 
-from waveglow.audio.files import unusable, write_atomically
+from waveglow.audio.files import FileError, unusable, write_atomically
 from waveglow.audio.mel import MelSpec, compare, convert, diagnose
 
 Mel = npt.NDArray[np.float32]
@@ -28,13 +28,8 @@ Layout = Literal["auto", "CT", "TC"]
 MOST_BYTES = 1 << 30  # of an unpacked file; a mel of 10 hours at 22.05 kHz has 0.93 GiB
 
 
-class MelError(ValueError):
-    """A file that can't be used as a mel: `path` and `reason`."""
-
-    def __init__(self, path: Path | str, reason: str) -> None:
-        super().__init__(f"{path}: {reason}")
-        self.path = Path(path)
-        self.reason = reason
+class MelError(FileError):
+    """A file that can't be used as a mel."""
 
 
 def read_mel(path: Path | str, spec: MelSpec, *, layout: Layout = "auto", assume: MelSpec | None = None) -> Mel:
