@@ -35,7 +35,7 @@ def write_wav(path: Path, *, seconds: float = 0.5, hz: float = 300) -> None:
 
 
 def train_line(step: int, **values: float) -> dict[str, object]:
-    return {"kind": "train", "step": step, "loss": -3.0 - step / 10_000, "seconds": step / 10} | values
+    return {"kind": "train", "step": step, "loss": -3.0 - step / 10_000, "elapsed_seconds": step / 10} | values
 
 
 def valid_line(step: int, nats: float) -> dict[str, object]:

@@ -200,17 +200,19 @@ def _median(records: Iterable[Record], key: str) -> float | None:
 
 
 def trained_seconds(records: Iterable[Record]) -> float:
-    """Sum of what `seconds`, the time a run has lasted at a line of training, rises from line to line.
+    """Sum of what `elapsed_seconds`, the time a run has lasted at a line of training, rises from line to line.
 
     Where a resumed run counts from zero, or from its checkpoint's time, that fall adds nothing.
     """
-    seconds = [value for record in records if record.get("kind") == "train" and (value := _number(record, "seconds"))]
+    seconds = [
+        value for record in records if record.get("kind") == "train" and (value := _number(record, "elapsed_seconds"))
+    ]
     return sum(max(0.0, after - before) for before, after in itertools.pairwise([0.0, *seconds]))
 
 
 def _step_rate(train: Sequence[Record]) -> float | None:
     """Steps a second between lines of training whose clock ran on."""
-    points = _points(train, "seconds")
+    points = _points(train, "elapsed_seconds")
     moves = [(b[0] - a[0], b[1] - a[1]) for a, b in itertools.pairwise(points) if b[1] > a[1]]
     return sum(steps for steps, _ in moves) / sum(seconds for _, seconds in moves) if moves else None
 

@@ -99,8 +99,8 @@ def prepare(
 
     Recordings at another rate or with several channels are converted into `out`/wavs. Files that can't be decoded
     whole, and silent ones, are refused by name. The held-out split is the `valid_fraction` of the clips whose names
-    have the smallest hashes, at least one. `mels` is a folder of mel files with the clips' names (training on the mels of an
-    acoustic model); a clip without one is refused.
+    have the smallest hashes, at least one. `mels` is a folder of mel files with the clips' names (training on the mels
+    of an acoustic model); a clip without one is refused.
     Raises ConfigError where fewer than two clips remain.
     """
     inputs = find_inputs([wav_folder(corpus)], AUDIO_SUFFIXES)

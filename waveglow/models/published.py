@@ -1,8 +1,8 @@
 """Published checkpoints as models of this library: names and layouts only, nothing of their code.
 
-NVIDIA/waveglow saved its WN in three layouts: A (November 2018) with `res_layers`, `skip_layers` and `cond_layers.i` for
-each layer, B (to August 2019; also DeepLearningExamples and torch.hub) with fused `res_skip_layers`, C with one fused
-`cond_layer` too. Weight norm has one gain an output channel, so that fusing layers is concatenation.
+NVIDIA/waveglow saved its WN in three layouts: A (November 2018) with `res_layers`, `skip_layers` and `cond_layers.i`
+for each layer, B (to August 2019; also DeepLearningExamples and torch.hub) with fused `res_skip_layers`, C with one
+fused `cond_layer` too. Weight norm has one gain an output channel, so that fusing layers is concatenation.
 """
 
 from __future__ import annotations

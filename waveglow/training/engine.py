@@ -158,6 +158,7 @@ class Trainer:
                 self.task.dataset,
                 batch_sampler=sampler,
                 num_workers=self.config.data.workers,
+                worker_init_fn=_leave_signals_to_parent,
                 pin_memory=self.world.device.type == "cuda",
             )
         )
@@ -311,6 +312,12 @@ class Trainer:
             f"data.segment_samples ({data.segment_samples}), raise train.accumulate ({settings.accumulate}), which "
             f"keeps the batch, or set train.memory=reversible ({settings.memory})"
         )
+
+
+def _leave_signals_to_parent(_: int) -> None:
+    """Signals often reach a whole process group; the workers must outlive them until the parent has saved."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
 
 
 class _Meter:

@@ -1,4 +1,4 @@
-"""What a run tells: metrics.jsonl for programs, TensorBoard for eyes and ears, a progress bar or lines for the shell."""
+"""What a run tells: metrics.jsonl for programs, TensorBoard for eyes and ears, a bar or lines for the shell."""
 
 from __future__ import annotations
 

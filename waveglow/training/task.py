@@ -34,7 +34,9 @@ Batch = tuple[Tensor, ...]
 class Task(Protocol):
     """A kind of training, for any model that fits it."""
 
-    dataset: Dataset[Any]
+    @property
+    def dataset(self) -> Dataset[Any]:
+        """Training samples by number."""
 
     def inputs(self, batch: Any) -> Batch:
         """The model's arguments out of a collated batch."""

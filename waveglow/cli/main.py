@@ -1,0 +1,86 @@
+"""The `waveglow` command: one thin module a verb, imported only when its verb is used.
+
+Exit codes: 0 ok, 2 usage (arguments, configuration, memory), 3 some inputs failed, 4 bad checkpoint, 5 diverged.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from waveglow import __version__
+from waveglow.config import nearest
+
+VERBS = {
+    "prepare": "check recordings and list them in a manifest, with a held-out split",
+    "train": "train or fine-tune a vocoder; the same command resumes",
+    "synth": "mel files to wavs",
+    "resynth": "wavs to mels to wavs: how good is the vocoder?",
+    "mel": "wavs to mel files",
+    "mel-check": "can a vocoder of one mel convention be fed mels of another?",
+    "convert": "a published .pt checkpoint to one of ours, running no code of it",
+    "info": "what a checkpoint is: model, mel convention, likelihood",
+    "report": "an HTML page about a training run: curves, verdict, audio",
+}
+EXIT_CODES = "exit codes: 0 ok, 2 usage, 3 some inputs failed, 4 bad checkpoint, 5 training diverged"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb; returns the exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given or given[0].startswith("-"):
+        return _overview(given)
+    if given[0] not in VERBS:
+        print(f"waveglow: unknown command {given[0]!r}{nearest(given[0], VERBS)}", file=sys.stderr)
+        return 2
+    module = importlib.import_module(f"waveglow.cli.{given[0].replace('-', '_')}")
+    parser = argparse.ArgumentParser(
+        prog=f"waveglow {given[0]}",
+        description=module.__doc__,
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.add_arguments(parser)
+    args = parser.parse_args(given[1:])
+    try:
+        return int(module.run(args))
+    except (ValueError, OSError, RuntimeError) as error:
+        code = _exit_code(error)
+        if code is None:
+            raise
+        print(f"waveglow {given[0]}: {error}", file=sys.stderr)
+        return code
+    except KeyboardInterrupt:
+        print(f"waveglow {given[0]}: interrupted", file=sys.stderr)
+        return 130
+
+
+def _exit_code(error: Exception) -> int | None:
+    """The documented exit code of what a user can cause; None for what only a bug can."""
+    codes = {"CheckpointError": 4, "UnreadableCheckpoint": 4, "DivergedError": 5, "OutOfMemoryError": 2}
+    for name, code in codes.items():
+        if type(error).__name__ == name:
+            return code
+    return None if isinstance(error, RuntimeError) else 2
+
+
+def _overview(given: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="waveglow",
+        usage="waveglow [-h] [--version] COMMAND ...",
+        description="Flow-based speech synthesis: mel spectrogram to waveform in one parallel pass.",
+        epilog="commands:\n"
+        + "\n".join(f"  {verb:<10} {summary}" for verb, summary in VERBS.items())
+        + f"\n\n`waveglow COMMAND --help` tells more, with examples.\n{EXIT_CODES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"waveglow {__version__}")
+    parser.parse_args(given)
+    parser.print_help()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

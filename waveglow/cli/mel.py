@@ -1,0 +1,56 @@
+"""Wavs to mel files, in the mel convention of a preset or of a checkpoint.
+
+waveglow mel --preset hifigan recordings/ mels/
+waveglow mel -c runs/ljspeech in.wav out.npy
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from waveglow.audio.io import load_audio
+from waveglow.audio.mel import PRESETS, MelSpec, MelSpectrogram, preset
+from waveglow.audio.mel_files import write_mel
+from waveglow.cli.common import AUDIO_SUFFIXES, MEL_SUFFIXES, Outcome, add_paths, each_file
+from waveglow.models.checkpoint import CheckpointError, read_config, resolve
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    add_paths(parser, "WAV", "folder for the mels, or one mel file for one wav")
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--preset", metavar="PRESET", help=f"mel convention: {', '.join(PRESETS)}")
+    which.add_argument("-c", "--checkpoint", type=Path, help="take the convention of this checkpoint")
+    parser.add_argument("--format", choices=MEL_SUFFIXES, help="of the mel files (.npy, or as OUT ends)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compute every mel."""
+    spec = preset(args.preset) if args.preset else spec_of(args.checkpoint)
+    to_mel = MelSpectrogram(spec)
+
+    def work(source: Path, target: Path, outcome: Outcome) -> None:
+        audio = load_audio(source, sample_rate=spec.sample_rate)
+        outcome.notices += audio.notices
+        samples = np.pad(audio.samples, (0, max(0, spec.min_samples - len(audio.samples))))
+        write_mel(target, to_mel(torch.from_numpy(samples)[None])[0].numpy())
+        outcome.seconds = len(audio.samples) / spec.sample_rate
+
+    return each_file(args, AUDIO_SUFFIXES, args.format or _suffix(args.out), work)
+
+
+def _suffix(out: Path) -> str:
+    return out.suffix if out.suffix in MEL_SUFFIXES else ".npy"
+
+
+def spec_of(path: Path) -> MelSpec:
+    """The mel convention of a checkpoint. Raises CheckpointError."""
+    directory = resolve(path)
+    fields = read_config(directory)["mel"]
+    if fields is None:
+        raise CheckpointError(f"{directory}: says nothing of its mel convention; name one with --preset")
+    return MelSpec.from_dict(fields)

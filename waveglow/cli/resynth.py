@@ -1,0 +1,49 @@
+"""Copy-synthesis: wavs to mels to wavs, at the checkpoint's sample rate.
+
+What is lost is lost by the vocoder, not by an acoustic model: the first thing to listen to.
+
+  waveglow resynth -c runs/ljspeech recordings/ copies/
+  waveglow resynth -c runs/ljspeech in.wav out.wav --length frames
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from waveglow.audio.io import load_audio, save_audio
+from waveglow.cli.common import AUDIO_SUFFIXES, Outcome, add_paths, add_sampling, add_vocoder, each_file, open_vocoder
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    add_paths(parser, "WAV", "folder for the copies, or one .wav file for one wav")
+    add_vocoder(parser)
+    add_sampling(parser)
+    parser.add_argument(
+        "--length",
+        choices=("exact", "frames"),
+        default="exact",
+        help="exact: as long as the input; frames: a whole number of mel frames (exact)",
+    )
+    parser.add_argument("--channel", choices=("mix", "left", "right"), default="mix", help="of several channels (mix)")
+    parser.add_argument("--normalize", action="store_true", help="scale inputs to a peak of 0.95 instead of clipping")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Copy every recording."""
+    vocoder = open_vocoder(args)
+
+    def work(source: Path, target: Path, outcome: Outcome) -> None:
+        audio = load_audio(source, sample_rate=vocoder.sample_rate, channel=args.channel, normalize=args.normalize)
+        outcome.notices += audio.notices
+        sampling = {"sigma": args.sigma, "seed": args.seed}
+        if args.length == "exact":
+            copy = vocoder(audio.samples, vocoder.sample_rate, **sampling)
+        else:
+            copy = vocoder.synthesize(vocoder.mel(audio.samples, vocoder.sample_rate), **sampling)
+        outcome.seconds = len(copy) / vocoder.sample_rate
+        if clipped := save_audio(target, copy.cpu().numpy(), vocoder.sample_rate):
+            outcome.notices.append(f"{clipped} samples beyond full scale were clipped; a lower --sigma helps")
+
+    return each_file(args, AUDIO_SUFFIXES, ".wav", work)
