@@ -1,0 +1,339 @@
+"""What is particular to one layer; what all of them promise is in test_contract.py."""
+
+import math
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from waveglow.flows.actnorm import ActNorm, initialize_
+from waveglow.flows.compose import MultiScale, Sequence, Split
+from waveglow.flows.coupling import FORMS, ChannelMask, Coupling
+from waveglow.flows.likelihood import STEP_16_BIT, bits_per_sample, standard_normal_log_prob
+from waveglow.flows.permute import InvertibleConv, InvertibleConvLU, Swap
+from waveglow.flows.reshape import Squeeze
+from waveglow.models.registry import build
+from waveglow.nn.wavenet import WaveNet
+from waveglow.noise import BLOCK, Purpose, dequantization_noise, latent_noise, philox
+
+# ---- ActNorm: data-dependent initialization ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def vocoder():
+    torch.manual_seed(0)
+    model = build(
+        {"name": "waveglow", "n_mels": 4, "hop": 16, "n_channels": 8, "n_layers": 2, "n_flows": 3, "n_early_every": 1}
+    )
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.15)
+    return model
+
+
+@pytest.fixture
+def batches():
+    """Three batches of unlike loudness and offset, as one: statistics of any one of them would miss the others'."""
+    torch.manual_seed(1)
+    audio = torch.cat([torch.randn(4, 96), 0.1 * torch.randn(4, 96) + 2, 3 * torch.randn(4, 96) - 1])
+    return audio, torch.randn(12, 4, 6)
+
+
+def test_initialize_gives_every_actnorm_of_a_model_mean_0_and_variance_1(vocoder, batches):
+    norms = [m for m in vocoder.modules() if isinstance(m, ActNorm)]
+    outputs = []
+    for norm in norms:
+        norm.register_forward_hook(lambda norm, x, y: outputs.append(y[0]))
+    assert initialize_(vocoder, *batches) == len(norms) == 3
+    outputs.clear()
+    vocoder(*batches)
+    for z in outputs:
+        rows = z.transpose(0, 1).flatten(1)
+        torch.testing.assert_close(rows.mean(1), torch.zeros(len(rows)), rtol=0, atol=1e-5)
+        torch.testing.assert_close(rows.var(1, correction=0), torch.ones(len(rows)), rtol=0, atol=1e-4)
+
+
+def test_a_second_initialization_changes_nothing(vocoder, batches):
+    audio, mel = batches
+    initialize_(vocoder, audio, mel)
+    state = {name: value.clone() for name, value in vocoder.state_dict().items()}
+    assert initialize_(vocoder, 5 * audio + 1, mel) == 0
+    assert all(torch.equal(value, state[name]) for name, value in vocoder.state_dict().items())
+
+
+def test_initialized_is_saved_with_the_state(vocoder, batches):
+    norm = next(m for m in vocoder.modules() if isinstance(m, ActNorm))
+    assert not norm.initialized
+    initialize_(vocoder, *batches)
+    fresh = ActNorm(norm.bias.numel())
+    fresh.load_state_dict(norm.state_dict())
+    assert fresh.initialized
+    assert initialize_(fresh, torch.randn(2, 8, 5)) == 0
+
+
+def test_forward_alone_initializes_nothing():
+    norm = ActNorm(3)
+    x = torch.randn(2, 3, 5) + 4
+    z, log_det = norm(x)
+    assert torch.equal(z, x)
+    assert not log_det.any()
+    assert not norm.initialized
+
+
+def test_constant_channels_are_named_in_a_warning():
+    x = torch.randn(2, 4, 50)
+    x[:, [1, 3]] = 0.25
+    with pytest.warns(UserWarning, match=r"layers\.0: channels \[1, 3\] are constant"):
+        initialize_(Sequence([ActNorm(4)]), x)
+
+
+def test_a_constant_channel_stays_finite_and_invertible():
+    norm, x = ActNorm(2), torch.full((2, 2, 8), 0.25)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        initialize_(norm, x)
+    z, log_det = norm(x)
+    assert not z.any()
+    torch.testing.assert_close(log_det, torch.full((2,), -2 * 8 * math.log(1e-4)))
+    torch.testing.assert_close(norm.inverse(z), x)
+
+
+def test_initialization_leaves_no_hooks(vocoder, batches):
+    initialize_(vocoder, *batches)
+    assert not any(m._forward_pre_hooks for m in vocoder.modules())
+
+
+# ---- Couplings ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_coupling_with_a_new_wavenet_is_the_identity(form):
+    net = WaveNet(2, 4, cond_channels=3, n_channels=6, n_layers=2)
+    x = torch.randn(2, 4, 10)
+    z, log_det = Coupling(net, ChannelMask(4), form=form)(x, torch.randn(2, 3, 10))
+    assert torch.equal(z, x)
+    assert not log_det.any()
+
+
+class Constant(nn.Module):
+    """log_s = 1, t = 3 whatever the input."""
+
+    def forward(self, x, cond=None):
+        return torch.cat([torch.full_like(x, 1.0), torch.full_like(x, 3.0)], dim=1)
+
+
+@pytest.mark.parametrize(
+    ("form", "scale", "moved", "log_det"),
+    [
+        ("s*x+t", "exp", 2 * math.e + 3, 1),
+        ("(x+t)*s", "exp", (2 + 3) * math.e, 1),
+        ("(x-t)/s", "exp", (2 - 3) / math.e, -1),
+        ("s*x+t", "sigmoid", 2 / (1 + math.exp(-3)) + 3, -math.log(1 + math.exp(-3))),
+    ],
+)
+def test_each_form_computes_what_its_name_says(form, scale, moved, log_det):
+    x = torch.full((1, 2, 1), 2.0, dtype=torch.float64)
+    z, got = Coupling(Constant(), ChannelMask(2), form=form, scale=scale)(x)
+    assert z.flatten().tolist() == pytest.approx([2, moved])
+    assert got.item() == pytest.approx(log_det)
+
+
+def test_an_additive_coupling_adds_all_that_the_net_says():
+    x = torch.full((1, 2, 1), 2.0)
+    z, log_det = Coupling(Three(), ChannelMask(2, moves="first"), scale="additive")(x)
+    assert z.flatten().tolist() == [5, 2]
+    assert log_det.tolist() == [0]
+
+
+class Three(nn.Module):
+    def forward(self, x, cond=None):
+        return torch.full_like(x, 3.0)
+
+
+def test_an_unknown_form_or_scale_names_the_nearest():
+    with pytest.raises(ValueError, match=r"form '\(x\+t\)\*S' is unknown; did you mean '\(x\+t\)\*s'"):
+        Coupling(Three(), ChannelMask(2), form="(x+t)*S")
+    with pytest.raises(ValueError, match="scale 'sigmod' is unknown; did you mean 'sigmoid'"):
+        Coupling(Three(), ChannelMask(2), scale="sigmod")
+
+
+def test_a_coupling_of_one_channel_is_refused():
+    with pytest.raises(ValueError, match=r"1 channel .* at least 2"):
+        ChannelMask(1)
+
+
+# ---- Splits, squeezes, swaps -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("leaves", "expected"), [("first", [0, 1]), ("last", [2, 3])])
+def test_a_split_lets_the_named_channels_leave(leaves, expected):
+    x = torch.arange(4.0).view(1, 4, 1)
+    z_out, x_rest, log_det = Split(2, leaves=leaves)(x)
+    assert z_out.flatten().tolist() == expected
+    assert sorted([*expected, *x_rest.flatten().tolist()]) == [0, 1, 2, 3]
+    assert log_det.tolist() == [0]
+
+
+@pytest.mark.parametrize("channels", [4, 5])
+def test_a_split_that_would_take_all_channels_is_refused(channels):
+    with pytest.raises(ValueError, match=rf"takes {channels} channels out of 4"):
+        Split(channels)(torch.randn(1, 4, 3))
+
+
+@pytest.mark.parametrize("given", [1, 3])
+def test_a_wrong_number_of_latents_is_refused(given):
+    flow = MultiScale([ActNorm(4), Split(2), ActNorm(2)])
+    with pytest.raises(ValueError, match=f"got {given} latents; this flow has 2"):
+        flow.inverse([torch.randn(1, 2, 3)] * given)
+
+
+def test_squeezed_channels_are_c_g_plus_phase():
+    x = torch.arange(2 * 6.0).view(1, 2, 6)
+    z, _ = Squeeze(3)(x)
+    for c in range(2):
+        for phase in range(3):
+            assert torch.equal(z[0, c * 3 + phase], x[0, c, phase::3])
+
+
+def test_squeezed_channels_are_c_4_plus_2i_plus_j_in_2d():
+    x = torch.arange(3 * 4 * 6.0).view(1, 3, 4, 6)
+    z, _ = Squeeze(2)(x)
+    for c in range(3):
+        for i in range(2):
+            for j in range(2):
+                assert torch.equal(z[0, c * 4 + 2 * i + j], x[0, c, i::2, j::2])
+
+
+def test_the_conditioning_is_squeezed_or_swapped_only_if_asked():
+    cond = torch.randn(1, 4, 6)
+    assert Squeeze(2, squeeze_cond=False).condition(cond) is cond
+    assert torch.equal(Squeeze(2).condition(cond), Squeeze(2)(cond)[0])
+    assert Swap().condition(cond) is cond
+    assert torch.equal(Swap(swap_cond=True).condition(cond), cond[:, [2, 3, 0, 1]])
+    assert Squeeze(2).condition(None) is Swap(swap_cond=True).condition(None) is None
+
+
+def test_a_swap_of_an_odd_number_of_channels_is_refused():
+    with pytest.raises(ValueError, match="got 3 channels"):
+        Swap()(torch.randn(1, 3, 2))
+
+
+# ---- Invertible 1×1 convolutions -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [InvertibleConv, InvertibleConvLU])
+def test_the_start_is_a_rotation(kind):
+    torch.manual_seed(0)
+    weight = kind(6).matrix().double()
+    torch.testing.assert_close(weight @ weight.T, torch.eye(6, dtype=torch.float64), rtol=0, atol=1e-6)
+    assert torch.linalg.det(weight).item() == pytest.approx(1, abs=1e-6)
+
+
+def test_lu_is_the_plain_convolution_by_its_matrix():
+    torch.manual_seed(0)
+    lu, plain = InvertibleConvLU(5).double(), InvertibleConv(5).double()
+    with torch.no_grad():
+        for parameter in lu.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.3)
+        plain.weight.copy_(lu.matrix())
+    x = torch.randn(2, 5, 7, dtype=torch.float64)
+    torch.testing.assert_close(lu(x), plain(x))
+    torch.testing.assert_close(lu.inverse(x), plain.inverse(x))
+
+
+def test_a_negative_determinant_is_no_nan():
+    conv = InvertibleConv(3).double()
+    with torch.no_grad():
+        conv.weight[0] *= -2
+    assert torch.linalg.det(conv.weight) < 0
+    x = torch.randn(2, 3, 7, dtype=torch.float64)
+    z, log_det = conv(x)
+    torch.testing.assert_close(log_det, torch.full((2,), 7 * math.log(2), dtype=torch.float64), rtol=0, atol=1e-5)
+    torch.testing.assert_close(conv.inverse(z), x)
+
+
+def test_the_inverse_follows_the_weight():
+    conv, x = InvertibleConv(3).double(), torch.randn(1, 3, 4, dtype=torch.float64)
+    conv.inverse(x)
+    with torch.no_grad():
+        conv.weight.mul_(2)
+    torch.testing.assert_close(conv.inverse(conv(x)[0]), x)
+
+
+# ---- Likelihood --------------------------------------------------------------------------------------------------
+
+
+def test_standard_normal_log_prob_is_that_of_torch_distributions():
+    zs = [torch.randn(3, 2, 5, dtype=torch.float64), torch.randn(3, 4, 2, 2, dtype=torch.float64)]
+    expected = sum(torch.distributions.Normal(0.0, 1.0).log_prob(z).flatten(1).sum(1) for z in zs)
+    torch.testing.assert_close(standard_normal_log_prob(zs), expected)
+    assert standard_normal_log_prob([z.bfloat16() for z in zs]).dtype == torch.float32
+
+
+def test_uniform_16_bit_audio_costs_exactly_16_bits():
+    assert bits_per_sample(math.log(2)) == pytest.approx(16, abs=1e-12)  # density 1/2 over [-1, 1)
+    assert bits_per_sample(0.0, step=2**-8) == pytest.approx(8, abs=1e-12)  # density 1 over [0, 1), 8 bits
+
+
+def test_a_sharp_normal_density_costs_its_entropy_in_bits():
+    std = 100 * STEP_16_BIT
+    flow = ActNorm(1).double()
+    with torch.no_grad():
+        flow.log_scale.fill_(-math.log(std))
+    torch.manual_seed(0)
+    z, log_det = flow(std * torch.randn(1, 1, 100_000, dtype=torch.float64))
+    nats = -(standard_normal_log_prob([z]) + log_det).item() / z.numel()
+    assert bits_per_sample(nats) == pytest.approx(math.log2(100 * math.sqrt(2 * math.pi * math.e)), abs=0.02)
+
+
+# ---- Noise -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("start", "stop"), [(0, 1), (0, BLOCK), (5, BLOCK + 3), (BLOCK, 2 * BLOCK), (BLOCK - 1, 2 * BLOCK + 1), (7, 7)]
+)
+def test_a_piece_of_noise_is_the_slice_of_the_whole(start, stop):
+    whole = latent_noise(3, 1, 4, 0, 3 * BLOCK)
+    piece = latent_noise(3, 1, 4, start, stop)
+    assert piece.shape == (4, stop - start)
+    assert piece.dtype == np.float32
+    np.testing.assert_array_equal(piece, whole[:, start:stop])
+
+
+def test_latent_noise_is_standard_normal_and_blocks_differ():
+    noise = latent_noise(0, 0, 2, 0, 32 * BLOCK)
+    assert noise.mean() == pytest.approx(0, abs=0.02)
+    assert noise.var() == pytest.approx(1, abs=0.03)
+    assert (noise**4).mean() == pytest.approx(3, abs=0.25)
+    blocks = np.concatenate(np.split(noise, 32, axis=1))  # (2*32, BLOCK)
+    correlations = np.corrcoef(blocks) - np.eye(len(blocks))
+    assert abs(correlations).max() < 6 / math.sqrt(BLOCK)
+
+
+def test_noise_of_seeds_latents_and_purposes_is_independent():
+    streams = [latent_noise(seed, latent, 1, 0, BLOCK)[0] for seed in (0, 1, 2**64 - 1) for latent in (0, 1, 2)]
+    streams += [philox(0, purpose, 0).standard_normal(BLOCK) for purpose in Purpose if purpose != Purpose.LATENT]
+    correlations = np.corrcoef(np.stack(streams)) - np.eye(len(streams))
+    assert abs(correlations).max() < 6 / math.sqrt(BLOCK)
+
+
+def test_dequantization_noise_is_half_a_step_each_way():
+    noise = dequantization_noise(0, 0, 100_000)
+    half_step = STEP_16_BIT / 2
+    assert noise.dtype == np.float32
+    assert abs(noise).max() <= half_step
+    assert noise.min() < -0.999 * half_step
+    assert noise.max() > 0.999 * half_step
+    assert noise.var() == pytest.approx(STEP_16_BIT**2 / 12, rel=0.02)
+    assert not np.array_equal(noise, dequantization_noise(0, 1, 100_000))
+
+
+truncated = pytest.mark.xfail(strict=True, reason="philox truncates it to an integer")
+
+
+@pytest.mark.parametrize("seed", [-1, 2**64, pytest.param(1.5, marks=truncated)])
+def test_a_seed_that_is_no_64_bit_integer_is_refused(seed):
+    with pytest.raises(ValueError, match=rf"seed is {seed}; it must be an integer from 0"):
+        latent_noise(seed, 0, 1, 0, 1)
