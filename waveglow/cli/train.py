@@ -3,9 +3,9 @@
 Settings come from a YAML file and from KEY=VALUE arguments; `--print-config` shows all of them. SIGTERM finishes the
 step, saves and exits with 0.
 
-  waveglow train --config recipes/ljspeech/conf/waveglow-small.yaml --data data/ljspeech --run runs/ljspeech
-  waveglow train --init-from universal/ --data my-voice/ --run runs/my-voice optim.lr=3e-5 train.steps=20000
-  torchrun --nproc-per-node 8 -m waveglow.cli.main train --config … --data … --run … train.precision=bf16
+  waveglow train --config recipes/ljspeech/conf/waveglow-small.yaml --data data/ljspeech --run-dir runs/ljspeech
+  waveglow train --init-from universal/ --data my-voice/ --run-dir runs/my-voice optim.lr=3e-5 train.steps=20000
+  torchrun --nproc-per-node 8 -m waveglow.cli.main train --config … --data … --run-dir … train.precision=bf16
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ FINE_TUNING: dict[str, Any] = {"optim": {"lr": 1e-5}}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("--run", dest="run_dir", type=Path, required=True, help="directory of the run")
+    parser.add_argument("--run-dir", type=Path, required=True, help="directory of the run")
     parser.add_argument("--config", type=Path, help="YAML file (default: the run's own, or the checkpoint's model)")
     parser.add_argument("--data", type=Path, help="manifest, folder with one, or any folder of recordings")
     parser.add_argument(
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
                 lock.acquire(timeout=0)
         except filelock.Timeout as error:
             raise ConfigError(
-                f"{args.run_dir} is in use by another training; stop that, or use another --run"
+                f"{args.run_dir} is in use by another training; stop that, or use another --run-dir"
             ) from error
         try:
             _train(args, config, initial, here)
@@ -144,7 +144,9 @@ def _resume_from(args: argparse.Namespace, here: World) -> Path | None:
     here.barrier()
     found, _ = states.newest(args.run_dir)
     if found and args.resume == "never":
-        raise ConfigError(f"{args.run_dir} has checkpoints, and --resume is never; use another --run, or remove them")
+        raise ConfigError(
+            f"{args.run_dir} has checkpoints, and --resume is never; use another --run-dir, or remove them"
+        )
     return found
 
 

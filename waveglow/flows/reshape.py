@@ -42,13 +42,14 @@ def squeezed_shape(channels: int, sizes: list[int] | Shape, g: int) -> Shape:
 
 
 def squeeze(x: Tensor, g: int) -> Tensor:
-    """[B, C, *S] to [B, C·gᴿ, *(S/g)]."""
+    """[B, C, *S] to [B, C·gᴿ, *(S/g)], channels last in memory, as the coupling nets read it."""
     batch, channels, *sizes = x.shape
-    shape = squeezed_shape(channels, sizes, g)
+    squeezed_channels, *squeezed_sizes = squeezed_shape(channels, sizes, g)
     rank = len(sizes)
     split = [n for size in sizes for n in (size // g, g)]  # S1/g, g, S2/g, g
     phases, places = range(3, 3 + 2 * rank, 2), range(2, 2 + 2 * rank, 2)
-    return x.reshape(batch, channels, *split).permute(0, 1, *phases, *places).reshape(batch, *shape)
+    x = x.reshape(batch, channels, *split).permute(0, *places, 1, *phases)  # B, S1/g, S2/g, C, phases
+    return x.reshape(batch, *squeezed_sizes, squeezed_channels).movedim(-1, 1)
 
 
 def unsqueeze(z: Tensor, g: int) -> Tensor:

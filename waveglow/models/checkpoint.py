@@ -58,7 +58,7 @@ def write_directory(target: Path, writers: Mapping[str, Writer]) -> None:
     """Write files (name to a function that writes its path) as one directory: all of them are there, or none.
 
     Every file is flushed to disk, then the manifest, then the directory is renamed into place. An older directory of
-    that name is replaced.
+    that name is replaced, and stays where that fails. Raises OSError where the disk refuses.
     """
     temporary = target.with_name(f"{target.name}.tmp-{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -72,15 +72,28 @@ def write_directory(target: Path, writers: Mapping[str, Writer]) -> None:
         (temporary / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
         _flush(temporary / MANIFEST)
         _flush(temporary)
-        if target.exists():
-            replaced = target.with_name(f"{target.name}.replaced-{os.getpid()}")
-            os.rename(target, replaced)
-            shutil.rmtree(replaced)
-        os.rename(temporary, target)
+        _move(temporary, target)
         _flush(target.parent)
-    except OSError:
+    except SafetensorError as error:  # its own error for a full disk
+        raise OSError(f"{target}: can't be written ({error})") from error
+    finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _move(temporary: Path, target: Path) -> None:
+    """Rename, replacing an older directory, which comes back where the rename fails."""
+    replaced = target.with_name(f"{target.name}.replaced-{os.getpid()}")
+    if not target.exists():
+        os.rename(temporary, target)
+        return
+    shutil.rmtree(replaced, ignore_errors=True)
+    os.rename(target, replaced)
+    try:
+        os.rename(temporary, target)
+    except OSError:
+        os.rename(replaced, target)
         raise
+    shutil.rmtree(replaced, ignore_errors=True)
 
 
 def _flush(path: Path) -> None:
@@ -115,7 +128,7 @@ def verify(directory: Path) -> None:
         raise CheckpointError(f"{directory}: {MANIFEST} is damaged; use another checkpoint") from error
     for name, size, digest in entries:
         path = directory / name
-        if path.parent != directory or not path.is_file():
+        if path.parent != directory or not os.path.isfile(path):
             raise CheckpointError(f"{directory}: {name} is missing; copy the checkpoint again or use another one")
         if path.stat().st_size != size or sha256(path) != digest:
             raise CheckpointError(f"{path}: differs from its manifest (damaged or edited); use another checkpoint")

@@ -47,6 +47,7 @@ def convert(
     state = _cleaned(state)
     if (family or _family(state)) not in FAMILIES:
         raise ConfigError(f"family {family!r} is unknown{nearest(str(family), FAMILIES)}")
+    _require_known(state)
     state = _layout_c(state)
     model_config = _waveglow_config(state, config or {})
     with torch.device("meta"):
@@ -77,6 +78,18 @@ def _cleaned(state: Mapping[str, Tensor]) -> State:
     return result
 
 
+def _require_known(state: State) -> None:
+    """Names of any layout, vectors and kernels: what follows can rely on that."""
+    layers = r"WN\.\d+\.(start|end|cond_layer|(in|res|skip|res_skip|cond)_layers\.\d+)\.(weight|weight_g|weight_v|bias)"
+    known = re.compile(rf"upsample\.(weight|bias)|convinv\.\d+\.conv\.weight|{layers}")
+    for name, tensor in state.items():
+        if not known.fullmatch(name):
+            raise ConfigError(f"the checkpoint has {name!r}, which NVIDIA's WaveGlow hasn't; is --family right?")
+        rank = 1 if name.endswith(".bias") else 3
+        if tensor.dim() != rank:
+            raise ConfigError(f"{name} has shape {list(tensor.shape)}, NVIDIA's has {rank} dimensions; is it whole?")
+
+
 def _layout_c(state: State) -> State:
     """Layouts A and B fused into C; a weight without its norm becomes a pair."""
     result = dict(state)
@@ -88,14 +101,17 @@ def _layout_c(state: State) -> State:
         _fuse(result, [f"WN.{k}.cond_layers.{i}" for i in range(n_layers)], f"WN.{k}.cond_layer")
     for name in [n for n in result if n.startswith("WN.") and n.endswith(".weight") and ".end." not in n]:
         weight = result.pop(name)
-        result[name + "_v"] = weight
-        result[name + "_g"] = weight.flatten(1).norm(dim=1).view(-1, 1, 1)
+        gain = weight.flatten(1).norm(dim=1).view(-1, 1, 1)
+        result[name + "_v"] = torch.where(gain == 0, 1.0, weight)  # 0 has no direction: any will do
+        result[name + "_g"] = gain
     return result
 
 
 def _fuse(state: State, parts: Iterable[str], whole: str) -> None:
     for kind in ("weight_g", "weight_v", "weight", "bias"):
         tensors = [state.pop(f"{part}.{kind}") for part in parts if f"{part}.{kind}" in state]
+        if len({tensor.shape[1:] for tensor in tensors}) > 1:
+            raise ConfigError(f"the {kind} of {whole} and its like have different shapes; is the checkpoint whole?")
         if tensors:
             state[f"{whole}.{kind}"] = torch.cat(tensors)
 
@@ -110,14 +126,18 @@ def _waveglow_config(state: State, given: Mapping[str, Any]) -> dict[str, Any]:
     for key in given:
         if key not in known:
             raise ConfigError(f"--set {key} is no argument of NVIDIA's WaveGlow{nearest(key, known)}")
+    given_wn = given.get("WN_config", {})
+    if not isinstance(given_wn, Mapping):
+        raise ConfigError(f"--set WN_config is {given_wn!r}; it must be a mapping such as {{n_layers: 8}}")
+    n_flows = max(1, _count(state, "convinv."), _count(state, "WN."))
     try:
         wn = {
             "n_layers": _count(state, "WN.0.in_layers."),
             "n_channels": state["WN.0.start.bias"].numel(),
             "kernel_size": state["WN.0.in_layers.0.weight_v"].shape[-1],
-            **given.get("WN_config", {}),
+            **given_wn,
         }
-        sizes = [state[f"convinv.{k}.conv.weight"].shape[0] for k in range(_count(state, "convinv."))]
+        sizes = [state[f"convinv.{k}.conv.weight"].shape[0] for k in range(n_flows)]
         n_mels, _, kernel = state["upsample.weight"].shape
     except KeyError as error:
         raise ConfigError(f"the checkpoint lacks {error}, which NVIDIA's WaveGlow has") from error

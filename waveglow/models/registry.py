@@ -27,7 +27,7 @@ def build(config: Mapping[str, Any]) -> FlowVocoder:
     """
     numbers = dict(config)
     name = numbers.pop("name", None)
-    if name not in MODELS:
+    if not isinstance(name, str) or name not in MODELS:
         raise ConfigError(f"model.name is {name!r}, which is unknown{nearest(str(name), MODELS)}")
     parameters = inspect.signature(MODELS[name]).parameters
     for key, value in numbers.items():

@@ -49,11 +49,10 @@ class WaveNet(nn.Module):
         skips = torch.zeros_like(h)
         for i, (dilated, res_skip) in enumerate(zip(self.dilated, self.res_skip, strict=True)):
             a = dilated(h) if cond_parts is None else dilated(h) + cond_parts[i]  # (B, 2C, 1, T)
-            gated = torch.tanh(a[:, :C]) * torch.sigmoid(a[:, C:])
-            res_and_skip = res_skip(gated)
-            if res_and_skip.shape[1] > C:
-                h = h + res_and_skip[:, :C]
-            skips = skips + res_and_skip[:, -C:]
+            filtered, gate = a.chunk(2, dim=1)
+            *residual, skip = res_skip(torch.tanh(filtered) * torch.sigmoid(gate)).split(C, dim=1)
+            h = h + residual[0] if residual else h
+            skips = skips + skip
         return from_channels_last(self.end(skips))
 
     def _conditioning(self, cond: Tensor | None) -> tuple[Tensor, ...] | None:

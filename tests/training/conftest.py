@@ -1,0 +1,48 @@
+"""A tiny corpus and a tiny configuration: a run of a few steps takes a second."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from waveglow.audio.io import save_audio
+from waveglow.data.manifest import prepare
+
+ROOT = Path(__file__).parents[2]
+
+TINY = """
+model: {name: waveglow, n_channels: 8, n_layers: 2, n_flows: 4}
+mel: nvidia/tacotron2
+data: {segment_samples: 2048, workers: 0}
+optim: {lr: 1.0e-3, warmup_steps: 2}
+train:
+  {steps: 6, batch_size: 4, init_batches: 1, ema_decay: 0.9, log_every_steps: 1, validate_every_steps: 3,
+   checkpoint_every_steps: 3}
+valid: {clips: 1, max_seconds: 0.5, listen: 1}
+"""
+
+
+def demo_voice():
+    spec = importlib.util.spec_from_file_location("demo_voice", ROOT / "recipes" / "ljspeech" / "demo_voice.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def manifest(tmp_path_factory):
+    """manifest.jsonl of four clips of the demo voice, one of them held out."""
+    folder = tmp_path_factory.mktemp("corpus")
+    voice = demo_voice()
+    (folder / "wavs").mkdir()
+    for clip in range(4):
+        save_audio(folder / "wavs" / f"DV{clip}.wav", voice.render(0, clip, 22050)[0], 22050)
+    prepare(folder / "wavs", folder / "data", sample_rate=22050)
+    return folder / "data" / "manifest.jsonl"
+
+
+@pytest.fixture(scope="session")
+def config_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("conf") / "tiny.yaml"
+    path.write_text(TINY, encoding="utf-8")
+    return path

@@ -1,0 +1,195 @@
+"""A killed run goes on as if nothing had happened: bitwise on CPU, at any moment, for one process and for two."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from waveglow.models.checkpoint import steps_of, verify
+from waveglow.training.log import read_metrics
+
+TRAIN = ["-m", "waveglow.cli.main", "train", "--threads", "1", "--device", "cpu"]
+
+
+def command(config_file, manifest, run, *settings, ranks=1):
+    launcher = [sys.executable]
+    if ranks > 1:
+        launcher += ["-m", "torch.distributed.run", f"--nproc-per-node={ranks}", "--standalone"]
+    paths = ["--config", str(config_file), "--data", str(manifest), "--run-dir", str(run)]
+    return [*launcher, *TRAIN, *paths, *settings]
+
+
+def train(*arguments, ranks=1, **environment):
+    return subprocess.run(
+        command(*arguments, ranks=ranks),
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+
+
+def killed_at_step(step, *arguments, ranks=1):
+    """Start a training, kill −9 all its processes once it has logged that step."""
+    run = arguments[2]
+    process = subprocess.Popen(
+        command(*arguments, ranks=ranks),
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    while process.poll() is None and not any(m["step"] >= step for m in read_metrics(run / "metrics.jsonl")):
+        time.sleep(0.02)
+    assert process.poll() is None, "the run ended before it could be killed"
+    kill_9_everything_with(str(run))
+    process.wait()
+
+
+def kill_9_everything_with(argument):
+    """torchrun puts its ranks into sessions of their own: look for them by their command line."""
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if argument.encode() in entry.read_bytes():
+                os.kill(int(entry.parent.name), signal.SIGKILL)
+
+
+def final(run):
+    """Every tensor of the last checkpoint, and the logged losses by step."""
+    directory = steps_of(run)[-1]
+    tensors = {**load_file(directory / "train.safetensors")}
+    tensors |= {f"ema.{name}": tensor for name, tensor in load_file(directory / "model.safetensors").items()}
+    losses = {m["step"]: m["loss"] for m in read_metrics(run / "metrics.jsonl") if m["kind"] == "train"}
+    return directory.name, {name: tensor.numpy().tobytes() for name, tensor in tensors.items()}, losses
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_kill_9_and_resume_equals_an_unbroken_run_bitwise(ranks, config_file, manifest, tmp_path):
+    settings = ("data.workers=2", "train.steps=8", "train.checkpoint_every_steps=4", "train.validate_every_steps=4")
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert train(config_file, manifest, whole, *settings, ranks=ranks).returncode == 0
+    killed_at_step(6, config_file, manifest, broken, *settings, "train.steps=5000", ranks=ranks)
+    resumed = train(config_file, manifest, broken, *settings, ranks=ranks)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "resumed from step_00000004" in resumed.stderr
+    assert final(broken) == final(whole)
+    assert final(whole)[0] == "step_00000008"
+    assert sorted(final(whole)[2]) == list(range(1, 9))
+
+
+CRASH = """
+import os, sys, itertools
+from waveglow.models import checkpoint
+from safetensors import torch as st
+count = itertools.count(1)
+def crashing(function):
+    def call(*arguments, **options):
+        if next(count) == int(os.environ["CRASH_AT"]):
+            os._exit(9)
+        return function(*arguments, **options)
+    return call
+os.fsync, os.rename = crashing(os.fsync), crashing(os.rename)
+checkpoint.save_file = crashing(checkpoint.save_file)
+from waveglow.training import state
+state.save_file = crashing(state.save_file)
+checkpoint.json_writer = crashing(checkpoint.json_writer)
+state.json_writer = crashing(state.json_writer)
+from waveglow.models.registry import build
+from waveglow.training.config import OptimConfig
+from waveglow.training.optim import averaged, make_optimizer
+from waveglow.audio.mel import preset
+from pathlib import Path
+import torch
+torch.manual_seed(0)
+numbers = {"name": "waveglow", "n_channels": 4, "n_layers": 1, "n_flows": 2}
+model = build(numbers)
+average = averaged(model, 0.9)
+optimizer = make_optimizer(model.parameters(), OptimConfig())
+model(torch.randn(1, 256), torch.randn(1, 80, 1)).sum().backward()
+optimizer.step()
+moving = state.TrainState(model, average.module, optimizer, torch.amp.GradScaler("cpu", enabled=False))
+run = Path(sys.argv[1])
+for step in (1, 2, 3):
+    moving.step = step
+    state.save_state(run, moving, model_config=numbers, mel_spec=preset("hifigan"), info={}, extra={"seed": 0}, keep=2)
+found, _ = state.newest(run)
+print(state.load_state(found, moving)["step"], next(count) - 1)
+"""
+
+
+def crash(run, at):
+    return subprocess.run(
+        [sys.executable, "-c", CRASH, str(run)],
+        env={**os.environ, "CRASH_AT": str(at), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_a_kill_at_every_write_fsync_and_rename_of_a_save_leaves_the_old_or_the_new_checkpoint(tmp_path):
+    """Of the three saves, the last one is cut at each of its operations; what is left then must load whole."""
+    (tmp_path / "all").mkdir()
+    step, operations = map(int, crash(tmp_path / "all", 0).stdout.split())
+    assert step == 3
+    per_save = operations // 3
+    assert operations == 3 * per_save
+    assert per_save >= 10  # 4 writes, 4 + manifest + 2 directory fsyncs, 1 rename
+    seen = set()
+    for at in range(2 * per_save + 1, operations + 1):
+        run = tmp_path / f"cut{at}"
+        run.mkdir()
+        assert crash(run, at).returncode == 9
+        seen.add(newest_loaded(run))
+    assert seen == {2, 3}
+
+
+def newest_loaded(run):
+    """The step that a resumed run would start from; no unfinished directory may be left behind by looking for it."""
+    from waveglow.training.state import newest
+
+    found, problems = newest(run)
+    assert problems == []
+    verify(found)
+    assert {p.name for p in (run / "checkpoints").iterdir()} == {p.name for p in steps_of(run)}
+    return json.loads((found / "train.json").read_text())["step"]
+
+
+def test_a_damaged_newest_checkpoint_is_set_aside_and_named(config_file, manifest, tmp_path):
+    run = tmp_path / "run"
+    assert train(config_file, manifest, run).returncode == 0
+    weights = steps_of(run)[-1] / "train.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    again = train(config_file, manifest, run)
+    assert again.returncode == 0
+    assert "train.safetensors: differs from its manifest" in again.stderr
+    assert "resumed from step_00000003" in again.stderr
+    assert (run / "checkpoints" / "step_00000006.corrupt").is_dir()
+
+
+def test_sigterm_to_the_whole_group_finishes_the_step_saves_and_exits_0(config_file, manifest, tmp_path):
+    run = tmp_path / "run"
+    never = ("train.validate_every_steps=100000", "train.checkpoint_every_steps=100000")
+    process = subprocess.Popen(
+        command(config_file, manifest, run, *never, "train.steps=100000", "data.workers=1"),
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        text=True,
+    )
+    while process.poll() is None and not any(m["step"] >= 2 for m in read_metrics(run / "metrics.jsonl")):
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 0, said
+    assert "stopped by a signal" in said
+    last = read_metrics(run / "metrics.jsonl")[-1]["step"]
+    assert [p.name for p in steps_of(run)] == [f"step_{last:08d}"]
