@@ -138,6 +138,11 @@ class Vocoder:
         mel = self._mel(audio)
         n_samples = min(audio.shape[-1], mel.shape[-1] * self.model.hop)
         n_samples -= n_samples % self.model.group
+        if not n_samples:
+            raise ValueError(
+                f"audio of {audio.shape[-1]} samples is too short for a likelihood; the model takes groups of "
+                f"{self.model.group} samples and frames of {self.model.hop}"
+            )
         noise = torch.from_numpy(dequantization_noise(seed, 0, n_samples)).to(self.device)
         with self._autocast():
             log_prob = self.model.log_prob(audio[:, :n_samples] + noise, mel)
@@ -145,7 +150,10 @@ class Vocoder:
 
     def _audio(self, wav: ArrayLike, sample_rate: int) -> Tensor:
         """[T] or [B, T] at any rate to [B, T] at the model's, long enough for a mel."""
-        samples = np.asarray(wav.cpu() if isinstance(wav, Tensor) else wav, dtype=np.float32)
+        given = np.asarray(wav.detach().cpu() if isinstance(wav, Tensor) else wav)
+        if given.dtype.kind != "f":
+            raise ValueError(f"audio is {given.dtype}; give floats in [-1, 1] (16-bit integers divided by 32768)")
+        samples = given.astype(np.float32)
         if samples.ndim not in (1, 2) or not samples.size:
             raise ValueError(f"audio has shape {samples.shape}; give [T] or [B, T] with at least one sample")
         if not np.isfinite(samples).all():
@@ -154,6 +162,11 @@ class Vocoder:
             row if sample_rate == self.sample_rate else soxr.resample(row, sample_rate, self.sample_rate, quality="HQ")
             for row in np.atleast_2d(samples)
         ]
+        if not rows[0].size:
+            raise ValueError(
+                f"the audio's {samples.shape[-1]} samples at {sample_rate} Hz are none at {self.sample_rate} Hz; "
+                "give a longer clip"
+            )
         return torch.from_numpy(np.stack(rows)).to(self.device)
 
     def _mel(self, audio: Tensor) -> Tensor:
