@@ -1,0 +1,426 @@
+"""Vocoder: audio is a function of the clip's mel, seed and sigma alone; copy-synthesis, likelihood, folding, errors."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import soxr
+import torch
+
+import waveglow
+from waveglow.audio.mel import MelSpec, MelSpectrogram
+from waveglow.export.fold import folded
+from waveglow.models import checkpoint
+from waveglow.noise import dequantization_noise
+from waveglow.synthesis import Vocoder
+
+HOP, RATE, N_MELS = 16, 8000, 8
+CENTRED = MelSpec(  # T // hop + 1 frames, as Tacotron 2 has them
+    name="small",
+    sample_rate=RATE,
+    n_fft=64,
+    hop=HOP,
+    win=64,
+    n_mels=N_MELS,
+    fmin=0.0,
+    fmax=None,
+    mel_scale="slaney",
+    mel_norm="slaney",
+    pad_left=32,
+    pad_right=32,
+)
+FLOORED = replace(CENTRED, pad_left=24, pad_right=24)  # T // hop frames, as HiFi-GAN has them
+NUMBERS = {"n_mels": N_MELS, "hop": HOP, "n_group": 4, "n_flows": 5, "n_early_every": 4, "n_layers": 3, "n_channels": 8}
+
+
+@pytest.fixture(scope="module")
+def vocoder(random_model) -> Vocoder:
+    return Vocoder(random_model(**NUMBERS)[0], CENTRED)
+
+
+def noise(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def wav(n_samples: int, seed: int = 0) -> np.ndarray:
+    return 0.1 * noise(n_samples, seed=seed).numpy()
+
+
+def assert_same_audio(audio: torch.Tensor, expected: torch.Tensor) -> None:
+    """To 1e-6 of full scale: sums of another order, nothing more."""
+    torch.testing.assert_close(audio, expected, rtol=0, atol=1e-6)
+
+
+# ---- Shapes and kinds ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [lambda mel: mel, lambda mel: mel.numpy(), lambda mel: mel.double().numpy()])
+def test_one_mel_or_a_batch_of_any_kind(vocoder, kind):
+    mel = noise(3, N_MELS, 5)
+    batch, single = vocoder.synthesize(kind(mel)), vocoder.synthesize(kind(mel[0]))
+    assert isinstance(batch, torch.Tensor)
+    assert (batch.shape, batch.dtype) == ((3, 5 * HOP), torch.float32)
+    assert (single.shape, single.dtype) == ((5 * HOP,), torch.float32)
+    assert_same_audio(single, batch[0])
+    assert batch.std() > 0.1
+
+
+def test_load_gives_what_was_saved(random_model, tmp_path):
+    model, config = random_model(**NUMBERS)
+    checkpoint.save(tmp_path / "a", model, config, mel_spec=CENTRED)
+    loaded, mel = waveglow.load(tmp_path / "a"), noise(N_MELS, 4)
+    assert isinstance(loaded, Vocoder)
+    assert loaded.mel_spec == CENTRED
+    assert loaded.sample_rate == RATE
+    assert torch.equal(loaded.synthesize(mel), Vocoder(model, CENTRED).synthesize(mel))
+    assert torch.equal(waveglow.load(str(tmp_path / "a"), device="cpu").synthesize(mel), loaded.synthesize(mel))
+    with pytest.raises(checkpoint.CheckpointError, match="does not exist"):
+        waveglow.load(tmp_path / "b")
+
+
+# ---- Noise -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("size", "place"), [(1, 0), (2, 1), (5, 0), (5, 3)])
+def test_the_same_seed_gives_the_same_audio_anywhere_in_a_batch(vocoder, size, place):
+    mel, others = noise(N_MELS, 6), noise(size, N_MELS, 6, seed=1)
+    others[place] = mel
+    alone = vocoder.synthesize(mel, seed=7)
+    assert_same_audio(vocoder.synthesize(others, seed=7)[place], alone)
+    seeds = list(range(100, 100 + size))
+    seeds[place] = 7
+    assert_same_audio(vocoder.synthesize(others, seed=seeds)[place], alone)
+
+
+def test_seeds_differ_and_repeat(vocoder):
+    mel = noise(N_MELS, 6)
+    batch = vocoder.synthesize(torch.stack([mel] * 4), seed=[0, 1, 0, 2**64 - 1])
+    assert torch.equal(vocoder.synthesize(mel), vocoder.synthesize(mel, seed=0))
+    assert_same_audio(batch[0], batch[2])
+    for i, j in [(0, 1), (0, 3), (1, 3)]:
+        assert (batch[i] - batch[j]).abs().max() > 0.1
+
+
+def test_a_longer_mel_begins_with_the_same_noise(vocoder):
+    """Noise stands at its place in time; only what reaches over the end of the shorter clip differs."""
+    mel = noise(N_MELS, 200)
+    long, short = vocoder.synthesize(mel), vocoder.synthesize(mel[:, :150])
+    reach = 5 * 2**3 * 4  # samples to which five nets of three layers can carry a clip's end
+    assert_same_audio(long[: 150 * HOP - reach], short[: 150 * HOP - reach])
+
+
+def test_latents_are_standard_normal_times_sigma(vocoder):
+    mel = noise(N_MELS, 1000)
+    for sigma in (1.0, 0.5):
+        with torch.no_grad():
+            zs, _ = vocoder.model.encode(vocoder.synthesize(mel, sigma=sigma)[None], mel[None])
+        for z in zs:
+            assert abs(z.mean()) < 0.05
+            assert z.std() == pytest.approx(sigma, rel=0.05)
+
+
+def test_sigma_zero_needs_no_seed(vocoder):
+    mel = noise(2, N_MELS, 6)
+    audio = vocoder.synthesize(mel, sigma=0, seed=[1, 2])
+    assert torch.equal(audio, vocoder.synthesize(mel, sigma=0, seed=99))
+    with torch.no_grad():
+        zs, _ = vocoder.model.encode(audio, mel)
+    assert max(z.abs().max() for z in zs) < 1e-5
+
+
+# ---- Unequal lengths -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "lengths",
+    [[6, 6, 6], [6, 3, 1], [1, 1, 6], [300, 1, 2], [1], [40], [5, 5, 1, 5]],
+    ids=lambda n: "-".join(map(str, n)),
+)
+@pytest.mark.parametrize("padding", [0.0, 1e4])
+def test_clips_of_unequal_length_give_what_they_give_alone(vocoder, lengths, padding):
+    frames = max(*lengths, 4)
+    mel = noise(len(lengths), N_MELS, frames)
+    for row, length in zip(mel, lengths, strict=True):
+        row[:, length:] = padding
+    seeds = list(range(len(lengths)))
+    audio = vocoder.synthesize(mel, seed=seeds, lengths=lengths)
+    assert audio.shape == (len(lengths), frames * HOP)
+    for row, (clip, length) in enumerate(zip(audio, lengths, strict=True)):
+        alone = vocoder.synthesize(mel[row, :, :length], seed=row)
+        assert_same_audio(clip[: length * HOP], alone)
+        assert not clip[length * HOP :].any()
+
+
+def test_lengths_of_a_single_mel_and_as_tensors(vocoder):
+    mel = noise(N_MELS, 6)
+    expected = vocoder.synthesize(mel, lengths=[4])
+    assert expected.shape == (6 * HOP,)
+    assert not expected[4 * HOP :].any()
+    assert torch.equal(vocoder.synthesize(mel, lengths=torch.tensor([4])), expected)
+
+
+# ---- From audio ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("spec", [CENTRED, FLOORED], ids=["centred", "floored"])
+@pytest.mark.parametrize("n_samples", [1, 15, 16, 17, 32, 33, 100, 160, 1000, 1007])
+def test_copy_synthesis_has_the_inputs_length(random_model, spec, n_samples):
+    vocoder = Vocoder(random_model(**NUMBERS)[0], spec)
+    audio = wav(n_samples)
+    copy = vocoder(audio, RATE, sigma=0.7, seed=3)
+    assert copy.shape == (n_samples,)
+    assert copy.dtype == torch.float32
+    assert vocoder(torch.from_numpy(audio)[None], RATE).shape == (1, n_samples)
+    again = vocoder.synthesize(vocoder.mel(audio, RATE), seed=3)
+    shared = min(n_samples, len(again))
+    assert n_samples - shared < HOP
+    assert torch.equal(copy[:shared], again[:shared])
+    assert not copy[shared:].any()
+
+
+@pytest.mark.parametrize(("rate", "n_samples"), [(16000, 2001), (4000, 500), (11025, 1234), (44100, 100), (48000, 6)])
+def test_copy_synthesis_of_another_rate_has_the_resampled_length(vocoder, rate, n_samples):
+    audio = wav(n_samples)
+    resampled = soxr.resample(audio, rate, RATE, quality="HQ")
+    assert abs(len(resampled) - n_samples * RATE / rate) < 1
+    assert vocoder(audio, rate).shape == (len(resampled),)
+    assert torch.equal(vocoder(audio, rate), vocoder(resampled, RATE))
+
+
+def test_the_mel_is_that_of_the_convention(vocoder):
+    audio = wav(1000)
+    expected = MelSpectrogram(CENTRED)(torch.from_numpy(audio)[None])
+    assert torch.equal(vocoder.mel(audio, RATE), expected[0])
+    assert torch.equal(vocoder.mel(np.stack([audio, audio]), RATE)[1:], expected)
+    short = vocoder.mel(wav(1), RATE)
+    assert short.shape == (N_MELS, CENTRED.frames(CENTRED.min_samples))
+
+
+@torch.no_grad()
+def test_log_prob_is_the_models_of_dequantized_audio(vocoder, random_model):
+    """The audio, cut to a multiple of the group of 4, plus uniform noise of ± half a 16-bit step from the seed.
+
+    The noise is as small as that, so the comparison is exact.
+    """
+    audio = wav(1003)
+    mel = MelSpectrogram(CENTRED)(torch.from_numpy(audio)[None])
+    plain = vocoder.model.log_prob(torch.from_numpy(audio[None, :1000]), mel)
+    for seed in (0, 5):
+        dequantized = torch.from_numpy(audio[:1000] + dequantization_noise(seed, 0, 1000))[None]
+        expected = vocoder.model.log_prob(dequantized, mel)
+        assert not torch.equal(expected, plain)
+        assert torch.equal(vocoder.log_prob(audio, RATE, seed=seed), expected[0])
+        assert torch.equal(vocoder.log_prob(audio[None], RATE, seed=seed), expected)
+        unfolded = random_model(**NUMBERS)[0].log_prob(dequantized, mel)
+        torch.testing.assert_close(unfolded, expected, rtol=1e-5, atol=0)
+
+
+def test_log_prob_ends_with_the_mel(random_model):
+    """Where the mel has fewer frames than the audio needs, the last samples are left out."""
+    model, _ = random_model(**NUMBERS)
+    audio = wav(1007)
+    mel = MelSpectrogram(FLOORED)(torch.from_numpy(audio)[None])
+    n_samples = mel.shape[-1] * HOP
+    assert n_samples < 1004
+    with torch.no_grad():
+        noisy = torch.from_numpy(audio[:n_samples] + dequantization_noise(0, 0, n_samples))[None]
+        expected = model.log_prob(noisy, mel)[0]
+    torch.testing.assert_close(Vocoder(model, FLOORED).log_prob(audio, RATE), expected, rtol=1e-5, atol=0)
+
+
+def test_log_prob_of_a_batch_is_that_of_its_clips(vocoder):
+    clips = np.stack([wav(1000, seed) for seed in range(3)])
+    batch = vocoder.log_prob(clips, RATE)
+    torch.testing.assert_close(batch, torch.stack([vocoder.log_prob(clip, RATE) for clip in clips]), rtol=1e-5, atol=0)
+    assert len(set(batch.tolist())) == 3
+
+
+# ---- Precision -------------------------------------------------------------------------------------------------------
+
+
+def snr_db(signal: torch.Tensor, other: torch.Tensor) -> float:
+    return float(10 * torch.log10(signal.square().mean() / (signal - other).square().mean()))
+
+
+@pytest.mark.parametrize(("precision", "least_db"), [("bf16", 25), ("fp16", 40)])
+def test_half_precision_is_close_and_in_the_nets_alone(random_model, precision, least_db):
+    model, _ = random_model(**NUMBERS)
+    full, half, mel = Vocoder(model, CENTRED), Vocoder(model, CENTRED, precision=precision), noise(2, N_MELS, 50)
+    seen = set()
+    half.model.get_submodule("flow.levels.0.layers.3.net.start").register_forward_hook(
+        lambda _, __, output: seen.add(output.dtype)
+    )
+    expected, audio = full.synthesize(mel), half.synthesize(mel)
+    assert audio.dtype == torch.float32
+    assert seen == {torch.bfloat16 if precision == "bf16" else torch.float16}
+    assert least_db < snr_db(expected, audio) < 100
+    recording = wav(2000)
+    difference = (half.log_prob(recording, RATE) - full.log_prob(recording, RATE)).abs() / 2000
+    assert 0 < difference < 0.01  # nats per sample
+
+
+# ---- Folding ---------------------------------------------------------------------------------------------------------
+
+
+def test_encode_and_decode_of_the_folded_model_are_inverse(vocoder):
+    audio, mel = noise(2, 100 * HOP), noise(2, N_MELS, 100)
+    with torch.no_grad():
+        zs, _ = vocoder.model.encode(audio, mel)
+        assert (zs[-1] - audio[:, : zs[-1][0].numel()].view_as(zs[-1])).abs().max() > 1
+        torch.testing.assert_close(vocoder.model.decode(zs, mel), audio, rtol=0, atol=1e-4)
+
+
+def test_a_folded_copy_gives_the_same_and_leaves_the_model_as_it_was(random_model):
+    model, _ = random_model(**NUMBERS)
+    model.train()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    audio, mel = noise(2, 10 * HOP), noise(2, N_MELS, 10)
+    expected = model.log_prob(audio, mel)
+    copy = folded(model)
+
+    torch.testing.assert_close(copy.log_prob(audio, mel), expected, rtol=1e-5, atol=0)
+    assert not copy.training
+    assert not any(p.requires_grad for p in copy.parameters())
+    assert not any("original" in name for name in copy.state_dict())
+    assert sum(p.numel() for p in copy.parameters()) < sum(p.numel() for p in model.parameters())
+
+    assert model.training
+    assert list(model.state_dict()) == list(before)
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, before[name]), name
+    model.log_prob(audio, mel).sum().backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().max() > 0, name
+
+
+def test_a_vocoder_keeps_its_weights_and_a_new_one_has_the_new(random_model):
+    model, _ = random_model(**NUMBERS)
+    mel = noise(N_MELS, 6)
+    old = Vocoder(model, CENTRED)
+    before = old.synthesize(mel)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+    model.log_prob(noise(1, 6 * HOP), mel[None]).sum().backward()
+    optimizer.step()
+    assert torch.equal(old.synthesize(mel), before)
+    assert (Vocoder(model, CENTRED).synthesize(mel) - before).abs().max() > 1e-4
+
+
+def test_folding_twice_changes_nothing(random_model):
+    once = folded(random_model(**NUMBERS)[0])
+    mel = noise(1, N_MELS, 6)
+    zs = [noise(1, *shape) for shape in once.latent_shapes(6 * HOP)]
+    assert torch.equal(folded(once).decode(zs, mel), once.decode(zs, mel))
+
+
+# ---- Errors ----------------------------------------------------------------------------------------------------------
+
+MEL = noise(2, N_MELS, 4)
+
+
+def with_value(value: float) -> torch.Tensor:
+    mel = MEL.clone()
+    mel[1, 3, 2] = value
+    return mel
+
+
+@pytest.mark.parametrize(
+    ("mel", "options", "message"),
+    [
+        (with_value(math.nan), {}, "the mel has NaN or infinite values"),
+        (with_value(-math.inf), {}, "the mel has NaN or infinite values"),
+        (noise(2, 9, 4), {}, "mel has shape [2, 9, 4]; this model takes [B, 8, F]"),
+        (noise(9, 4), {}, "mel has shape [1, 9, 4]; this model takes [B, 8, F]"),
+        (noise(4, 8), {}, "mel has shape [1, 4, 8]; this model takes [B, 8, F]"),
+        (noise(8), {}, "mel has shape [1, 8]"),
+        (noise(1, 2, 8, 4), {}, "mel has shape [1, 1, 2, 8, 4]"),
+        (noise(2, 8, 0), {}, "F >= 1"),
+        (noise(8, 0), {}, "F >= 1"),
+        (MEL, {"lengths": [4]}, "lengths are [4]; give one a clip (2), each from 1 to 4 frames"),
+        (MEL, {"lengths": [4, 4, 4]}, "lengths are [4, 4, 4]"),
+        (MEL, {"lengths": [4, 0]}, "each from 1 to 4"),
+        (MEL, {"lengths": [5, 4]}, "each from 1 to 4"),
+        (MEL, {"lengths": [-1, 4]}, "each from 1 to 4"),
+        (MEL, {"seed": [1]}, "got 1 seeds for 2 clips"),
+        (MEL, {"seed": [1, 2, 3]}, "got 3 seeds for 2 clips"),
+        (MEL, {"seed": []}, "got 0 seeds for 2 clips"),
+        (MEL, {"seed": -1}, "seed is -1; it must be an integer from 0"),
+        (MEL, {"seed": [0, -5]}, "seed is -5"),
+        (MEL, {"seed": 2**64}, f"seed is {2**64}"),
+        (MEL, {"sigma": -1}, "sigma is -1; it must be a finite number >= 0"),
+        (MEL, {"sigma": math.nan}, "sigma is nan"),
+        (MEL, {"sigma": math.inf}, "sigma is inf"),
+    ],
+)
+def test_what_cannot_be_synthesized(vocoder, mel, options, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        vocoder.synthesize(mel, **options)
+
+
+@pytest.mark.parametrize(
+    ("audio", "message"),
+    [
+        (np.zeros(0, np.float32), "at least one sample"),
+        (np.zeros((1, 2, 3), np.float32), "[T] or [B, T]"),
+        (np.float32(1), "[T] or [B, T]"),
+        (np.array([0, np.nan], np.float32), "NaN or infinite"),
+        (np.array([0, np.inf], np.float32), "NaN or infinite"),
+        (np.array([0, 20_000], np.int16), "int16"),
+        (torch.tensor([0, 20_000], dtype=torch.int16), "int16"),
+    ],
+)
+@pytest.mark.parametrize("method", ["__call__", "mel", "log_prob"])
+def test_what_is_no_audio(vocoder, audio, message, method):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        getattr(vocoder, method)(audio, RATE)
+
+
+@pytest.mark.parametrize("rate", [0, -8000])
+def test_what_is_no_sample_rate(vocoder, rate):
+    with pytest.raises(ValueError, match=r"(?i)sample rate"):
+        vocoder(wav(100), rate)
+
+
+@pytest.mark.parametrize("method", ["__call__", "mel", "log_prob"])
+def test_audio_that_vanishes_in_resampling(vocoder, method):
+    assert soxr.resample(wav(1), 192_000, RATE, quality="HQ").size == 0
+    with pytest.raises(ValueError, match="1 samples at 192000 Hz are none at 8000 Hz"):
+        getattr(vocoder, method)(wav(1), 192_000)
+
+
+def test_a_likelihood_needs_a_group_of_samples(vocoder):
+    assert torch.isfinite(vocoder.log_prob(wav(4), RATE))
+    with pytest.raises(ValueError, match=r"3 samples is too short.*groups of 4"):
+        vocoder.log_prob(wav(3), RATE)
+
+
+def test_a_vocoder_without_a_mel_convention_only_synthesizes(random_model):
+    vocoder = Vocoder(random_model(**NUMBERS)[0])
+    assert vocoder.synthesize(noise(N_MELS, 3)).shape == (3 * HOP,)
+    for use in (
+        lambda: vocoder.mel_spec,
+        lambda: vocoder.sample_rate,
+        lambda: vocoder.mel(wav(100), RATE),
+        lambda: vocoder(wav(100), RATE),
+        lambda: vocoder.log_prob(wav(100), RATE),
+    ):
+        with pytest.raises(ValueError, match="knows no mel convention"):
+            use()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"hop": 8}, "hop 8 and 8 mels, the model hop 16 and 8"), ({"n_mels": 9}, "hop 16 and 9 mels, the model hop 16")],
+)
+def test_a_mel_convention_of_another_hop_or_size_is_refused(random_model, change, message):
+    with pytest.raises(ValueError, match=message):
+        Vocoder(random_model(**NUMBERS)[0], replace(CENTRED, **change))
+
+
+def test_an_unknown_precision(random_model):
+    with pytest.raises(ValueError, match="precision is 'int8'; it must be float32, bf16 or fp16"):
+        Vocoder(random_model(**NUMBERS)[0], precision="int8")
