@@ -101,9 +101,9 @@ def prepare(
     whole, and silent ones, are refused by name. The held-out split is the `valid_fraction` of the clips whose names
     have the smallest hashes, at least one. `mels` is a folder of mel files with the clips' names (training on the mels
     of an acoustic model); a clip without one is refused.
-    Raises ConfigError where fewer than two clips remain.
+    Raises ConfigError where fewer than two clips remain, ValueError where `out`/wavs lies among the recordings.
     """
-    inputs = find_inputs([wav_folder(corpus)], AUDIO_SUFFIXES)
+    inputs = find_inputs([wav_folder(corpus)], AUDIO_SUFFIXES, out=out / "wavs")
     clips, refused, notices = [], [f"{s.path}: {s.reason}" for s in inputs.skipped], []
     for file, stem in progress(inputs.found):
         try:
@@ -131,12 +131,7 @@ def wav_folder(corpus: Path) -> Path:
 
 def _checked(file: Path, stem: Path, out: Path, sample_rate: int, mels: Path | None) -> tuple[Clip, list[str]]:
     info = probe(file)
-    if info.sample_rate == sample_rate and info.channels == 1:
-        audio, path = load_audio(file, strict=True), file
-    else:
-        audio, path = load_audio(file, sample_rate=sample_rate, strict=True), out / "wavs" / stem.with_suffix(".wav")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_audio(path, audio.samples, sample_rate)
+    audio, path = load_audio(file, sample_rate=sample_rate, strict=True), file
     if not np.any(audio.samples):
         raise AudioError(file, "is digital silence throughout; nothing can be learned from it")
     mel = None
@@ -144,6 +139,10 @@ def _checked(file: Path, stem: Path, out: Path, sample_rate: int, mels: Path | N
         mel = next((str(mels / f"{stem}{s}") for s in MEL_SUFFIXES if (mels / f"{stem}{s}").is_file()), None)
         if mel is None:
             raise AudioError(file, f"has no mel {mels / stem}.npy (or {', '.join(MEL_SUFFIXES[1:])})")
+    if (info.sample_rate, info.channels) != (sample_rate, 1):
+        path = out / "wavs" / stem.with_name(stem.name + ".wav")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_audio(path, audio.samples, sample_rate)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     clip = Clip(str(path.resolve()), sample_rate, len(audio.samples), digest, "train", mel and str(Path(mel).resolve()))
     return clip, [f"{file}: {notice}" for notice in audio.notices]
