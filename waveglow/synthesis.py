@@ -67,6 +67,11 @@ class Vocoder:
         return cls(loaded.model, loaded.mel_spec, precision=precision, device=device)
 
     @property
+    def has_mel_spec(self) -> bool:
+        """Whether its mel convention is known."""
+        return self._mel_spec is not None
+
+    @property
     def mel_spec(self) -> MelSpec:
         """The mel convention. Raises ValueError where none is known."""
         if self._mel_spec is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -15,6 +16,7 @@ import torch
 from tqdm import tqdm
 
 from waveglow.audio.files import Input, find_inputs
+from waveglow.models.checkpoint import CheckpointError
 from waveglow.synthesis import Vocoder
 
 AUDIO_SUFFIXES = (".wav", ".flac")
@@ -53,17 +55,45 @@ def add_vocoder(parser: argparse.ArgumentParser) -> None:
 
 def add_sampling(parser: argparse.ArgumentParser) -> None:
     """Options of synthesis."""
-    parser.add_argument("--sigma", type=float, default=0.7, help="spread of the noise; lower is smoother (0.7)")
-    parser.add_argument("--seed", type=int, default=0, help="of the noise: the same seed gives the same audio (0)")
+    parser.add_argument("--sigma", type=_sigma, default=0.7, help="spread of the noise; lower is smoother (0.7)")
+    parser.add_argument("--seed", type=_seed, default=0, help="of the noise: the same seed gives the same audio (0)")
+
+
+def _sigma(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is no finite number >= 0")
+    return value
+
+
+def _seed(text: str) -> int:
+    value = int(text)
+    if not 0 <= value < 2**64:
+        raise argparse.ArgumentTypeError(f"{text} is no integer from 0 to 2**64 - 1")
+    return value
 
 
 def open_vocoder(args: argparse.Namespace) -> Vocoder:
-    """The vocoder that the options name. Raises CheckpointError, ValueError."""
+    """The vocoder that the options name. Raises CheckpointError, also where it has no mel convention, ValueError."""
     if args.threads is not None:
         if args.threads < 1:
             raise ValueError(f"--threads is {args.threads}; it must be at least 1")
         torch.set_num_threads(args.threads)
-    return Vocoder.load(args.checkpoint, precision=args.precision, device=args.device or default_device())
+    vocoder = Vocoder.load(args.checkpoint, precision=args.precision, device=_device(args.device))
+    if not vocoder.has_mel_spec:
+        raise CheckpointError(
+            f"{args.checkpoint}: says nothing of its mel convention; convert it again with --mel PRESET"
+        )
+    return vocoder
+
+
+def _device(name: str | None) -> str:
+    """The device of that name, once something was put there. Raises ValueError."""
+    try:
+        torch.zeros(1, device=name or "cpu")
+    except (RuntimeError, AssertionError) as error:  # AssertionError: torch built without CUDA
+        raise ValueError(f"--device {name} can't be used: {str(error).splitlines()[0]}") from error
+    return name or default_device()
 
 
 def default_device() -> str:
@@ -87,6 +117,10 @@ def each_file(
     outcomes = [Outcome(str(path), status="failed", reason=reason) for path, reason in found.skipped]
     if not found.found and not outcomes:
         raise ValueError(f"no {', '.join(suffixes)} files in {', '.join(map(str, args.inputs))}")
+    for item in found.found:
+        target = _target(args.out, item, out_suffix, single)
+        if target.exists() and target.samefile(item.file):
+            raise ValueError(f"the output {target} is an input too; name another place")
     bar = tqdm(found.found, unit="file", disable=not sys.stderr.isatty())
     for item in bar:
         outcomes.append(_one(item, _target(args.out, item, out_suffix, single), args.skip_existing, work))

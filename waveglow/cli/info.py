@@ -1,7 +1,9 @@
 """What a checkpoint is: model, size, mel convention, training and likelihood.
 
-waveglow info runs/ljspeech
-waveglow info runs/ljspeech --json
+Of a training run, that is its newest whole checkpoint.
+
+  waveglow info runs/ljspeech
+  waveglow info runs/ljspeech --json
 """
 
 from __future__ import annotations

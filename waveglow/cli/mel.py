@@ -1,7 +1,9 @@
 """Wavs to mel files, in the mel convention of a preset or of a checkpoint.
 
-waveglow mel --preset hifigan recordings/ mels/
-waveglow mel -c runs/ljspeech in.wav out.npy
+A mel is float32 [n_mels, F]. Recordings at another sample rate are resampled, several channels mixed.
+
+  waveglow mel --preset hifigan recordings/ mels/
+  waveglow mel -c runs/ljspeech in.wav out.npy
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
-"""`waveglow report`: one HTML file about a training run, with its curves, a verdict and the voice as it was heard.
+"""One HTML file about a training run, with its curves, a verdict and the voice as it was heard.
 
 The file needs no network and no script: audio and pictures are inside. It is written from what the training left in the
 run's directory: `metrics.jsonl`, `samples/step_<n>/<clip>.wav`, `samples/reference/<clip>.wav` and `config.yaml`.
+
+  waveglow report runs/ljspeech
 """
 
 from __future__ import annotations
