@@ -25,7 +25,7 @@ demo: setup ## train briefly on a synthetic voice, synthesize, write runs/demo/r
 	@echo "Listen and look: runs/demo/report.html"
 
 test: setup ## run the tests (under 8 minutes on two cores)
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
 
 lint: setup ## ruff and mypy
 	$(BIN)/ruff check .
@@ -33,7 +33,7 @@ lint: setup ## ruff and mypy
 	$(BIN)/mypy
 
 bench: setup ## measure synthesis and training speed on this machine
-	$(BIN)/python tests/bench.py
+	$(BIN)/waveglow bench
 
 clean: ## remove .venv, caches and runs
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache runs

@@ -61,7 +61,10 @@ def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
         path, equals, text = override.partition("=")
         if not equals or not path:
             raise ConfigError(f"override {override!r} is not of the form key.subkey=value")
-        value = _number(yaml.safe_load(text))
+        try:
+            value = _number(yaml.safe_load(text))
+        except yaml.YAMLError as error:
+            raise ConfigError(f"override {override!r}: its value is no YAML ({error})") from error
         for key in reversed(path.split(".")):
             value = {key: value}
         result = merged(result, value)
@@ -148,10 +151,14 @@ def load(cls: type[T], path: Path, overrides: Iterable[str] = ()) -> T:
     return from_mapping(cls, merged(_with_base(path), parse_overrides(overrides)))
 
 
-def _with_base(path: Path) -> dict[str, Any]:
+def _with_base(path: Path, derived: tuple[Path, ...] = ()) -> dict[str, Any]:
+    if path.resolve() in derived:
+        raise ConfigError(f"{path}: is its own base, by way of {', '.join(p.name for p in derived)}")
     values = read_yaml(path)
     base = values.pop("base", None)
-    return merged(_with_base(path.parent / base), values) if base else values
+    if base is None:
+        return values
+    return merged(_with_base(path.parent / str(base), (*derived, path.resolve())), values)
 
 
 def dump(config: Any, path: Path) -> None:

@@ -31,7 +31,7 @@ def philox(seed: int, purpose: Purpose, place: int, block: int = 0) -> np.random
 
     Raises ValueError unless 0 <= seed < 2**64.
     """
-    if not 0 <= seed < 2**64:
+    if int(seed) != seed or not 0 <= seed < 2**64:
         raise ValueError(f"seed is {seed}; it must be an integer from 0 to 2**64 - 1")
     key = np.array([seed, purpose], dtype=np.uint64)
     return np.random.Generator(np.random.Philox(key=key, counter=np.array([0, 0, block, place], dtype=np.uint64)))

@@ -6,7 +6,6 @@ and, unless it is about precision, in float64, where a missing term can't hide i
 
 import copy
 import inspect
-import re
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -177,20 +176,6 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
-
-
-KNOWN_BUGS = {  # test[case] -> why it fails; strict, so that a mended bug turns it red and its line goes
-    r"better\[(ActNorm|InvertibleConvLU)-.*bfloat16": "the sum of log-scales keeps the parameters' half precision",
-    r"compile.*\[(Squeeze|MultiScale|waveglow)": "unsqueeze orders its axes by a tensor, which has no fullgraph",
-    r"no_coupling\[InvertibleConvLU": "matrix() multiplies outside full_precision",
-}
-
-
-@pytest.fixture(autouse=True)
-def known_bug(request):
-    for pattern, reason in KNOWN_BUGS.items():
-        if re.search(pattern, request.node.name):
-            request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
 
 
 # ---- One way to call them all: x to ([z, ...], log_det) and back ---------------------------------------------------

@@ -22,6 +22,7 @@ VERBS = {
     "mel-check": "can a vocoder of one mel convention be fed mels of another?",
     "convert": "a published .pt checkpoint to one of ours, running no code of it",
     "info": "what a checkpoint is: model, mel convention, likelihood",
+    "bench": "synthesis and training speed on this machine",
     "report": "an HTML page about a training run: curves, verdict, audio",
 }
 EXIT_CODES = "exit codes: 0 ok, 2 usage, 3 some inputs failed, 4 bad checkpoint, 5 training diverged"

@@ -21,7 +21,7 @@ import torch
 import yaml
 
 from waveglow.config import ConfigError, dump, from_mapping, load, merged, parse_overrides, to_mapping
-from waveglow.data.manifest import prepare, read_manifest
+from waveglow.data.manifest import content_hash, prepare, read_manifest
 from waveglow.models import checkpoint
 from waveglow.models.registry import build
 from waveglow.models.vocoder import FlowVocoder
@@ -108,8 +108,7 @@ def _train(args: argparse.Namespace, config: RunConfig, initial: checkpoint.Chec
     resume = _resume_from(args, here)
     torch.manual_seed(config.train.seed)
     model = initial.model if initial and resume is None else build(config.model_config())
-    manifest = _manifest(args.run_dir, config, here)
-    clips = read_manifest(manifest)
+    clips = read_manifest(_manifest(args.run_dir, config, here))
     assert isinstance(model, FlowVocoder)
     task = VocoderTask(
         clips,
@@ -125,7 +124,7 @@ def _train(args: argparse.Namespace, config: RunConfig, initial: checkpoint.Chec
         config,
         run=args.run_dir,
         world=here,
-        data_hash=checkpoint.sha256(manifest),
+        data_hash=content_hash(clips),
         resume=resume,
         allow_data_change=args.allow_data_change,
     )

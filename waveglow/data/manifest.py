@@ -54,6 +54,12 @@ def read_manifest(path: Path) -> list[Clip]:
     return clips
 
 
+def content_hash(clips: Iterable[Clip]) -> str:
+    """SHA-256 of what is trained on and in which order, wherever the files lie."""
+    facts = [(clip.sha256, clip.frames, clip.sample_rate, clip.split, clip.mel is not None) for clip in clips]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
 def _parse(path: Path, number: int, line: str) -> Clip:
     try:
         clip = from_mapping(Clip, json.loads(line))

@@ -11,7 +11,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from waveglow.flows.base import Flow, positions
+from waveglow.flows.base import Flow, log_det_dtype, positions
 
 STD_FLOOR = 1e-4
 
@@ -26,17 +26,20 @@ class ActNorm(Flow):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
+        self.channels = channels
         self.bias = nn.Parameter(torch.zeros(channels))
         self.log_scale = nn.Parameter(torch.zeros(channels))
         self.register_buffer("initialized", torch.tensor(False))
 
     def _shaped(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        if x.shape[1] != self.channels:
+            raise ValueError(f"ActNorm of {self.channels} channels got {x.shape[1]}")
         shape = (1, -1) + (1,) * (x.dim() - 2)
         return self.bias.view(shape), self.log_scale.view(shape)
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         bias, log_scale = self._shaped(x)
-        log_det = self.log_scale.sum() * positions(x)
+        log_det = self.log_scale.sum(dtype=log_det_dtype(x)) * positions(x)
         return (x + bias) * log_scale.exp(), log_det.expand(x.shape[0])
 
     def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:

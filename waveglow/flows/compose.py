@@ -65,6 +65,8 @@ class Split(nn.Module):
 
     def __init__(self, channels: int, *, leaves: Literal["first", "last"] = "first", prior: Flow | None = None) -> None:
         super().__init__()
+        if channels < 1:
+            raise ValueError(f"a Split of {channels} channels lets nothing leave; give at least 1")
         self.channels = channels
         self.leaves = leaves
         self.prior = prior

@@ -81,6 +81,11 @@ class Coupling(Flow):
 
     def _log_s_and_t(self, kept: Tensor, cond: Tensor | None) -> tuple[Tensor, Tensor]:
         output = self.net(kept, cond).to(kept.dtype)
+        expected = self.mask.moved_channels * (1 if self.scale == "additive" else 2)
+        if output.shape[1] != expected:
+            raise ValueError(
+                f"the coupling net gives {output.shape[1]} channels, {self.scale} coupling needs {expected}"
+            )
         if self.scale == "additive":
             return torch.zeros_like(output), output
         raw, t = output.chunk(2, dim=1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from waveglow.flows.base import Flow, full_precision, positions, zero_log_det
+from waveglow.flows.base import Flow, full_precision, log_det_dtype, positions, zero_log_det
 
 
 def _mix(weight: Tensor, x: Tensor) -> Tensor:
@@ -79,10 +79,11 @@ class InvertibleConvLU(InvertibleConv):
     def matrix(self) -> Tensor:
         identity = torch.eye(self.log_s.numel(), dtype=self.log_s.dtype, device=self.log_s.device)
         upper = self.upper.triu(1) + torch.diag(self.sign * self.log_s.exp())
-        return self.permutation @ (self.lower.tril(-1) + identity) @ upper
+        with full_precision(self.log_s):
+            return self.permutation @ (self.lower.tril(-1) + identity) @ upper
 
     def log_abs_det(self) -> Tensor:
-        return self.log_s.sum()
+        return self.log_s.sum(dtype=log_det_dtype(self.log_s))
 
 
 class Shuffle(Flow):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from waveglow.flows.base import Flow, Shape, zero_log_det
@@ -57,5 +56,5 @@ def unsqueeze(z: Tensor, g: int) -> Tensor:
     batch, channels, *sizes = z.shape
     rank = len(sizes)
     z = z.reshape(batch, channels // g**rank, *([g] * rank), *sizes)  # B, C, phases, places
-    order = torch.arange(2, 2 + 2 * rank).view(2, rank).flip(0).T.flatten().tolist()  # place, phase, place, phase
+    order = [axis for i in range(rank) for axis in (2 + rank + i, 2 + i)]  # place, phase, place, phase
     return z.permute(0, 1, *order).reshape(batch, channels // g**rank, *(size * g for size in sizes))

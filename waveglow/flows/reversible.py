@@ -25,7 +25,7 @@ def reversible_forward(layers: Layers[Flow], x: Tensor, cond: Tensor | None) -> 
             "reversible training needs float32 nets, since rebuilt inputs drift in half precision; "
             "set train.precision=float32 or train.memory=none"
         )
-    parameters = [p for layer in layers for p in layer.parameters() if p.requires_grad]
+    parameters = dict.fromkeys(p for layer in layers for p in layer.parameters() if p.requires_grad)  # each once
     z, log_det = _Rebuild.apply(layers, x, cond, *parameters)
     return z, log_det
 

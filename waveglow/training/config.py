@@ -32,6 +32,12 @@ class OptimConfig:
     final_lr_ratio: float = 0.1
     clip_norm: float = 5.0
 
+    def __post_init__(self) -> None:
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise ConfigError(f"optim.betas is {list(self.betas)}; it must be two numbers from 0 to below 1")
+        if self.lr <= 0 or self.clip_norm <= 0:
+            raise ConfigError(f"optim.lr is {self.lr} and optim.clip_norm {self.clip_norm}; both must be above 0")
+
 
 @dataclass(frozen=True)
 class TrainConfig:

@@ -167,9 +167,9 @@ class Trainer:
         batches = self._loader()
         meter = _Meter(self.settings.log_every_steps)
         while self.state.step < self.settings.steps:
-            loss, norm, seconds, numbers = self._step(batches)
+            loss, norm, seconds = self._step(batches)
             if norm is None:
-                self._bad_step(numbers)
+                self._bad_step()
             meter.add(loss, norm, seconds * self.world.size)
             step = self.state.step
             if step % self.settings.log_every_steps == 0:
@@ -188,15 +188,15 @@ class Trainer:
                 self.event("stopped by a signal; run the same command to go on")
                 return
 
-    def _step(self, batches: Iterator[Any]) -> tuple[float, float | None, float, list[int]]:
-        """One optimizer step: (mean loss, gradient norm or None if not finite, seconds of material, sample numbers)."""
+    def _step(self, batches: Iterator[Any]) -> tuple[float, float | None, float]:
+        """One optimizer step: (mean loss, gradient norm or None if not finite, seconds of material)."""
         settings, state = self.settings, self.state
         torch.manual_seed(settings.seed * 1_000_003 + state.step * self.world.size + self.world.rank)
         lr = learning_rate(self.config.optim, state.step, settings.steps)
         for group in state.optimizer.param_groups:
             group["lr"] = lr
         state.optimizer.zero_grad(set_to_none=True)
-        total, seconds, numbers = 0.0, 0.0, []
+        total, seconds = 0.0, 0.0
         for micro in range(settings.accumulate):
             batch = next(batches)
             inputs = tuple(x.to(self.world.device, non_blocking=True) for x in self.task.inputs(batch))
@@ -207,7 +207,6 @@ class Trainer:
                 state.scaler.scale(loss).backward()
             total += float(loss.detach())
             seconds += self.task.seconds(inputs)
-            numbers += batch.number.tolist()
         state.scaler.unscale_(state.optimizer)
         norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optim.clip_norm))
         [bad] = self.world.any(not (math.isfinite(total) and math.isfinite(norm)))
@@ -218,12 +217,14 @@ class Trainer:
         state.scaler.update()
         state.step += 1
         self.bad_in_a_row = self.bad_in_a_row + 1 if bad else 0
-        return total, None if bad else norm, seconds, numbers
+        return total, None if bad else norm, seconds
 
-    def _bad_step(self, numbers: list[int]) -> None:
+    def _bad_step(self) -> None:
         """A step that was skipped in all processes, because one had no finite loss or gradient."""
-        self.event(f"step skipped: loss or gradient not finite; batch: {self.task.describe(numbers)}")
-        if self.settings.precision == "fp16" or self.bad_in_a_row < self.settings.max_bad_steps:
+        size = self.settings.batch_size
+        batch = self.task.describe(range((self.state.step - 1) * size, self.state.step * size))
+        self.event(f"step skipped: loss or gradient not finite; batch: {batch}")
+        if self.bad_in_a_row < self.settings.max_bad_steps:
             return
         good, _ = states.newest(self.run_dir)
         raise DivergedError(

@@ -5,7 +5,7 @@ VocoderTask is speech given its mel. The engine sees only the protocol.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -47,7 +47,7 @@ class Task(Protocol):
     def seconds(self, batch: Batch) -> float:
         """How much material a batch holds, in seconds."""
 
-    def describe(self, numbers: list[int]) -> str:
+    def describe(self, numbers: Iterable[int]) -> str:
         """Names of training samples, for messages."""
 
     def validate(self, model: nn.Module, world: World) -> dict[str, float]:
@@ -83,7 +83,7 @@ class VocoderTask:
         """Seconds of audio in a batch."""
         return batch[0].numel() / self.spec.sample_rate
 
-    def describe(self, numbers: list[int]) -> str:
+    def describe(self, numbers: Iterable[int]) -> str:
         """Files of training samples."""
         return ", ".join(f"{self.dataset.clip_of(n).name} (sample {n})" for n in numbers)
 

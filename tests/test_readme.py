@@ -1,0 +1,101 @@
+"""Every `sh` and `python` block of the README runs, in order, after the demo that it starts from.
+
+Blocks marked `bash` need a GPU, a download or minutes; `make demo` and `make test` are run by newcomers and CI.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from waveglow.cli.main import VERBS
+from waveglow.models.checkpoint import steps_of
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+TINY = ["model.n_channels=8", "model.n_layers=2", "model.n_flows=4", "data.segment_samples=2048", "data.workers=0"]
+BRIEF = ["train.steps=4", "train.batch_size=2", "train.init_batches=1", "train.validate_every_steps=2"]
+
+
+def blocks(*languages):
+    return [(kind, code) for kind, code in re.findall(r"```(\w+)\n(.*?)```", README, re.S) if kind in languages]
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """A folder with recipes/ in which the demo recipe has run, with a model and a number of steps far below its own."""
+    folder = tmp_path_factory.mktemp("newcomer")
+    shutil.copytree(ROOT / "recipes", folder / "recipes")
+    assert shell("recipes/ljspeech/train.sh --demo " + " ".join(TINY + BRIEF), folder)
+    return folder
+
+
+def shell(command, folder):
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        ["bash", "-euc", command], cwd=folder, env=environment, capture_output=True, text=True, timeout=280
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout + done.stderr
+
+
+def test_the_demo_recipe_ends_with_wavs_and_a_report(demo):
+    run = demo / "runs" / "demo"
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert page.count("<audio") >= 2
+    assert "Is it still improving?" in page
+    assert list((run / "wavs").glob("*.wav"))
+    assert [p.name for p in steps_of(run)] == ["step_00000004"]
+
+
+def test_the_demo_recipe_run_again_has_nothing_left_to_do(demo):
+    said = shell("recipes/ljspeech/train.sh --demo --stop-stage 2 " + " ".join(TINY + BRIEF), demo)
+    assert "resumed from step_00000004" in said
+
+
+def test_every_command_of_the_readme_runs(demo):
+    codes = [code for kind, code in blocks("sh", "python")]
+    assert len(codes) == 4
+    for kind, code in blocks("sh", "python"):
+        if kind == "sh":
+            shell(code, demo)
+        else:
+            (demo / "snippet.py").write_text(code, encoding="utf-8")
+            shell("python snippet.py", demo)
+    for made in ("copies/report.json", "wavs/report.json", "one.wav", "copy.wav", "runs/my-voice/report.html"):
+        assert (demo / made).is_file(), made
+
+
+def test_the_readme_names_verbs_and_files_that_exist():
+    for verb in re.findall(r"^waveglow ([a-z-]+)", README, re.M):
+        assert verb in VERBS
+    for path in re.findall(r"\b(?:recipes|waveglow|tests)/[\w/.-]+\w", README):
+        assert (ROOT / path).exists(), path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--stage x", "x is no whole number"),
+        ("--gpu 2", "unknown option --gpu"),
+        ("--config nowhere.yaml", "no configuration nowhere.yaml"),
+        (".", "has no wavs/ and metadata.csv"),
+    ],
+)
+def test_a_mistake_in_the_recipe_is_one_sentence_and_exit_2(arguments, message, tmp_path):
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        [str(ROOT / "recipes" / "ljspeech" / "train.sh"), *arguments.split()],
+        cwd=tmp_path,
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode in (1, 2)
+    assert message in done.stderr

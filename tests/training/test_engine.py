@@ -1,0 +1,359 @@
+"""What the engine does beside its steps: initialization, averaging, bad steps, locks, limits, logs."""
+
+import json
+import math
+
+import filelock
+import pytest
+import torch
+import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import nn
+
+from waveglow.cli.main import main
+from waveglow.data.manifest import read_manifest
+from waveglow.flows.actnorm import ActNorm
+from waveglow.models import checkpoint
+from waveglow.models.checkpoint import CheckpointError, steps_of
+from waveglow.models.registry import build
+from waveglow.training import engine as engines
+from waveglow.training.config import OptimConfig, RunConfig
+from waveglow.training.distributed import world
+from waveglow.training.engine import DivergedError, Trainer
+from waveglow.training.log import read_metrics
+from waveglow.training.optim import averaged, learning_rate
+from waveglow.training.task import VocoderTask
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def train(config_file, manifest, tmp_path):
+    """Runs `waveglow train` in this process: (exit code, run directory)."""
+
+    def run(*settings, run_dir=tmp_path / "run", config=config_file):
+        given = ["--config", str(config)] if config else []
+        code = main(["train", *given, "--data", str(manifest), "--run-dir", str(run_dir), "--device", "cpu", *settings])
+        return code, run_dir
+
+    return run
+
+
+@pytest.fixture
+def trainer(config_file, manifest, tmp_path):
+    """A Trainer in this process, and the task it trains on."""
+
+    def make(**settings):
+        values = yaml.safe_load(config_file.read_text())
+        values["train"].update(settings)
+        from waveglow.config import from_mapping
+
+        config = from_mapping(RunConfig, values)
+        torch.manual_seed(0)
+        model = build(config.model_config())
+        task = VocoderTask(
+            read_manifest(manifest),
+            config.mel_spec(),
+            segment_samples=config.data.segment_samples,
+            seed=0,
+            group=model.group,
+            valid=config.valid,
+        )
+        with world("cpu") as here:
+            return Trainer(model, task, config, run=tmp_path / "run", world=here, data_hash="x", resume=None)
+
+    (tmp_path / "run").mkdir(exist_ok=True)
+    return make
+
+
+def lines(run, kind):
+    return [m for m in read_metrics(run / "metrics.jsonl") if m["kind"] == kind]
+
+
+def test_a_run_leaves_what_users_look_for(train):
+    code, run = train("train.steps=6")
+    assert code == 0
+    assert [p.name for p in steps_of(run)] == ["step_00000003", "step_00000006"]
+    assert [m["step"] for m in lines(run, "train")] == [1, 2, 3, 4, 5, 6]
+    assert {"loss", "grad_norm", "lr", "steps_per_second", "audio_seconds_per_second"} <= lines(run, "train")[0].keys()
+    valid = lines(run, "valid")[-1]
+    assert valid["nll_bits"] == pytest.approx(valid["nll_nats"] / math.log(2) + 15)
+    assert valid["loss_nvidia"] == pytest.approx(valid["nll_nats"] - 0.5 * math.log(2 * math.pi))
+    assert -(valid["prior_nats"] + valid["log_det_nats"]) == pytest.approx(valid["nll_nats"])
+    assert yaml.safe_load((run / "config.yaml").read_text())["train"]["steps"] == 6
+    assert len(list((run / "samples").glob("*/*.wav"))) == 3
+    assert checkpoint.load(run).info["step"] == 6
+    assert checkpoint.load(run / "best").info["nll_nats"] == min(m["nll_nats"] for m in lines(run, "valid"))
+
+
+def test_tensorboard_has_curves_sound_pictures_and_histograms(train):
+    _, run = train("train.steps=3")
+    board = EventAccumulator(str(run / "tensorboard"), size_guidance={"images": 0, "audio": 0}).Reload()
+    tags = board.Tags()
+    assert {"train/loss", "train/grad_norm", "train/lr", "train/audio_seconds_per_second"} <= set(tags["scalars"])
+    assert {"valid/nll_nats", "valid/prior_nats", "valid/log_det_nats"} <= set(tags["scalars"])
+    assert sum(tag.startswith("condition_number/") for tag in tags["scalars"]) == 4
+    assert sum(tag.startswith("log_det_per_sample/") for tag in tags["scalars"]) >= 12
+    assert (
+        {tag.split("/")[1] for tag in tags["audio"]}
+        == {"real", "synthesized"}
+        == {t.split("/")[1] for t in tags["images"]}
+    )
+    assert tags["histograms"] == ["latent/0"]
+
+
+def test_the_log_dets_by_layer_add_up_to_the_whole(train):
+    """At a validation, the layers' log-determinants per sample sum to what the first clip's likelihood is made of."""
+    _, run = train("train.steps=3", "valid.clips=1")
+    board = EventAccumulator(str(run / "tensorboard")).Reload()
+    parts = [board.Scalars(t)[-1].value for t in board.Tags()["scalars"] if t.startswith("log_det_per_sample/")]
+    assert sum(parts) == pytest.approx(lines(run, "valid")[-1]["log_det_nats"], rel=1e-5)
+
+
+def test_training_lowers_the_loss(train):
+    _, run = train("train.steps=60", "train.validate_every_steps=30", "optim.lr=3e-3")
+    losses = [m["loss"] for m in lines(run, "train")]
+    assert sum(losses[-5:]) / 5 < sum(losses[:5]) / 5 - 0.1
+    held_out = [m["nll_nats"] for m in lines(run, "valid")]
+    assert held_out[-1] < held_out[0]
+
+
+def test_actnorm_is_initialized_once_before_the_first_step(trainer):
+    made = trainer(steps=1)
+    made.run()
+    layers = [m for m in made.model.modules() if isinstance(m, ActNorm)]
+    assert all(layer.initialized for layer in layers)
+    assert all(m.initialized for m in made.average.module.modules() if isinstance(m, ActNorm))
+    assert float(layers[0].log_scale.detach().mean()) > 1  # speech is far quieter than N(0, 1)
+
+
+def test_what_is_saved_is_the_moving_average(trainer):
+    made = trainer(steps=3, ema_decay=0.9)
+    made.run()
+    saved = checkpoint.load(made.run_dir).model.state_dict()
+    average, raw = made.average.module.state_dict(), made.model.state_dict()
+    assert all(torch.equal(saved[name], average[name]) for name in saved)
+    assert any(not torch.equal(saved[name], raw[name]) for name in saved)
+
+
+def test_the_average_is_the_weights_themselves_at_first_and_then_follows_slowly():
+    layer = nn.Linear(1, 1)
+    average = averaged(layer, 0.99)
+    for value in (1.0, 2.0):
+        nn.init.constant_(layer.weight, value)
+        average.update_parameters(layer)
+    assert average.module.weight.item() == pytest.approx(2 / 11 * 1 + 9 / 11 * 2)  # n = 1: decay (1 + 1) / (10 + 1)
+
+
+def test_a_step_without_a_finite_gradient_is_skipped_and_its_clips_named(trainer):
+    made = trainer(steps=3, max_bad_steps=2)
+    sound_loss, calls = made.task.loss, []
+
+    def loss(output, batch):
+        calls.append(1)
+        return sound_loss(output, batch) * (math.nan if len(calls) == 2 else 1)
+
+    made.task.loss = loss
+    made.run()
+    [event] = lines(made.run_dir, "event")
+    assert event["step"] == 2
+    assert "step skipped" in event["what"]
+    assert "DV" in event["what"]
+    assert "sample 4" in event["what"]
+    assert all(torch.isfinite(v).all() for v in made.model.state_dict().values())
+    assert made.state.step == 3
+    moments = [s["exp_avg"] for s in made.state.optimizer.state_dict()["state"].values()]
+    assert all(torch.isfinite(m).all() for m in moments)
+
+
+def test_bad_steps_in_a_row_stop_the_run_with_advice_and_keep_the_last_good_checkpoint(trainer):
+    made = trainer(steps=50, max_bad_steps=3, checkpoint_every_steps=2, validate_every_steps=50)
+    sound_loss, calls = made.task.loss, []
+
+    def loss(output, batch):
+        calls.append(1)
+        return sound_loss(output, batch) * (math.inf if len(calls) > 4 else 1)
+
+    made.task.loss = loss
+    with pytest.raises(DivergedError, match=r"3 steps in a row.*step_0000000[46].*Lower optim\.lr"):
+        made.run()
+    weights = checkpoint.load(made.run_dir).model.state_dict()
+    assert all(torch.isfinite(v).all() for v in weights.values())
+
+
+def test_divergence_is_exit_code_5(train, monkeypatch, capsys):
+    monkeypatch.setattr(VocoderTask, "loss", lambda self, output, batch: output.sum() * math.nan)
+    code, _ = train("train.max_bad_steps=2")
+    assert code == 5
+    assert "2 steps in a row had no finite loss" in capsys.readouterr().err
+
+
+def test_running_out_of_memory_names_the_numbers_to_lower(train, monkeypatch, capsys):
+    def no_memory(self, output, batch):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(VocoderTask, "loss", no_memory)
+    code, _ = train()
+    assert code == 2
+    said = capsys.readouterr().err
+    assert "train.batch_size (4)" in said
+    assert "data.segment_samples (2048)" in said
+    assert "train.memory=reversible" in said
+
+
+def test_a_full_disk_does_not_stop_the_training(trainer, monkeypatch):
+    made = trainer(steps=4, checkpoint_every_steps=2)
+    real, calls = engines.states.save_state, []
+
+    def full_once(*arguments, **options):
+        calls.append(1)
+        if len(calls) == 1:
+            raise OSError(28, "No space left on device")
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(engines.states, "save_state", full_once)
+    made.run()
+    assert any("ALARM" in m["what"] and "No space left" in m["what"] for m in lines(made.run_dir, "event"))
+    assert [p.name for p in steps_of(made.run_dir)] == ["step_00000004"]
+
+
+def test_two_trainings_in_one_directory_are_refused(train, tmp_path, capsys):
+    run = tmp_path / "run"
+    run.mkdir()
+    with filelock.FileLock(run / ".lock"):
+        code, _ = train()
+    assert code == 2
+    assert "in use by another training" in capsys.readouterr().err
+
+
+def test_reversible_memory_gives_the_same_training(trainer, tmp_path):
+    losses = {}
+    for memory in ("none", "reversible"):
+        made = trainer(steps=3, memory=memory, validate_every_steps=100)
+        (tmp_path / "run" / "metrics.jsonl").unlink(missing_ok=True)
+        made.run()
+        losses[memory] = [m["loss"] for m in lines(made.run_dir, "train")]
+    assert losses["none"] == pytest.approx(losses["reversible"], rel=2e-3)
+
+
+def test_micro_batches_give_the_gradient_of_the_batch(trainer, tmp_path):
+    norms = {}
+    for accumulate in (1, 2):
+        (tmp_path / "run" / "metrics.jsonl").unlink(missing_ok=True)
+        made = trainer(steps=1, accumulate=accumulate, validate_every_steps=100)
+        made.run()
+        norms[accumulate] = lines(made.run_dir, "train")[0]["grad_norm"]
+    assert norms[1] == pytest.approx(norms[2], rel=1e-4)
+
+
+def test_half_precision_nets_train(train):
+    code, run = train("train.precision=bf16", "train.steps=3")
+    assert code == 0
+    assert all(math.isfinite(m["loss"]) for m in lines(run, "train"))
+
+
+def test_the_same_command_resumes_and_says_so(train, capsys):
+    train("train.steps=3")
+    code, run = train("train.steps=6")
+    assert code == 0
+    assert [m["what"] for m in lines(run, "event")] == ["resumed from step_00000003"]
+    assert [m["step"] for m in lines(run, "train")] == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize(
+    ("settings", "code", "message"),
+    [
+        (["--resume", "never"], 2, "has checkpoints, and --resume is never"),
+        (["model.n_channels=16"], 4, "model.n_channels is 8 there, 16 here"),
+        (["mel=hifigan"], 4, "another mel convention"),
+        (["train.seed=1"], 4, "was trained with seed 0, train.seed is 1"),
+    ],
+)
+def test_a_resume_that_would_not_be_the_same_run_is_refused(train, capsys, settings, code, message):
+    train("train.steps=3")
+    assert train(*settings)[0] == code
+    assert message in capsys.readouterr().err
+
+
+def test_a_changed_manifest_is_refused_unless_allowed(train, manifest, tmp_path, capsys):
+    train("train.steps=3")
+    changed = tmp_path / "changed.jsonl"
+    changed.write_text("".join(sorted(manifest.read_text().splitlines(keepends=True), reverse=True)))
+    text = [json.loads(line) for line in changed.read_text().splitlines()]
+    for entry in text:
+        entry["path"] = str((manifest.parent / entry["path"]).resolve())
+    changed.write_text("".join(json.dumps(entry) + "\n" for entry in text))
+    again = ["--data", str(changed), "train.steps=4"]
+    assert train(*again)[0] == 4
+    assert "another manifest" in capsys.readouterr().err
+    assert train(*again, "--allow-data-change")[0] == 0
+
+
+def test_fine_tuning_starts_from_the_weights_with_a_lower_rate_on_any_folder(train, manifest, tmp_path):
+    _, first = train("train.steps=3")
+    tuned = tmp_path / "tuned"
+    voice = json.loads(manifest.read_text().splitlines()[0])["path"]
+    folder = (manifest.parent / voice).parent
+    brief = ["train.steps=1", "train.batch_size=2", "data.segment_samples=2048", "data.workers=0", "valid.clips=1"]
+    given = ["--init-from", str(first), "--data", str(folder), "--run-dir", str(tuned), "--device", "cpu"]
+    assert main(["train", *given, *brief]) == 0
+    config = yaml.safe_load((tuned / "config.yaml").read_text())
+    assert config["optim"]["lr"] == 1e-5
+    assert config["model"]["n_channels"] == 8
+    before, after = checkpoint.load(first).model.state_dict(), checkpoint.load(tuned).model.state_dict()
+    assert all((before[name].float() - after[name].float()).abs().max() < 1e-3 for name in before)
+    assert main(["train", *given, *brief, "train.steps=2"]) == 0
+    assert [m["what"] for m in lines(tuned, "event")] == ["resumed from step_00000001"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["train.batchsize=3"], "unknown key 'train.batchsize'; did you mean 'batch_size'?"),
+        (["train.batch_size=3", "train.accumulate=2"], "make it a multiple of 2"),
+        (["train.memory=reversible", "train.precision=bf16"], "half precision"),
+        (["mel=hifigann"], "mel: "),
+        (["model.name=waveglo"], "did you mean 'waveglow'?"),
+        (["model.hop=100"], "model.hop is 100, the mel convention has 256"),
+        (["data.segment_samples=2047"], "2047"),
+        (["--data", "nowhere"], "nowhere; give a manifest or a folder"),
+        (["optim.betas=[0.9]"], "two numbers"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_exit_2(train, capsys, settings, message):
+    assert train(*settings)[0] == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert "Traceback" not in said
+
+
+def test_without_a_configuration_the_command_says_what_to_give(train, capsys):
+    assert train(config=None)[0] == 2
+    assert "give --config FILE" in capsys.readouterr().err
+
+
+def test_the_resolved_configuration_is_printed(train, capsys):
+    assert train("--print-config", "optim.lr=0.5")[0] == 0
+    assert yaml.safe_load(capsys.readouterr().out)["optim"]["lr"] == 0.5
+
+
+def test_learning_rate_warms_up_and_falls():
+    config = OptimConfig(lr=1.0, warmup_steps=10, decay="linear", final_lr_ratio=0.1)
+    assert learning_rate(config, 0, 110) == pytest.approx(0.1)
+    assert learning_rate(config, 9, 110) == pytest.approx(1.0)
+    assert learning_rate(config, 60, 110) == pytest.approx(0.55)
+    assert learning_rate(config, 110, 110) == pytest.approx(0.1)
+    cosine = OptimConfig(lr=1.0, decay="cosine", final_lr_ratio=0.0)
+    assert learning_rate(cosine, 50, 100) == pytest.approx(0.5)
+    assert learning_rate(OptimConfig(lr=0.2), 10**6, 10) == 0.2
+
+
+def test_a_checkpoint_without_its_training_part_is_refused(train, tmp_path):
+    with pytest.raises(CheckpointError, match="does not exist"):
+        checkpoint.resolve(tmp_path / "nothing")

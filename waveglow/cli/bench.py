@@ -1,0 +1,107 @@
+"""Measure synthesis and training speed on this machine: a table, and JSON with --json.
+
+Every row is the median of several warm runs in one process, the device synchronised; models have random weights, since
+speed does not depend on them. Measure with nothing else running.
+
+  waveglow bench
+  waveglow bench --models waveglow-64 waveglow-256 --seconds 4 --threads 2
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from waveglow.cli.common import default_device
+from waveglow.models.registry import MODELS, build
+from waveglow.models.vocoder import FlowVocoder
+from waveglow.synthesis import HALF, Vocoder
+
+SAMPLE_RATE = 22050
+SEGMENT_SAMPLES = 8192
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("--models", nargs="+", default=["waveglow-64", "waveglow-256"], choices=MODELS, metavar="NAME")
+    parser.add_argument("--precisions", nargs="+", default=["float32", "bf16"], choices=["float32", "bf16", "fp16"])
+    parser.add_argument("--seconds", type=float, default=3.0, help="of audio to synthesize (3)")
+    parser.add_argument("--repeats", type=int, default=5, help="warm runs, of which the median counts (5)")
+    parser.add_argument("--threads", type=int, help="CPU threads")
+    parser.add_argument("--device", help="cpu, cuda (default: cuda where there is one)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure and print."""
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    device = torch.device(args.device or default_device())
+    rows = [row for name in args.models for row in _rows(name, device, args)]
+    machine = {
+        "machine": platform.machine(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }
+    print(json.dumps({**machine, "rows": rows}, indent=1) if args.json else _table(machine, rows))
+    return 0
+
+
+def _rows(name: str, device: torch.device, args: argparse.Namespace) -> list[dict[str, Any]]:
+    torch.manual_seed(0)
+    model = build({"name": name}).to(device)
+    frames = round(args.seconds * SAMPLE_RATE / model.hop)
+    mel, audio = torch.randn(model.n_mels, frames), 0.1 * torch.randn(2, SEGMENT_SAMPLES, device=device)
+    segment_mel = torch.randn(2, model.n_mels, -(-SEGMENT_SAMPLES // model.hop), device=device)
+
+    rows = []
+    for precision in args.precisions:
+        vocoder = Vocoder(model, precision=precision)
+        synthesis = _median(partial(vocoder.synthesize, mel), args.repeats, device)
+        step = _median(partial(_forward_and_backward, model, audio, segment_mel, precision), args.repeats, device)
+        rows.append(
+            {
+                "model": name,
+                "precision": precision,
+                "real_time_factor": synthesis / (frames * model.hop / SAMPLE_RATE),
+                "training_audio_seconds_per_second": audio.numel() / SAMPLE_RATE / step,
+            }
+        )
+    return rows
+
+
+def _forward_and_backward(model: FlowVocoder, audio: Tensor, mel: Tensor, precision: str) -> None:
+    with torch.autocast(audio.device.type, HALF.get(precision), enabled=precision in HALF):
+        loss = -model(audio, mel).mean()
+    loss.backward()
+
+
+def _median(action: Callable[[], object], repeats: int, device: torch.device) -> float:
+    """Median seconds of an action after one run to warm up."""
+    times = []
+    for _ in range(repeats + 1):
+        started = time.perf_counter()
+        action()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        times.append(time.perf_counter() - started)
+    return statistics.median(times[1:])
+
+
+def _table(machine: dict[str, Any], rows: list[dict[str, Any]]) -> str:
+    lines = [", ".join(f"{key} {value}" for key, value in machine.items())]
+    lines.append(f"{'model':<14} {'precision':<10} {'real-time factor':>16} {'training, s audio / s':>22}")
+    for row in rows:
+        rate, training = row["real_time_factor"], row["training_audio_seconds_per_second"]
+        lines.append(f"{row['model']:<14} {row['precision']:<10} {rate:>16.3f} {training:>22.3f}")
+    return "\n".join(lines)
