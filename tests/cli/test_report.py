@@ -151,7 +151,7 @@ def test_a_step_passed_twice_counts_once_by_its_newest_line(tmp_path):
     write_lines(tmp_path, valid_line(100, -1.0), valid_line(200, -9.0), valid_line(200, -2.0), valid_line(150, -1.5))
     steps = [
         (record["step"], record["nll_nats"])
-        for record in report.by_step(report.read_metrics(tmp_path / "metrics.jsonl"), "valid")
+        for record in report.by_step(report.records_of(tmp_path / "metrics.jsonl"), "valid")
     ]
     assert steps == [(100, -1.0), (150, -1.5), (200, -2.0)]
 
@@ -162,7 +162,7 @@ def test_a_step_passed_twice_counts_once_by_its_newest_line(tmp_path):
     ids=["one run", "resumed from zero", "resumed from the checkpoint's time"],
 )
 def test_trained_time_adds_up_over_resumes(seconds, total):
-    assert report.trained_seconds([train_line(i, seconds=value) for i, value in enumerate(seconds)]) == total
+    assert report.trained_seconds([train_line(i, elapsed_seconds=value) for i, value in enumerate(seconds)]) == total
 
 
 @pytest.mark.parametrize("content", [None, "", '{"kind": "tra', '{"kind": "event", "step": 1, "what": "started"}\n'])

@@ -12,7 +12,6 @@ import argparse
 import base64
 import io
 import itertools
-import json
 import math
 import re
 import sys
@@ -25,6 +24,7 @@ import numpy as np
 import soundfile
 
 from waveglow.cli import figures
+from waveglow.training.log import METRICS, read_metrics
 
 HELP = "Write an HTML report of a training run: curves, verdict, audio"
 
@@ -87,7 +87,7 @@ def write_report(run_dir: Path, out: Path) -> None:
     Raises ValueError if `metrics.jsonl` is missing or holds no line of training or validation, and OSError if `out`
     can't be written.
     """
-    records = read_metrics(run_dir / "metrics.jsonl")
+    records = records_of(run_dir / METRICS)
     train, valid = by_step(records, "train"), by_step(records, "valid")
     sections = [
         f"<h1>{escape(run_dir.resolve().name)}</h1>",
@@ -102,27 +102,17 @@ def write_report(run_dir: Path, out: Path) -> None:
     out.write_text(_page(run_dir.resolve().name, sections), encoding="utf-8")
 
 
-def read_metrics(path: Path) -> list[Record]:
-    """The JSON objects of `path`, one a line, that have a step; a line that a crash left half-written is skipped.
+def records_of(path: Path) -> list[Record]:
+    """The lines of `path` that have a step.
 
     Raises ValueError if the file is missing or no line tells of training or validation.
     """
-    try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError as error:
-        raise ValueError(f"{path}: can't be read ({error.strerror}); is this the directory of a run?") from error
-    records: list[Record] = [record for record in map(_parsed, lines) if _number(record, "step") is not None]
+    if not path.is_file():
+        raise ValueError(f"{path}: can't be read (no such file); is this the directory of a run?")
+    records: list[Record] = [record for record in read_metrics(path) if _number(record, "step") is not None]
     if not any(record.get("kind") in ("train", "valid") for record in records):
         raise ValueError(f"{path}: holds no line of training or validation yet; the first comes with the first log")
     return records
-
-
-def _parsed(line: str) -> Record:
-    try:
-        record = json.loads(line)
-    except ValueError:
-        return {}
-    return record if isinstance(record, dict) else {}
 
 
 def by_step(records: Iterable[Record], kind: str) -> list[Record]:

@@ -100,14 +100,15 @@ class RunLog:
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The lines of metrics.jsonl; a half-written last line is left out. Empty where there is no file."""
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    result = []
-    for line in lines:
-        try:
-            result.append(json.loads(line))
-        except ValueError:
-            continue
-    return result
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
+    return [parsed for parsed in map(_parsed, lines) if isinstance(parsed, dict)]
+
+
+def _parsed(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None
 
 
 def _elapsed(path: Path, step: int) -> float:
