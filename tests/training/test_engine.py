@@ -14,7 +14,7 @@ from waveglow.cli.main import main
 from waveglow.data.manifest import read_manifest
 from waveglow.flows.actnorm import ActNorm
 from waveglow.models import checkpoint
-from waveglow.models.checkpoint import CheckpointError, steps_of
+from waveglow.models.checkpoint import steps_of
 from waveglow.models.registry import build
 from waveglow.training import engine as engines
 from waveglow.training.config import OptimConfig, RunConfig
@@ -354,6 +354,11 @@ def test_learning_rate_warms_up_and_falls():
     assert learning_rate(OptimConfig(lr=0.2), 10**6, 10) == 0.2
 
 
-def test_a_checkpoint_without_its_training_part_is_refused(train, tmp_path):
-    with pytest.raises(CheckpointError, match="does not exist"):
-        checkpoint.resolve(tmp_path / "nothing")
+@pytest.mark.slow
+def test_compiled_nets_train_alike(train, tmp_path):
+    settings = ("train.steps=3", "train.validate_every_steps=100")
+    losses = {}
+    for compiled in ("false", "true"):
+        _, run = train(*settings, f"train.compile={compiled}", run_dir=tmp_path / compiled)
+        losses[compiled] = [m["loss"] for m in lines(run, "train")]
+    assert losses["true"] == pytest.approx(losses["false"], rel=1e-2)
