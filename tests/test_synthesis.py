@@ -121,6 +121,8 @@ def test_latents_are_standard_normal_times_sigma(vocoder):
         for z in zs:
             assert abs(z.mean()) < 0.05
             assert z.std() == pytest.approx(sigma, rel=0.05)
+        of_all = torch.cat([z.flatten(1) for z in zs]).view(-1, 4000)  # channels of both latents, in time
+        assert (torch.corrcoef(of_all) - torch.eye(len(of_all))).abs().max() < 0.1
 
 
 def test_sigma_zero_needs_no_seed(vocoder):
