@@ -1,10 +1,8 @@
 """The synthetic voice of recipes/ljspeech: repeatable, laid out as LJSpeech, and speech-like in pitch and spectrum."""
 
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import librosa
 import numpy as np
@@ -13,14 +11,6 @@ import soundfile
 
 SCRIPT = Path(__file__).parents[1] / "recipes" / "ljspeech" / "demo_voice.py"
 SAMPLE_RATE = 22050
-
-
-@pytest.fixture(scope="module")
-def demo_voice() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("demo_voice", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")

@@ -1,14 +1,8 @@
 """A tiny corpus and a tiny configuration: a run of a few steps takes a second."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 
-from waveglow.audio.io import save_audio
 from waveglow.data.manifest import prepare
-
-ROOT = Path(__file__).parents[2]
 
 TINY = """
 model: {name: waveglow, n_channels: 8, n_layers: 2, n_flows: 4}
@@ -22,23 +16,12 @@ valid: {clips: 1, max_seconds: 0.5, listen: 1}
 """
 
 
-def demo_voice():
-    spec = importlib.util.spec_from_file_location("demo_voice", ROOT / "recipes" / "ljspeech" / "demo_voice.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="session")
-def manifest(tmp_path_factory):
+def manifest(ljspeech, tmp_path_factory):
     """manifest.jsonl of four clips of the demo voice, one of them held out."""
-    folder = tmp_path_factory.mktemp("corpus")
-    voice = demo_voice()
-    (folder / "wavs").mkdir()
-    for clip in range(4):
-        save_audio(folder / "wavs" / f"DV{clip}.wav", voice.render(0, clip, 22050)[0], 22050)
-    prepare(folder / "wavs", folder / "data", sample_rate=22050)
-    return folder / "data" / "manifest.jsonl"
+    folder = tmp_path_factory.mktemp("data")
+    prepare(ljspeech, folder, sample_rate=22050)
+    return folder / "manifest.jsonl"
 
 
 @pytest.fixture(scope="session")
