@@ -1,7 +1,9 @@
 """A killed run goes on as if nothing had happened: bitwise on CPU, at any moment, for one process and for two."""
 
 import contextlib
+import itertools
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -10,11 +12,19 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
+from waveglow.audio.mel import preset
+from waveglow.models import checkpoint
 from waveglow.models.checkpoint import steps_of, verify
+from waveglow.models.registry import build
+from waveglow.training import state
+from waveglow.training.config import OptimConfig
 from waveglow.training.log import read_metrics
+from waveglow.training.optim import averaged, make_optimizer
 
+TINY_MODEL = {"name": "waveglow", "n_mels": 4, "n_channels": 4, "n_layers": 1, "n_flows": 2}
 TRAIN = ["-m", "waveglow.cli.main", "train", "--threads", "1", "--device", "cpu"]
 
 
@@ -83,80 +93,67 @@ def test_kill_9_and_resume_equals_an_unbroken_run_bitwise(ranks, config_file, ma
     assert sorted(final(whole)[2]) == list(range(1, 9))
 
 
-CRASH = """
-import os, sys, itertools
-from waveglow.models import checkpoint
-from safetensors import torch as st
-count = itertools.count(1)
-def crashing(function):
-    def call(*arguments, **options):
-        if next(count) == int(os.environ["CRASH_AT"]):
-            os._exit(9)
-        return function(*arguments, **options)
-    return call
-os.fsync, os.rename = crashing(os.fsync), crashing(os.rename)
-checkpoint.save_file = crashing(checkpoint.save_file)
-from waveglow.training import state
-state.save_file = crashing(state.save_file)
-checkpoint.json_writer = crashing(checkpoint.json_writer)
-state.json_writer = crashing(state.json_writer)
-from waveglow.models.registry import build
-from waveglow.training.config import OptimConfig
-from waveglow.training.optim import averaged, make_optimizer
-from waveglow.audio.mel import preset
-from pathlib import Path
-import torch
-torch.manual_seed(0)
-numbers = {"name": "waveglow", "n_channels": 4, "n_layers": 1, "n_flows": 2}
-model = build(numbers)
-average = averaged(model, 0.9)
-optimizer = make_optimizer(model.parameters(), OptimConfig())
-model(torch.randn(1, 256), torch.randn(1, 80, 1)).sum().backward()
-optimizer.step()
-moving = state.TrainState(model, average.module, optimizer, torch.amp.GradScaler("cpu", enabled=False))
-run = Path(sys.argv[1])
-for step in (1, 2, 3):
-    moving.step = step
-    state.save_state(run, moving, model_config=numbers, mel_spec=preset("hifigan"), info={}, extra={"seed": 0}, keep=2)
-found, _ = state.newest(run)
-print(state.load_state(found, moving)["step"], next(count) - 1)
-"""
+def three_saves(run, crash_at):
+    """Save steps 1, 2, 3 of a tiny run; die, as of kill −9, at the write, fsync or rename of that number."""
+    operations = itertools.count(1)
+
+    def crashing(function):
+        def call(*arguments, **options):
+            if next(operations) == crash_at:
+                os._exit(9)
+            return function(*arguments, **options)
+
+        return call
+
+    os.fsync, os.rename = crashing(os.fsync), crashing(os.rename)
+    for module in (checkpoint, state):
+        module.save_file, module.json_writer = crashing(module.save_file), crashing(module.json_writer)
+    moving = tiny_state()
+    for moving.step in (1, 2, 3):
+        state.save_state(run, moving, model_config=TINY_MODEL, mel_spec=preset("hifigan"), info={}, extra={}, keep=2)
+    os._exit(100 + next(operations) - 1)
 
 
-def crash(run, at):
-    return subprocess.run(
-        [sys.executable, "-c", CRASH, str(run)],
-        env={**os.environ, "CRASH_AT": str(at), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+def tiny_state():
+    torch.manual_seed(0)
+    model = build(TINY_MODEL)
+    optimizer = make_optimizer(model.parameters(), OptimConfig())
+    model(torch.randn(1, 256), torch.randn(1, 4, 1)).sum().backward()
+    optimizer.step()
+    average = averaged(model, 0.9).module
+    return state.TrainState(model, average, optimizer, torch.amp.GradScaler("cpu", enabled=False))
 
 
+def exit_code(run, crash_at):
+    """Of `three_saves` in a process of its own."""
+    run.mkdir()
+    process = multiprocessing.get_context("fork").Process(target=three_saves, args=(run, crash_at))
+    process.start()
+    process.join(60)
+    return process.exitcode
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_kill_at_every_write_fsync_and_rename_of_a_save_leaves_the_old_or_the_new_checkpoint(tmp_path):
     """Of the three saves, the last one is cut at each of its operations; what is left then must load whole."""
-    (tmp_path / "all").mkdir()
-    step, operations = map(int, crash(tmp_path / "all", 0).stdout.split())
-    assert step == 3
+    operations = exit_code(tmp_path / "uncut", 0) - 100
     per_save = operations // 3
     assert operations == 3 * per_save
-    assert per_save >= 10  # 4 writes, 4 + manifest + 2 directory fsyncs, 1 rename
-    seen = set()
-    for at in range(2 * per_save + 1, operations + 1):
-        run = tmp_path / f"cut{at}"
-        run.mkdir()
-        assert crash(run, at).returncode == 9
-        seen.add(newest_loaded(run))
-    assert seen == {2, 3}
+    assert per_save == 4 + 6 + 1 + 1  # writes; fsyncs of 5 files and the directory; rename; fsync of the parent
+    seen = []
+    for crash_at in range(2 * per_save + 1, operations + 1):
+        run = tmp_path / f"cut{crash_at}"
+        assert exit_code(run, crash_at) == 9
+        seen.append(newest_loaded(run))
+    assert seen == [2] * (per_save - 1) + [3]
 
 
 def newest_loaded(run):
     """The step that a resumed run would start from; no unfinished directory may be left behind by looking for it."""
-    from waveglow.training.state import newest
-
-    found, problems = newest(run)
+    found, problems = state.newest(run)
     assert problems == []
     verify(found)
+    state.load_state(found, tiny_state())
     assert {p.name for p in (run / "checkpoints").iterdir()} == {p.name for p in steps_of(run)}
     return json.loads((found / "train.json").read_text())["step"]
 
