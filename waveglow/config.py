@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import os
 import re
 import types
 import typing
@@ -148,19 +149,22 @@ def _plain(value: Any) -> Any:
 
 def load(cls: type[T], path: Path, overrides: Iterable[str] = ()) -> T:
     """Dataclass `cls` from a YAML file, then overrides. A file's `base: other.yaml` is read first, relative to it."""
-    return from_mapping(cls, merged(_with_base(path), parse_overrides(overrides)))
+    return from_mapping(cls, merged(read_with_base(path), parse_overrides(overrides)))
 
 
-def _with_base(path: Path, derived: tuple[Path, ...] = ()) -> dict[str, Any]:
+def read_with_base(path: Path, derived: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """What a file and its bases say, as a mapping, with no defaults filled in. Raises ConfigError."""
     if path.resolve() in derived:
         raise ConfigError(f"{path}: is its own base, by way of {', '.join(p.name for p in derived)}")
     values = read_yaml(path)
     base = values.pop("base", None)
     if base is None:
         return values
-    return merged(_with_base(path.parent / str(base), (*derived, path.resolve())), values)
+    return merged(read_with_base(path.parent / str(base), (*derived, path.resolve())), values)
 
 
 def dump(config: Any, path: Path) -> None:
-    """Write a dataclass as YAML that `load` reads back."""
-    path.write_text(yaml.safe_dump(to_mapping(config), sort_keys=False), encoding="utf-8")
+    """Write a dataclass as YAML that `load` reads back; a file that was there is replaced in one move."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(yaml.safe_dump(to_mapping(config), sort_keys=False), encoding="utf-8")
+    os.replace(temporary, path)

@@ -112,7 +112,7 @@ class Vocoder:
         mels = torch.as_tensor(mel, dtype=torch.float32, device=self.device)
         batch = mels if mels.dim() == 3 else mels[None]
         frames = self._frames(batch, lengths)
-        seeds = [seed] * len(batch) if isinstance(seed, int) else list(seed)
+        seeds = [seed] * len(batch) if isinstance(seed, (int, np.integer)) else list(seed)
         if len(seeds) != len(batch):
             raise ValueError(f"got {len(seeds)} seeds for {len(batch)} clips; give one seed, or one a clip")
         if not (math.isfinite(sigma) and sigma >= 0):

@@ -10,7 +10,7 @@ mel: nvidia/tacotron2
 data: {segment_samples: 2048, workers: 0}
 optim: {lr: 1.0e-3, warmup_steps: 2}
 train:
-  {steps: 6, batch_size: 4, init_batches: 1, ema_decay: 0.9, log_every_steps: 1, validate_every_steps: 3,
+  {steps: 6, batch_size: 4, init_crops: 4, ema_decay: 0.9, log_every_steps: 1, validate_every_steps: 3,
    checkpoint_every_steps: 3}
 valid: {clips: 1, max_seconds: 0.5, listen: 1}
 """

@@ -10,13 +10,16 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
+from waveglow.audio.io import AudioError
 from waveglow.cli.main import main
+from waveglow.config import ConfigError, from_mapping
 from waveglow.data.manifest import read_manifest
 from waveglow.flows.actnorm import ActNorm
 from waveglow.models import checkpoint
 from waveglow.models.checkpoint import steps_of
 from waveglow.models.registry import build
 from waveglow.training import engine as engines
+from waveglow.training import task as tasks
 from waveglow.training.config import OptimConfig, RunConfig
 from waveglow.training.distributed import world
 from waveglow.training.engine import DivergedError, Trainer
@@ -52,8 +55,6 @@ def trainer(config_file, manifest, tmp_path):
     def make(**settings):
         values = yaml.safe_load(config_file.read_text())
         values["train"].update(settings)
-        from waveglow.config import from_mapping
-
         config = from_mapping(RunConfig, values)
         torch.manual_seed(0)
         model = build(config.model_config())
@@ -272,7 +273,10 @@ def test_the_same_command_resumes_and_says_so(train, capsys):
         (["--resume", "never"], 2, "has checkpoints, and --resume is never"),
         (["model.n_channels=16"], 4, "model.n_channels is 8 there, 16 here"),
         (["mel=hifigan"], 4, "another mel convention"),
-        (["train.seed=1"], 4, "was trained with seed 0, train.seed is 1"),
+        (["train.batch_size=2"], 4, "train.batch_size was 4 and is now 2"),
+        (["optim.name=adamax"], 4, "optim.name was 'adam' and is now 'adamax'"),
+        (["--resume", "nowhere"], 4, "nowhere: does not exist"),
+        (["train.seed=1"], 4, "train.seed was 0 and is now 1"),
     ],
 )
 def test_a_resume_that_would_not_be_the_same_run_is_refused(train, capsys, settings, code, message):
@@ -291,8 +295,66 @@ def test_a_changed_manifest_is_refused_unless_allowed(train, manifest, tmp_path,
     changed.write_text("".join(json.dumps(entry) + "\n" for entry in text))
     again = ["--data", str(changed), "train.steps=4"]
     assert train(*again)[0] == 4
-    assert "another manifest" in capsys.readouterr().err
+    assert "data.manifest (SHA-256) was" in capsys.readouterr().err
     assert train(*again, "--allow-data-change")[0] == 0
+
+
+def test_resuming_from_an_older_checkpoint_sets_the_newer_ones_aside(train):
+    _, run = train("train.steps=6")
+    older = ["--resume", str(run / "checkpoints" / "step_00000003")]
+    assert train("train.steps=5", *older)[0] == 0
+    assert [p.name for p in steps_of(run)] == ["step_00000003", "step_00000005"]
+    assert (run / "checkpoints" / "step_00000006.superseded").is_dir()
+    assert train("train.steps=6")[0] == 0
+    assert lines(run, "event")[-1]["what"] == "resumed from step_00000005"
+
+
+def test_weights_alone_are_no_place_to_resume_from(train, capsys):
+    _, run = train("train.steps=3")
+    assert train("--resume", str(run / "best"))[0] == 4
+    assert "use it with --init-from" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("setting", ["model.n_channels=16", "model.lu=true", "mel=hifigan"])
+def test_fine_tuning_another_model_than_that_of_the_weights_is_refused(train, tmp_path, capsys, setting):
+    _, first = train("train.steps=1")
+    code, _ = train("--init-from", str(first), setting, run_dir=tmp_path / "tuned")
+    assert code == 2
+    assert "--init-from" in capsys.readouterr().err
+
+
+def test_a_clip_that_vanishes_ends_the_run_in_one_sentence_with_its_work_saved(trainer, monkeypatch):
+    made = trainer(steps=50, validate_every_steps=100, checkpoint_every_steps=100)
+    whole, calls = type(made.task.dataset).__getitem__, []
+
+    def vanishing(self, number):
+        calls.append(number)
+        if len(calls) > 12:
+            raise AudioError("gone.wav", "doesn't exist")
+        return whole(self, number)
+
+    monkeypatch.setattr(type(made.task.dataset), "__getitem__", vanishing)
+    with pytest.raises(ConfigError, match=r"can't be read: gone.wav: doesn't exist"):
+        made.run()
+    assert [p.name for p in steps_of(made.run_dir)] == ["step_00000002"]
+
+
+def test_a_sample_that_cannot_be_written_does_not_stop_the_training(trainer, monkeypatch):
+    def full(*_):
+        raise AudioError("x.wav", "can't be written (No space left on device)")
+
+    monkeypatch.setattr(tasks, "save_audio", full)
+    made = trainer(steps=3)
+    made.run()
+    assert [p.name for p in steps_of(made.run_dir)] == ["step_00000003"]
+
+
+def test_the_logged_loss_of_a_resumed_run_is_that_of_the_unbroken_one(train, tmp_path):
+    settings = ("train.log_every_steps=4", "train.checkpoint_every_steps=6", "train.validate_every_steps=100")
+    _, whole = train("train.steps=8", *settings, run_dir=tmp_path / "whole")
+    train("train.steps=6", *settings)
+    _, broken = train("train.steps=8", *settings)
+    assert [m["loss"] for m in lines(broken, "train")] == [m["loss"] for m in lines(whole, "train")]
 
 
 def test_fine_tuning_starts_from_the_weights_with_a_lower_rate_on_any_folder(train, manifest, tmp_path):
@@ -324,6 +386,8 @@ def test_fine_tuning_starts_from_the_weights_with_a_lower_rate_on_any_folder(tra
         (["data.segment_samples=2047"], "2047"),
         (["--data", "nowhere"], "nowhere; give a manifest or a folder"),
         (["optim.betas=[0.9]"], "two numbers"),
+        (["valid.clips=0"], "valid.clips (0)"),
+        (["model.n_flows=2000"], "at most 1024 layers"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_exit_2(train, capsys, settings, message):

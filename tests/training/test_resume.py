@@ -110,7 +110,7 @@ def three_saves(run, crash_at):
         module.save_file, module.json_writer = crashing(module.save_file), crashing(module.json_writer)
     moving = tiny_state()
     for moving.step in (1, 2, 3):
-        state.save_state(run, moving, model_config=TINY_MODEL, mel_spec=preset("hifigan"), info={}, extra={}, keep=2)
+        state.save_state(run, moving, model_config=TINY_MODEL, mel_spec=preset("hifigan"), info={}, fixed={}, keep=2)
     os._exit(100 + next(operations) - 1)
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 
 class FileError(ValueError):
-    """A file that can't be used: `path` and `reason`. Survives pickling, so that workers can raise it."""
+    """A file that can't be used: `path` and `reason`. Survives pickling."""
 
     def __init__(self, path: str | os.PathLike[str], reason: str) -> None:
         super().__init__(path, reason)

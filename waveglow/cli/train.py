@@ -20,7 +20,7 @@ import filelock
 import torch
 import yaml
 
-from waveglow.config import ConfigError, dump, from_mapping, load, merged, parse_overrides, to_mapping
+from waveglow.config import ConfigError, dump, from_mapping, merged, parse_overrides, read_with_base, to_mapping
 from waveglow.data.manifest import content_hash, prepare, read_manifest
 from waveglow.models import checkpoint
 from waveglow.models.registry import build
@@ -82,26 +82,42 @@ def run(args: argparse.Namespace) -> int:
 
 
 def resolve_config(args: argparse.Namespace, initial: checkpoint.Checkpoint | None) -> RunConfig:
-    """--config, else what the run was started with, else the model of --init-from; then --data and the overrides."""
+    """--config, else what the run goes on with, else the model of --init-from; then --data and the overrides.
+
+    Weights to start from bring their model and mel convention, and a lower learning rate unless --config says one.
+    """
     own = args.run_dir / "config.yaml"
-    fresh = args.config is not None or not own.exists()
-    if args.config or own.exists():
-        values = to_mapping(load(RunConfig, args.config or own))
-    elif initial:
-        values = {}
-    else:
+    goes_on = own.exists() and (initial is None or bool(checkpoint.steps_of(args.run_dir)))
+    source = args.config or (own if goes_on else None)
+    if source is None and initial is None:
         raise ConfigError("give --config FILE for a new run (recipes/ljspeech/conf has some), or --init-from CKPT")
-    if initial and fresh:
+    values = read_with_base(source) if source else {}
+    if initial and (args.config or not goes_on):
         if initial.mel_spec is None:
-            raise ConfigError(
-                f"{args.init_from} says nothing of its mel convention; convert it again with --mel PRESET"
-            )
-        values = merged(values, {"model": initial.model_config, "mel": initial.mel_spec.to_dict(), **FINE_TUNING})
+            raise ConfigError(f"{args.init_from} names no mel convention; convert it again with --mel PRESET")
+        values = merged(FINE_TUNING, values)
+        values |= {"model": initial.model_config, "mel": initial.mel_spec.to_dict()}
     if args.data:
         values = merged(values, {"data": {"manifest": str(args.data)}})
     config = from_mapping(RunConfig, merged(values, parse_overrides(args.overrides)))
-    config.model_config()
+    _require_fit(config, initial)
     return config
+
+
+def _require_fit(config: RunConfig, initial: checkpoint.Checkpoint | None) -> None:
+    """Raises ConfigError where model or mel convention are set to others than those of the weights to start from."""
+    asked = config.model_config()
+    if initial is None:
+        return
+    given = {"n_mels": asked["n_mels"], "hop": asked["hop"], **initial.model_config}
+    for key in asked.keys() | given.keys():
+        if asked.get(key) != given.get(key):
+            raise ConfigError(
+                f"model.{key} is {asked.get(key)!r}, the weights of --init-from have {given.get(key)!r}; "
+                "drop the setting, or start without --init-from"
+            )
+    if config.mel_spec() != initial.mel_spec:
+        raise ConfigError("mel is another convention than that of the weights of --init-from; drop the setting")
 
 
 def _train(args: argparse.Namespace, config: RunConfig, initial: checkpoint.Checkpoint | None, here: World) -> None:
@@ -135,18 +151,19 @@ def _train(args: argparse.Namespace, config: RunConfig, initial: checkpoint.Chec
 
 
 def _resume_from(args: argparse.Namespace, here: World) -> Path | None:
-    if args.resume not in ("auto", "never"):
-        return checkpoint.resolve(Path(args.resume))
-    if here.is_first:  # it sets damaged checkpoints aside, so that the others find what it finds
-        for problem in states.newest(args.run_dir)[1]:
+    """The checkpoint to go on from: the first process looks, the others follow."""
+    found: Path | None = None
+    if here.is_first and args.resume not in ("auto", "never"):
+        found = states.chosen(args.run_dir, checkpoint.resolve(Path(args.resume)))
+    elif here.is_first:
+        found, problems = states.newest(args.run_dir)
+        for problem in problems:
             print(f"notice: {problem}", file=sys.stderr)
-    here.barrier()
-    found, _ = states.newest(args.run_dir)
-    if found and args.resume == "never":
-        raise ConfigError(
-            f"{args.run_dir} has checkpoints, and --resume is never; use another --run-dir, or remove them"
-        )
-    return found
+        if found and args.resume == "never":
+            raise ConfigError(
+                f"{args.run_dir} has checkpoints, and --resume is never; use another --run-dir, or remove them"
+            )
+    return here.agree(found)
 
 
 def _manifest(run_dir: Path, config: RunConfig, here: World) -> Path:
@@ -161,8 +178,12 @@ def _manifest(run_dir: Path, config: RunConfig, here: World) -> Path:
     if (given / "manifest.jsonl").is_file():
         return given / "manifest.jsonl"
     own = run_dir / "data" / "manifest.jsonl"
+    source = own.with_name("corpus.txt")
+    if own.exists() and source.read_text(encoding="utf-8") != str(given.resolve()):
+        raise ConfigError(f"{own} was made from another folder than {given}; use another --run-dir")
     if here.is_first and not own.exists():
         prepared = prepare(given, own.parent, sample_rate=config.mel_spec().sample_rate)
+        source.write_text(str(given.resolve()), encoding="utf-8")
         for line in prepared.refused:
             print(f"refused: {line}", file=sys.stderr)
     here.barrier()

@@ -36,6 +36,7 @@ class Clip:
     sha256: str
     split: Split
     mel: str | None = None
+    mel_sha256: str | None = None
 
     @property
     def name(self) -> str:
@@ -46,8 +47,8 @@ def read_manifest(path: Path) -> list[Clip]:
     """The clips of a manifest. Raises ConfigError, with the line, where one can't be used."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise ConfigError(f"{path}: can't be read ({error.strerror}); make it with `waveglow prepare`") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: can't be read ({error}); make it with `waveglow prepare`") from error
     clips = [_parse(path, number, line) for number, line in enumerate(lines, 1)]
     if not clips:
         raise ConfigError(f"{path}: is empty; make it with `waveglow prepare`")
@@ -56,7 +57,7 @@ def read_manifest(path: Path) -> list[Clip]:
 
 def content_hash(clips: Iterable[Clip]) -> str:
     """SHA-256 of what is trained on and in which order, wherever the files lie."""
-    facts = [(clip.sha256, clip.frames, clip.sample_rate, clip.split, clip.mel is not None) for clip in clips]
+    facts = [(clip.sha256, clip.frames, clip.sample_rate, clip.split, clip.mel_sha256) for clip in clips]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
@@ -142,16 +143,27 @@ def _checked(file: Path, stem: Path, out: Path, sample_rate: int, mels: Path | N
         raise AudioError(file, "is digital silence throughout; nothing can be learned from it")
     mel = None
     if mels is not None:
-        mel = next((str(mels / f"{stem}{s}") for s in MEL_SUFFIXES if (mels / f"{stem}{s}").is_file()), None)
+        mel = next((mels / f"{stem}{s}" for s in MEL_SUFFIXES if (mels / f"{stem}{s}").is_file()), None)
         if mel is None:
             raise AudioError(file, f"has no mel {mels / stem}.npy (or {', '.join(MEL_SUFFIXES[1:])})")
     if (info.sample_rate, info.channels) != (sample_rate, 1):
         path = out / "wavs" / stem.with_name(stem.name + ".wav")
         path.parent.mkdir(parents=True, exist_ok=True)
         save_audio(path, audio.samples, sample_rate)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    clip = Clip(str(path.resolve()), sample_rate, len(audio.samples), digest, "train", mel and str(Path(mel).resolve()))
+    clip = Clip(
+        path=str(path.resolve()),
+        sample_rate=sample_rate,
+        frames=len(audio.samples),
+        sha256=_digest(path),
+        split="train",
+        mel=str(mel.resolve()) if mel else None,
+        mel_sha256=_digest(mel) if mel else None,
+    )
     return clip, [f"{file}: {notice}" for notice in audio.notices]
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def with_split(clips: list[Clip], valid_fraction: float) -> list[Clip]:

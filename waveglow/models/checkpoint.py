@@ -209,7 +209,13 @@ def resolve(path: Path) -> Path:
 
 def steps_of(run: Path) -> list[Path]:
     """The finished checkpoint directories of a run, oldest first."""
-    return sorted(p for p in (run / STEPS).glob("step_*") if p.is_dir() and p.name.removeprefix("step_").isdigit())
+    found = [p for p in (run / STEPS).glob("step_*") if p.is_dir() and p.name.removeprefix("step_").isdigit()]
+    return sorted(found, key=step_number)
+
+
+def step_number(directory: Path) -> int:
+    """Steps that had been made when a directory of `steps_of` was written."""
+    return int(directory.name.removeprefix("step_"))
 
 
 def read_config(directory: Path) -> dict[str, Any]:

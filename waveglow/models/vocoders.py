@@ -27,14 +27,16 @@ def waveglow(
     upsample_kernel: int | None = None,
     actnorm: bool = True,
     lu: bool = False,
-    reversible: bool = False,
 ) -> FlowVocoder:
     """WaveGlow (Prenger, Valle and Catanzaro 2018, arXiv:1811.00002), as NVIDIA published it where `actnorm` is off.
 
     Groups of `n_group` samples pass `n_flows` steps of (ActNorm), invertible 1×1 convolution and affine coupling; every
     `n_early_every` steps the first `n_early_size` channels leave as a latent. `upsample_kernel` defaults to 4 hops.
-    Raises ValueError where hop is no multiple of n_group or the early outputs use up the channels.
+    Raises ValueError where hop is no multiple of n_group, the early outputs use up the channels, or there are more than
+    1024 layers: a configuration comes from a file that may not be one's own.
     """
+    if n_flows * n_layers > 1024:
+        raise ValueError(f"n_flows × n_layers is {n_flows} × {n_layers}; at most 1024 layers are built")
     if hop % n_group:
         raise ValueError(f"hop is {hop} and n_group is {n_group}; hop must be a multiple of n_group")
     n_early = (n_flows - 1) // n_early_every
@@ -62,10 +64,10 @@ def waveglow(
     channels = n_group
     for k in range(n_flows):
         if k and k % n_early_every == 0:
-            levels += [Sequence(layers, reversible=reversible), Split(n_early_size)]
+            levels += [Sequence(layers), Split(n_early_size)]
             channels -= n_early_size
             layers = []
         layers += step(channels)
-    levels.append(Sequence(layers, reversible=reversible))
+    levels.append(Sequence(layers))
     upsample = TransposedConvUpsample(n_mels, hop=hop, kernel_size=upsample_kernel or 4 * hop)
     return FlowVocoder(MultiScale(levels), upsample, hop=hop, n_mels=n_mels)

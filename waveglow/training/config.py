@@ -51,7 +51,7 @@ class TrainConfig:
     compile: bool = False
     memory: Literal["none", "reversible"] = "none"
     ema_decay: float = 0.999
-    init_batches: int = 4
+    init_crops: int = 16
     max_bad_steps: int = 10
     log_every_steps: int = 25
     validate_every_steps: int = 1000
@@ -81,6 +81,10 @@ class ValidConfig:
     max_seconds: float = 10.0
     listen: int = 2
     sigma: float = 0.7
+
+    def __post_init__(self) -> None:
+        if self.clips < 1 or self.max_seconds <= 0:
+            raise ConfigError(f"valid.clips ({self.clips}) and valid.max_seconds ({self.max_seconds}) must be above 0")
 
 
 @dataclass(frozen=True)

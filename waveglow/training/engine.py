@@ -7,6 +7,7 @@ on as if nothing had happened, bit by bit on a CPU.
 from __future__ import annotations
 
 import math
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -20,8 +21,9 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, default_collate
 
 from waveglow.audio.mel import MelSpec
+from waveglow.config import ConfigError
 from waveglow.data.sampler import StepSampler
-from waveglow.flows.actnorm import initialize_
+from waveglow.flows.actnorm import ActNorm, initialize_
 from waveglow.flows.compose import Sequence
 from waveglow.flows.coupling import Coupling
 from waveglow.models import checkpoint
@@ -67,7 +69,7 @@ class Trainer:
         resume: Path | None,
         allow_data_change: bool = False,
     ) -> None:
-        self.task, self.config, self.run_dir, self.world, self.data_hash = task, config, run, world, data_hash
+        self.task, self.config, self.run_dir, self.world = task, config, run, world
         self.settings: TrainConfig = config.train
         self.spec: MelSpec = config.mel_spec()
         self.stop_asked = False
@@ -80,25 +82,25 @@ class Trainer:
             make_optimizer(self.model.parameters(), config.optim),
             torch.amp.GradScaler(world.device.type, enabled=self.settings.precision == "fp16"),
         )
+        self.fixed = {
+            "train.seed": self.settings.seed,
+            "train.batch_size": self.settings.batch_size,
+            "optim.name": config.optim.name,
+            "data.manifest (SHA-256)": data_hash,
+        }
+        self.best = _best_so_far(run)
         if resume is not None:
-            self._resume(resume, allow_data_change)
+            self._resume(resume, allowed={"data.manifest (SHA-256)"} if allow_data_change else set())
         self.log = RunLog(run, total_steps=self.settings.steps, start_step=self.state.step, enabled=world.is_first)
         if resume is not None:
             self.event(f"resumed from {resume.name}")
 
-    def _resume(self, directory: Path, allow_data_change: bool) -> None:
-        states.require_same(directory, self.config.model_config(), self.spec)
-        extra = states.load_state(directory, self.state)
+    def _resume(self, directory: Path, *, allowed: set[str]) -> None:
+        fixed = {name: value for name, value in self.fixed.items() if name not in allowed}
+        model_config = self.config.model_config()
+        states.require_same(directory, model_config=model_config, mel_spec=self.spec, fixed=fixed)
+        states.load_state(directory, self.state)
         self.average.n_averaged.fill_(self.state.n_averaged)
-        if extra["seed"] != self.settings.seed:
-            raise checkpoint.CheckpointError(
-                f"{directory}: was trained with seed {extra['seed']}, train.seed is {self.settings.seed}; keep the seed"
-            )
-        if extra["data_hash"] != self.data_hash and not allow_data_change:
-            raise checkpoint.CheckpointError(
-                f"{directory}: was trained on another manifest than {self.config.data.manifest}; give its own "
-                "manifest, or --allow-data-change"
-            )
 
     def event(self, what: str) -> None:
         """Something that the reader of the logs should know."""
@@ -109,13 +111,13 @@ class Trainer:
 
         Raises DivergedError, OutOfMemoryError.
         """
-        if self.state.step == 0:
-            self._initialize()
-        self._prepare_modules()
         try:
+            if self.state.step == 0:
+                self._initialize()
+            self._prepare_modules()
             with self._signals():
                 self._steps()
-        except (torch.OutOfMemoryError, RuntimeError) as error:
+        except RuntimeError as error:
             if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
                 raise OutOfMemoryError(self._memory_advice()) from error
             raise
@@ -123,13 +125,13 @@ class Trainer:
             self.log.close()
 
     def _initialize(self) -> None:
-        """Data-dependent initialization on the first batches; every process sees the same."""
-        size, batches = self.settings.batch_size, self.settings.init_batches
-        examples = [self.task.dataset[g] for g in range(size * batches)] if batches else []
-        if examples:
-            inputs = self.task.inputs(default_collate(examples))
-            if initialize_(self.model, *(x.to(self.world.device) for x in inputs)):
-                self.average.module.load_state_dict(self.model.state_dict())
+        """Data-dependent initialization on the first crops; every process sees the same."""
+        crops = self.settings.init_crops
+        if not any(isinstance(module, ActNorm) for module in self.model.modules()) or not crops:
+            return
+        inputs = self.task.inputs(default_collate([self.task.dataset[g] for g in range(crops)]))
+        if initialize_(self.model, *(x.to(self.world.device) for x in inputs)):
+            self.average.module.load_state_dict(self.model.state_dict())
 
     def _prepare_modules(self) -> None:
         """Memory mode, compilation and DDP, after the averaged copy was made."""
@@ -164,26 +166,27 @@ class Trainer:
         )
 
     def _steps(self) -> None:
-        batches = self._loader()
-        meter = _Meter(self.settings.log_every_steps)
-        while self.state.step < self.settings.steps:
+        settings, batches, meter = self.settings, self._loader(), _Meter()
+        while self.state.step < settings.steps:
             loss, norm, seconds = self._step(batches)
             if norm is None:
                 self._bad_step()
-            meter.add(loss, norm, seconds * self.world.size)
+            meter.add(loss, norm, seconds)
             step = self.state.step
-            if step % self.settings.log_every_steps == 0:
-                self.log.record("train", step, {**meter.summary(), "lr": self.state.optimizer.param_groups[0]["lr"]})
+            if step % settings.log_every_steps == 0:
+                lr = self.state.optimizer.param_groups[0]["lr"]
+                self.log.record("train", step, {**meter.summary(self.world), "lr": lr})
             self.log.advance(step, loss=f"{loss:.3f}")
             [stop] = self.world.any(self.stop_asked)
-            last = stop or step == self.settings.steps
-            validate = step % self.settings.validate_every_steps == 0 or step == self.settings.steps
+            last = stop or step == settings.steps
+            save = last or (step % settings.checkpoint_every_steps == 0 and not self.bad_in_a_row)
+            validate = step % settings.validate_every_steps == 0 or step == settings.steps
+            if save:
+                self._save()
             if validate:
                 self._validate()
-            if last or step % self.settings.checkpoint_every_steps == 0:
-                self._save()
-            if validate or last:
-                meter = _Meter(self.settings.log_every_steps)
+            if save or validate:
+                meter = _Meter()
             if stop:
                 self.event("stopped by a signal; run the same command to go on")
                 return
@@ -198,7 +201,7 @@ class Trainer:
         state.optimizer.zero_grad(set_to_none=True)
         total, seconds = 0.0, 0.0
         for micro in range(settings.accumulate):
-            batch = next(batches)
+            batch = self._next(batches)
             inputs = tuple(x.to(self.world.device, non_blocking=True) for x in self.task.inputs(batch))
             with self._synchronized(micro == settings.accumulate - 1):
                 with self._autocast():
@@ -219,6 +222,17 @@ class Trainer:
         self.bad_in_a_row = self.bad_in_a_row + 1 if bad else 0
         return total, None if bad else norm, seconds
 
+    def _next(self, batches: Iterator[Any]) -> Any:
+        """The next batch. A clip that can't be read ends the run, with what was learned so far saved."""
+        try:
+            return next(batches)
+        except (ValueError, OSError, RuntimeError) as error:
+            if self.world.size == 1:  # the others are not here to save with
+                self._save()
+            last_line = str(error).strip().splitlines()[-1]  # a worker's error brings its traceback along
+            reason = re.sub(r"^[\w.]+Error: ", "", last_line)
+            raise ConfigError(f"a training clip can't be read: {reason}; mend or drop it, and prepare again") from error
+
     def _bad_step(self) -> None:
         """A step that was skipped in all processes, because one had no finite loss or gradient."""
         size = self.settings.batch_size
@@ -226,11 +240,12 @@ class Trainer:
         self.event(f"step skipped: loss or gradient not finite; batch: {batch}")
         if self.bad_in_a_row < self.settings.max_bad_steps:
             return
-        good, _ = states.newest(self.run_dir)
+        saved = checkpoint.steps_of(self.run_dir)
         raise DivergedError(
             f"{self.bad_in_a_row} steps in a row had no finite loss or gradient; the weights of "
-            f"{good.name if good else 'the start'} are the last good ones and stay. Lower optim.lr or optim.clip_norm, "
-            "look for silent or damaged clips among those named above, or set train.precision=float32; then run again"
+            f"{saved[-1].name if saved else 'the start'} are the last good ones and stay. Lower optim.lr or "
+            "optim.clip_norm, look for silent or damaged clips among those named above, or set train.precision=float32; "
+            "then run again"
         )
 
     def _validate(self) -> None:
@@ -241,23 +256,19 @@ class Trainer:
             self.task.show(self.average.module, self.run_dir, self.state.step, self.log)
         metrics["seconds"] = round(time.perf_counter() - started, 2)
         self.log.record("valid", self.state.step, metrics)
-        if metrics["nll_nats"] < self.state.best:
-            self.state.best = metrics["nll_nats"]
-            if self.world.is_first:
-                self._keep_best(metrics)
+        if self.world.is_first and metrics["nll_nats"] < self.best:
+            self.log.safely(self._keep_best, metrics)
         self.world.barrier()
 
     def _keep_best(self, metrics: dict[str, float]) -> None:
-        info = {"step": self.state.step, **metrics}
-        self.log.safely(
-            lambda: checkpoint.save(
-                self.run_dir / "best",
-                self.average.module,
-                self.config.model_config(),
-                mel_spec=self.spec,
-                info=info,
-            )
+        checkpoint.save(
+            self.run_dir / "best",
+            self.average.module,
+            self.config.model_config(),
+            mel_spec=self.spec,
+            info={"step": self.state.step, **metrics},
         )
+        self.best = metrics["nll_nats"]
 
     def _save(self) -> None:
         if self.world.is_first:
@@ -267,13 +278,8 @@ class Trainer:
                     self.state,
                     model_config=self.config.model_config(),
                     mel_spec=self.spec,
-                    info={"step": self.state.step, "best_nll_nats": self.state.best},
-                    extra={
-                        "seed": self.settings.seed,
-                        "samples_seen": self.state.step * self.settings.batch_size,
-                        "world_size": self.world.size,
-                        "data_hash": self.data_hash,
-                    },
+                    info={"step": self.state.step},
+                    fixed=self.fixed,
                     keep=self.settings.keep_checkpoints,
                 )
             except OSError as error:
@@ -311,7 +317,8 @@ class Trainer:
         return (
             f"out of memory on {self.world.device}: lower train.batch_size ({settings.batch_size}) or "
             f"data.segment_samples ({data.segment_samples}), raise train.accumulate ({settings.accumulate}), which "
-            f"keeps the batch, or set train.memory=reversible ({settings.memory})"
+            f"keeps the batch, or set train.memory=reversible ({settings.memory}); "
+            f"before the first step, train.init_crops ({settings.init_crops}) counts too"
         )
 
 
@@ -321,34 +328,44 @@ def _leave_signals_to_parent(_: int) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-class _Meter:
-    """Means over the steps since the last log line."""
+def _best_so_far(run: Path) -> float:
+    """Held-out NLL of the run's best checkpoint, infinite where there is none."""
+    try:
+        return float(checkpoint.read_config(run / "best")["info"]["nll_nats"])
+    except checkpoint.CheckpointError:
+        return math.inf
 
-    def __init__(self, every: int) -> None:
-        self.every = every
+
+class _Meter:
+    """Means since the last log line, validation or checkpoint: what a resumed run can repeat."""
+
+    def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
+        """Forget all steps."""
         self.losses: list[float] = []
         self.norms: list[float] = []
         self.seconds = 0.0
         self.started = time.perf_counter()
 
     def add(self, loss: float, norm: float | None, seconds: float) -> None:
+        """A step of this process; `norm` is None where it was skipped."""
         self.seconds += seconds
         if norm is not None:
             self.losses.append(loss)
             self.norms.append(norm)
 
-    def summary(self) -> dict[str, float]:
-        """Mean loss and gradient norm, steps and seconds of material per second; then starts anew."""
+    def summary(self, world: World) -> dict[str, float | None]:
+        """Mean loss over all processes, mean gradient norm, steps and material per second; then starts anew."""
         wall = time.perf_counter() - self.started
-        n = max(1, len(self.losses))
+        total, seconds = world.sum(torch.tensor([sum(self.losses), self.seconds], dtype=torch.float64)).tolist()
+        n = len(self.losses)
         result = {
-            "loss": sum(self.losses) / n,
-            "grad_norm": sum(self.norms) / n,
-            "steps_per_second": len(self.losses) / wall,
-            "audio_seconds_per_second": self.seconds / wall,
+            "loss": total / (n * world.size) if n else None,
+            "grad_norm": sum(self.norms) / n if n else None,
+            "steps_per_second": n / wall,
+            "audio_seconds_per_second": seconds / wall,
         }
         self.reset()
         return result

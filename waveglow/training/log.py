@@ -14,6 +14,8 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from waveglow.audio.files import write_atomically
+
 METRICS = "metrics.jsonl"
 log = logging.getLogger("waveglow")
 
@@ -83,7 +85,7 @@ class RunLog:
         """Run an action whose failure may cost a log entry, never the training."""
         try:
             action(*arguments)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             log.warning("can't log: %s", error)
 
     def close(self) -> None:
@@ -120,4 +122,4 @@ def _forget_after(path: Path, step: int) -> None:
     """Drop what an interrupted run logged beyond the checkpoint that is resumed: those steps are run again."""
     kept = [m for m in read_metrics(path) if m.get("step", 0) <= step or m.get("kind") == "event"]
     if path.exists():
-        path.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+        write_atomically(path, "".join(json.dumps(line) + "\n" for line in kept).encode())

@@ -26,6 +26,7 @@ from waveglow.models.checkpoint import (
     json_writer,
     model_writers,
     read_config,
+    step_number,
     steps_of,
     verify,
     write_directory,
@@ -45,7 +46,6 @@ class TrainState:
     scaler: torch.amp.GradScaler
     step: int = 0
     n_averaged: int = 0
-    best: float = float("inf")
 
 
 def step_directory(run: Path, step: int) -> Path:
@@ -60,17 +60,19 @@ def save_state(
     model_config: Mapping[str, Any],
     mel_spec: MelSpec,
     info: Mapping[str, Any],
-    extra: Mapping[str, Any],
+    fixed: Mapping[str, Any],
     keep: int,
 ) -> Path:
-    """Write a checkpoint of this step, then remove all but the newest `keep`. Raises OSError where the disk refuses."""
+    """Write a checkpoint of this step, then remove all but the newest `keep`. Raises OSError where the disk refuses.
+
+    `fixed` are settings that a resumed run must share (`require_same`).
+    """
     tensors = _flat(state)
     meta = {
         "step": state.step,
         "n_averaged": state.n_averaged,
-        "best": state.best,
         "scaler": state.scaler.state_dict(),
-        **extra,
+        "fixed": dict(fixed),
     }
     directory = step_directory(run, state.step)
     _require_space(run, tensors)
@@ -79,7 +81,7 @@ def save_state(
     writers[META] = lambda path: json_writer(path, meta)
     write_directory(directory, writers)
     for old in steps_of(run)[:-keep]:
-        shutil.rmtree(old)
+        shutil.rmtree(old, ignore_errors=True)
     return directory
 
 
@@ -102,8 +104,9 @@ def newest(run: Path) -> tuple[Path | None, list[str]]:
 
     Directories that a killed process left unfinished are removed.
     """
-    for leftover in [*(run / STEPS).glob("*.tmp-*"), *(run / STEPS).glob("*.replaced-*")]:
-        shutil.rmtree(leftover, ignore_errors=True)
+    for pattern in ("best.tmp-*", "best.replaced-*", f"{STEPS}/*.tmp-*", f"{STEPS}/*.replaced-*"):
+        for leftover in run.glob(pattern):
+            shutil.rmtree(leftover, ignore_errors=True)
     problems: list[str] = []
     for directory in reversed(steps_of(run)):
         try:
@@ -115,10 +118,23 @@ def newest(run: Path) -> tuple[Path | None, list[str]]:
     return None, problems
 
 
-def load_state(directory: Path, state: TrainState) -> dict[str, Any]:
-    """Fill `state` from a checkpoint directory and return what `extra` was. Raises CheckpointError."""
+def chosen(run: Path, directory: Path) -> Path:
+    """A checkpoint that the user names to resume from; newer ones of the run are renamed `*.superseded`.
+
+    Raises CheckpointError where it is damaged or holds weights alone.
+    """
     verify(directory)
-    meta = json.loads((directory / META).read_text(encoding="utf-8"))
+    if not (directory / META).is_file():
+        raise CheckpointError(f"{directory}: holds weights alone, nothing to resume from; use it with --init-from")
+    if directory.resolve().parent == (run / STEPS).resolve():
+        for newer in [d for d in steps_of(run) if step_number(d) > step_number(directory)]:
+            os.rename(newer, newer.with_name(newer.name + ".superseded"))
+    return directory
+
+
+def load_state(directory: Path, state: TrainState) -> None:
+    """Fill `state` from a whole checkpoint directory (`newest`, `chosen`)."""
+    meta = _meta(directory)
     tensors = load_file(directory / TENSORS)
     state.model.load_state_dict(_with_prefix(tensors, "model."))
     state.averaged.load_state_dict(load_file(directory / "model.safetensors"))
@@ -128,17 +144,23 @@ def load_state(directory: Path, state: TrainState) -> dict[str, Any]:
         index, key = name.split(".", 1)
         optimizer["state"].setdefault(int(index), {})[key] = tensor
     state.optimizer.load_state_dict(optimizer)
-    state.scaler.load_state_dict(meta["scaler"])
-    state.step, state.n_averaged, state.best = meta["step"], meta["n_averaged"], meta["best"]
-    return dict(meta)
+    if meta["scaler"]:  # empty where the saved run had no need of one
+        state.scaler.load_state_dict(meta["scaler"])
+    state.step, state.n_averaged = meta["step"], meta["n_averaged"]
+
+
+def _meta(directory: Path) -> dict[str, Any]:
+    return dict(json.loads((directory / META).read_text(encoding="utf-8")))
 
 
 def _with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
-def require_same(directory: Path, model_config: Mapping[str, Any], mel_spec: MelSpec) -> None:
-    """Raises CheckpointError where a run's checkpoint is of another model or mel convention than now asked for."""
+def require_same(
+    directory: Path, *, model_config: Mapping[str, Any], mel_spec: MelSpec, fixed: Mapping[str, Any]
+) -> None:
+    """Raises CheckpointError where a checkpoint's model, mel convention or fixed settings are others than now."""
     saved = read_config(directory)
     if saved["model"] != dict(model_config):
         changed = sorted(
@@ -152,3 +174,9 @@ def require_same(directory: Path, model_config: Mapping[str, Any], mel_spec: Mel
         )
     if MelSpec.from_dict(saved["mel"]) != mel_spec:
         raise CheckpointError(f"{directory}: was trained on another mel convention; use another run directory")
+    then = _meta(directory)["fixed"]
+    for name, value in fixed.items():
+        if then.get(name) != value:
+            raise CheckpointError(
+                f"{directory}: {name} was {then.get(name)!r} and is now {value!r}; keep it, or use another --run-dir"
+            )

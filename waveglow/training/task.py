@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 
 from waveglow.audio.io import save_audio
 from waveglow.audio.mel import MelSpec
+from waveglow.config import ConfigError
 from waveglow.data.manifest import Clip
 from waveglow.data.speech import Example, SpeechCrops, whole_clip
 from waveglow.flows.base import Flow
@@ -65,6 +66,8 @@ class VocoderTask:
     ) -> None:
         train = [clip for clip in clips if clip.split == "train"]
         self.held_out = [clip for clip in clips if clip.split == "valid"][: valid.clips]
+        if not self.held_out:
+            raise ConfigError("the manifest has no clips of the split 'valid'; make it with `waveglow prepare`")
         self.dataset = SpeechCrops(train, spec, segment_samples=segment_samples, seed=seed)
         self.spec = spec
         self.seed = seed
@@ -155,8 +158,11 @@ class VocoderTask:
             log.histogram(f"latent/{i}", z, step)
 
     def _keep(self, path: Path, audio: Tensor, log: RunLog) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        log.safely(save_audio, path, audio.numpy(), self.spec.sample_rate)
+        def write() -> None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_audio(path, audio.numpy(), self.spec.sample_rate)
+
+        log.safely(write)
 
 
 def brightness(mel: Tensor) -> Tensor:
