@@ -244,8 +244,8 @@ class Trainer:
         raise DivergedError(
             f"{self.bad_in_a_row} steps in a row had no finite loss or gradient; the weights of "
             f"{saved[-1].name if saved else 'the start'} are the last good ones and stay. Lower optim.lr or "
-            "optim.clip_norm, look for silent or damaged clips among those named above, or set train.precision=float32; "
-            "then run again"
+            "optim.clip_norm, look for silent or damaged clips among those named above, or set "
+            "train.precision=float32; then run again"
         )
 
     def _validate(self) -> None:
