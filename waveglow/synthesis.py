@@ -161,6 +161,8 @@ class Vocoder:
         samples = given.astype(np.float32)
         if samples.ndim not in (1, 2) or not samples.size:
             raise ValueError(f"audio has shape {samples.shape}; give [T] or [B, T] with at least one sample")
+        if samples.ndim == 2 and samples.shape[1] <= 8 < samples.shape[0]:
+            raise ValueError(f"audio of shape {samples.shape} looks like [T, channels]; give wav.mean(1), or wav.T")
         if not np.isfinite(samples).all():
             raise ValueError("audio has NaN or infinite samples; repair or drop the clip")
         rows = [

@@ -45,13 +45,17 @@ done
 for number in "$gpus" "$stage" "$stop_stage"; do
   [[ "$number" =~ ^[0-9]+$ ]] || fail "$number is no whole number; see --help"
 done
+[ "$stage" -ge 1 ] && [ "$stage" -le "$stop_stage" ] && [ "$stop_stage" -le 4 ] ||
+  fail "stages are 1 to 4, --stage $stage to --stop-stage $stop_stage is none; see --help"
 command -v waveglow >/dev/null || fail "the waveglow command isn't installed; run 'make setup' and '. .venv/bin/activate'"
 
 if $demo; then
-  run="${run:-runs/demo}" config="${config:-$here/conf/demo.yaml}" corpus="${corpus:-$run/voice}"
+  [ -z "$corpus" ] || fail "--demo makes its own corpus, and $corpus was given; drop one of them"
+  run="${run:-runs/demo}" config="${config:-$here/conf/demo.yaml}" corpus="$run/voice"
 else
   run="${run:-runs/ljspeech}" config="${config:-$here/conf/waveglow.yaml}"
 fi
+[ -f "$config" ] || [ ! -f "$here/conf/$config" ] || config="$here/conf/$config"
 [ -f "$config" ] || fail "no configuration $config; there are: $(cd "$here/conf" && echo *.yaml)"
 data="$run/data"
 
@@ -64,7 +68,7 @@ if wants 1; then
     python "$here/demo_voice.py" "$corpus"
   fi
   if [ ! -f "$data/manifest.jsonl" ]; then
-    $demo || corpus="$(python "$here/prepare.py" "$corpus")"
+    $demo || corpus="$(python "$here/prepare.py" "$corpus")" || exit 2
     waveglow prepare "$corpus" "$data" || [ $? -eq 3 ]  # 3: some recordings were refused, and named
   fi
   echo "$data/manifest.jsonl: $(wc -l <"$data/manifest.jsonl") clips"

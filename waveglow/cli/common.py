@@ -60,14 +60,17 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
 
 
 def _sigma(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
     if not 0 <= value < math.inf:
         raise argparse.ArgumentTypeError(f"{text} is no finite number >= 0")
     return value
 
 
 def _seed(text: str) -> int:
-    value = int(text)
+    value = int(text) if text.isdigit() else -1
     if not 0 <= value < 2**64:
         raise argparse.ArgumentTypeError(f"{text} is no integer from 0 to 2**64 - 1")
     return value
@@ -76,10 +79,8 @@ def _seed(text: str) -> int:
 def open_vocoder(args: argparse.Namespace) -> Vocoder:
     """The vocoder that the options name. Raises CheckpointError, also where it has no mel convention, ValueError."""
     if args.threads is not None:
-        if args.threads < 1:
-            raise ValueError(f"--threads is {args.threads}; it must be at least 1")
-        torch.set_num_threads(args.threads)
-    vocoder = Vocoder.load(args.checkpoint, precision=args.precision, device=_device(args.device))
+        set_threads(args.threads)
+    vocoder = Vocoder.load(args.checkpoint, precision=args.precision, device=usable_device(args.device))
     if not vocoder.has_mel_spec:
         raise CheckpointError(
             f"{args.checkpoint}: says nothing of its mel convention; convert it again with --mel PRESET"
@@ -87,7 +88,14 @@ def open_vocoder(args: argparse.Namespace) -> Vocoder:
     return vocoder
 
 
-def _device(name: str | None) -> str:
+def set_threads(threads: int) -> None:
+    """Use so many CPU threads. Raises ValueError."""
+    if threads < 1:
+        raise ValueError(f"--threads is {threads}; it must be at least 1")
+    torch.set_num_threads(threads)
+
+
+def usable_device(name: str | None) -> str:
     """The device of that name, once something was put there. Raises ValueError."""
     try:
         torch.zeros(1, device=name or "cpu")

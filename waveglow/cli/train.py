@@ -20,6 +20,7 @@ import filelock
 import torch
 import yaml
 
+from waveglow.cli.common import set_threads, usable_device
 from waveglow.config import ConfigError, dump, from_mapping, merged, parse_overrides, read_with_base, to_mapping
 from waveglow.data.manifest import content_hash, prepare, read_manifest
 from waveglow.models import checkpoint
@@ -58,13 +59,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train."""
     if args.threads is not None:
-        torch.set_num_threads(max(1, args.threads))
+        set_threads(args.threads)
     initial = checkpoint.load(args.init_from) if args.init_from else None
     config = resolve_config(args, initial)
     if args.print_config:
         print(yaml.safe_dump(to_mapping(config), sort_keys=False), end="")
         return 0
     args.run_dir.mkdir(parents=True, exist_ok=True)
+    if args.device:
+        usable_device(args.device)
     with world(args.device) as here:
         lock = filelock.FileLock(args.run_dir / ".lock")
         try:

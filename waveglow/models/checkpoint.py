@@ -67,6 +67,7 @@ def write_directory(target: Path, writers: Mapping[str, Writer]) -> None:
         manifest = {}
         for name, write in writers.items():
             write(temporary / name)
+            (temporary / name).chmod(0o644)  # safetensors makes its files private
             _flush(temporary / name)
             manifest[name] = {"bytes": (temporary / name).stat().st_size, "sha256": sha256(temporary / name)}
         (temporary / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")

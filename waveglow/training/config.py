@@ -17,6 +17,13 @@ class DataConfig:
     segment_samples: int = 16000
     workers: int = 2
 
+    def __post_init__(self) -> None:
+        if self.segment_samples < 1 or self.workers < 0:
+            raise ConfigError(
+                f"data.segment_samples is {self.segment_samples} and data.workers {self.workers}; "
+                "they must be at least 1 and 0"
+            )
+
 
 @dataclass(frozen=True)
 class OptimConfig:
@@ -64,6 +71,11 @@ class TrainConfig:
                 raise ConfigError(f"train.{name} is {getattr(self, name)}; it must be at least 1")
         if self.checkpoint_every_steps < 1 or self.keep_checkpoints < 2:
             raise ConfigError("train.checkpoint_every_steps must be at least 1 and train.keep_checkpoints at least 2")
+        if self.batch_size % self.accumulate:
+            raise ConfigError(
+                f"train.batch_size is {self.batch_size} and train.accumulate {self.accumulate}; "
+                f"make it a multiple of {self.accumulate}"
+            )
         if not 0 <= self.ema_decay < 1:
             raise ConfigError(f"train.ema_decay is {self.ema_decay}; it must be from 0 (no averaging) to below 1")
         if self.memory == "reversible" and self.precision != "float32":

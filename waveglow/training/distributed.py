@@ -65,6 +65,7 @@ def world(device: str | None = None, *, timeout_minutes: float = 30) -> Iterator
     size, rank, local = (int(os.environ.get(name, default)) for name, default in ENVIRONMENT)
     chosen = torch.device(device or (f"cuda:{local}" if torch.cuda.is_available() else "cpu"))
     if chosen.type == "cuda":
+        chosen = torch.device("cuda", local if chosen.index is None else chosen.index)
         torch.cuda.set_device(chosen)
     if size == 1:
         yield World(0, 1, chosen)

@@ -89,6 +89,7 @@ class Trainer:
             "data.manifest (SHA-256)": data_hash,
         }
         self.best = _best_so_far(run)
+        self._sampler()  # refuses a batch that can't be divided, before anything is written
         if resume is not None:
             self._resume(resume, allowed={"data.manifest (SHA-256)"} if allow_data_change else set())
         self.log = RunLog(run, total_steps=self.settings.steps, start_step=self.state.step, enabled=world.is_first)
@@ -145,20 +146,21 @@ class Trainer:
             ids = [self.world.device.index] if self.world.device.type == "cuda" else None
             self.parallel = DistributedDataParallel(self.model, device_ids=ids, gradient_as_bucket_view=True)
 
-    def _loader(self) -> Iterator[Any]:
-        settings = self.settings
-        sampler = StepSampler(
+    def _sampler(self) -> StepSampler:
+        return StepSampler(
             self.state.step,
-            settings.steps,
-            batch_size=settings.batch_size,
-            accumulate=settings.accumulate,
+            self.settings.steps,
+            batch_size=self.settings.batch_size,
+            accumulate=self.settings.accumulate,
             rank=self.world.rank,
             world_size=self.world.size,
         )
+
+    def _loader(self) -> Iterator[Any]:
         return iter(
             DataLoader(
                 self.task.dataset,
-                batch_sampler=sampler,
+                batch_sampler=self._sampler(),
                 num_workers=self.config.data.workers,
                 worker_init_fn=_leave_signals_to_parent,
                 pin_memory=self.world.device.type == "cuda",
@@ -278,7 +280,7 @@ class Trainer:
                     self.state,
                     model_config=self.config.model_config(),
                     mel_spec=self.spec,
-                    info={"step": self.state.step},
+                    info={"step": self.state.step, "best_nll_nats": self.best if math.isfinite(self.best) else None},
                     fixed=self.fixed,
                     keep=self.settings.keep_checkpoints,
                 )

@@ -174,7 +174,7 @@ def require_same(
         )
     if MelSpec.from_dict(saved["mel"]) != mel_spec:
         raise CheckpointError(f"{directory}: was trained on another mel convention; use another run directory")
-    then = _meta(directory)["fixed"]
+    then = _meta(directory).get("fixed", {})
     for name, value in fixed.items():
         if then.get(name) != value:
             raise CheckpointError(
