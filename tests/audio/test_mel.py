@@ -264,8 +264,9 @@ def test_espnet_needs_its_statistics(espnet_stats, tmp_path):
     spec = preset("espnet", stats=espnet_stats)
     np.testing.assert_allclose(spec.mean, np.linspace(-2, -2.6, 80), atol=1e-9)
     np.testing.assert_allclose(spec.std, np.linspace(0.8, 1.0, 80), atol=1e-9)
-    with pytest.raises(ValueError, match=r"feats_stats.npz.*stats="):
+    with pytest.raises(ValueError, match=r"espnet:feats_stats.npz"):
         preset("espnet")
+    assert preset(f"espnet:{espnet_stats}") == spec
     with pytest.raises(ValueError, match="only 'espnet' takes"):
         preset("hifigan", stats=espnet_stats)
     (tmp_path / "text.npz").write_text("no zip")

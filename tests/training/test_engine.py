@@ -88,6 +88,7 @@ def test_a_run_leaves_what_users_look_for(train):
     assert valid["loss_nvidia"] == pytest.approx(valid["nll_nats"] - 0.5 * math.log(2 * math.pi))
     assert -(valid["prior_nats"] + valid["log_det_nats"]) == pytest.approx(valid["nll_nats"])
     assert yaml.safe_load((run / "config.yaml").read_text())["train"]["steps"] == 6
+    assert checkpoint.load(run).model_config["kernel_size"] == 3  # a default, kept should it ever change
     assert len(list((run / "samples").glob("*/*.wav"))) == 3
     assert checkpoint.load(run).info["step"] == 6
     assert checkpoint.load(run / "best").info["nll_nats"] == min(m["nll_nats"] for m in lines(run, "valid"))

@@ -144,13 +144,16 @@ PRESETS = tuple(spec.name for spec in _SPECS)
 
 
 def preset(name: str, *, stats: Path | str | None = None) -> MelSpec:
-    """A published convention; PRESETS lists them. `stats`: the feats_stats.npz of an ESPnet model, for "espnet" alone.
+    """A published convention; PRESETS lists them. `stats`: the feats_stats.npz of an ESPnet model, for "espnet" alone;
+    from the shell it is part of the name, "espnet:feats_stats.npz".
 
     Raises ValueError for an unknown name, statistics that are missing, unreadable or not asked for.
 
     >>> preset("waveglow").name
     'nvidia/tacotron2'
     """
+    if name.startswith("espnet:"):
+        name, _, stats = name.partition(":")
     specs = {spec.name: spec for spec in _SPECS}
     known = specs | {alias: specs[target] for alias, target in _ALIASES.items()}
     if name not in known:
@@ -167,7 +170,7 @@ def _with_statistics(spec: MelSpec, stats: Path | str | None) -> MelSpec:
     if stats is None:
         raise ValueError(
             "mel preset 'espnet' needs the model's statistics, the file feats_stats.npz that ESPnet keeps with it; "
-            'give its path: preset("espnet", stats="feats_stats.npz")'
+            "give its path in the name: espnet:feats_stats.npz"
         )
     try:
         with np.load(stats, allow_pickle=False) as file:

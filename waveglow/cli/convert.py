@@ -42,6 +42,8 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"{args.out} exists already; name a new directory")
     state, plain = _read(args.file)
     model, config = published.convert(state, family=args.family, config=parse_overrides(args.set))
+    if any(".cond_layers." in name for name in state):
+        print("notice: NVIDIA's older glow_old.py saved the same names; if that made the file, it can't be used yet")
     spec: MelSpec | None = preset(args.mel)
     if spec and (spec.n_mels, spec.hop) != (model.n_mels, model.hop):
         print(

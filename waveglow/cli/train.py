@@ -24,7 +24,7 @@ from waveglow.cli.common import set_threads, usable_device
 from waveglow.config import ConfigError, dump, from_mapping, merged, parse_overrides, read_with_base, to_mapping
 from waveglow.data.manifest import content_hash, prepare, read_manifest
 from waveglow.models import checkpoint
-from waveglow.models.registry import build
+from waveglow.models.registry import build, resolved
 from waveglow.models.vocoder import FlowVocoder
 from waveglow.training import state as states
 from waveglow.training.config import RunConfig
@@ -112,7 +112,7 @@ def _require_fit(config: RunConfig, initial: checkpoint.Checkpoint | None) -> No
     asked = config.model_config()
     if initial is None:
         return
-    given = {"n_mels": asked["n_mels"], "hop": asked["hop"], **initial.model_config}
+    given = resolved({"n_mels": asked["n_mels"], "hop": asked["hop"], **initial.model_config})
     for key in asked.keys() | given.keys():
         if asked.get(key) != given.get(key):
             raise ConfigError(

@@ -25,6 +25,24 @@ def build(config: Mapping[str, Any]) -> FlowVocoder:
 
     Raises ConfigError for an unknown name or key, a value of another type, or numbers that don't fit each other.
     """
+    name, numbers = _checked(config)
+    try:
+        return MODELS[name](**numbers)
+    except ValueError as error:
+        raise ConfigError(f"model {name}: {error}") from error
+
+
+def resolved(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration with every number that it leaves to the builder: what a run keeps, whatever defaults become.
+
+    Raises ConfigError as `build` does for names, keys and types.
+    """
+    name, numbers = _checked(config)
+    defaults = {key: parameter.default for key, parameter in inspect.signature(MODELS[name]).parameters.items()}
+    return {"name": name, **defaults, **numbers}
+
+
+def _checked(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     numbers = dict(config)
     name = numbers.pop("name", None)
     if not isinstance(name, str) or name not in MODELS:
@@ -34,10 +52,7 @@ def build(config: Mapping[str, Any]) -> FlowVocoder:
         if key not in parameters:
             raise ConfigError(f"unknown key 'model.{key}'{nearest(key, parameters)}")
         _check_type(key, value, parameters[key].default)
-    try:
-        return MODELS[name](**numbers)
-    except ValueError as error:
-        raise ConfigError(f"model {name}: {error}") from error
+    return name, numbers
 
 
 def _check_type(key: str, value: Any, default: Any) -> None:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from waveglow.audio.mel import MelSpec, preset
 from waveglow.config import ConfigError
+from waveglow.models.registry import resolved
 
 
 @dataclass(frozen=True)
@@ -118,10 +119,10 @@ class RunConfig:
             raise ConfigError(f"mel: {error}") from error
 
     def model_config(self) -> dict[str, Any]:
-        """The model's numbers, with the mel convention's hop and n_mels. Raises ConfigError where they clash."""
+        """All the model's numbers, hop and n_mels from the mel convention. Raises ConfigError where they clash."""
         spec = self.mel_spec()
         own = {"n_mels": spec.n_mels, "hop": spec.hop}
         for key, value in own.items():
             if self.model.get(key, value) != value:
                 raise ConfigError(f"model.{key} is {self.model[key]}, the mel convention has {value}; make them equal")
-        return {**self.model, **own}
+        return resolved({**self.model, **own})
