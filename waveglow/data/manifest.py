@@ -23,7 +23,7 @@ from waveglow.config import ConfigError, from_mapping
 
 AUDIO_SUFFIXES = (".wav", ".flac")
 MEL_SUFFIXES = (".npy", ".npz", ".pt", ".safetensors")
-Split = Literal["train", "valid"]
+Split = Literal["train", "valid", "test"]
 
 
 @dataclass(frozen=True)
