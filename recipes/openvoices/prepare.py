@@ -18,7 +18,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,6 +67,10 @@ CORPORA = (
     Corpus("ru", "asterisk-core-sounds-ru-g722", f"{ASTERISK}/ru_RU_f_IvrvoiceRU"),
     Corpus("fr", "asterisk-core-sounds-fr-g722", f"{ASTERISK}/fr_CA_f_June", unseen=True),
 )
+
+
+# The same take as es/seconds, which is held out for the test; the only copy across splits (waveforms correlated).
+COPIES = ("es/queue-seconds",)
 
 
 @dataclass(frozen=True)
@@ -123,18 +128,15 @@ def _unpack(deb: Path, tree: Path) -> None:
 
 
 def recordings(packages: Path) -> list[Recording]:
-    """Every recording of speech: no silences, no beeps. In turn one of each corpus, by the hash of their names.
-
-    The first clips of the manifest are those that a run validates and plays: no corpus comes first.
-    """
-    turns: list[tuple[int, str, Recording]] = []
+    """Every recording of speech, each once: no silences, no beeps, no copies."""
+    every: list[Recording] = []
     for corpus in CORPORA:
         inputs = find_inputs([packages / corpus.package / corpus.folder], (corpus.suffix,))
         found = [Recording(corpus, stem.as_posix(), file) for file, stem in inputs.found if _is_speech(stem)]
         if not found:
             raise ValueError(f"{packages / corpus.package / corpus.folder} has no {corpus.suffix} files")
-        turns += [(turn, corpus.name, r) for turn, r in enumerate(sorted(found, key=lambda r: r.hash))]
-    return [recording for *_, recording in sorted(turns, key=lambda t: t[:2])]
+        every += [recording for recording in found if recording.key not in COPIES]
+    return every
 
 
 def _is_speech(stem: Path) -> bool:
@@ -167,6 +169,20 @@ def write_splits(folder: Path, usable: Sequence[Recording]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for split, keys in lists.items():
         (folder / f"{split}.txt").write_text("".join(f"{key}\n" for key in sorted(keys)), encoding="utf-8")
+
+
+def in_turn(found: Iterable[Recording], held_out: Mapping[str, Split]) -> list[Recording]:
+    """One of each corpus after the other, in every split, by the hash of their names.
+
+    A run validates on the first so many valid clips and plays the first of these: every voice is among them.
+    """
+    taken: Counter[tuple[str, str]] = Counter()
+    turns = []
+    for recording in sorted(found, key=lambda r: r.hash):
+        place = (held_out.get(recording.key, "train"), recording.corpus.name)
+        turns.append((taken[place], CORPORA.index(recording.corpus), place[0], recording))
+        taken[place] += 1
+    return [recording for *_, recording in sorted(turns, key=lambda turn: turn[:3])]
 
 
 # ---- Recordings to clips ---------------------------------------------------------------------------------------------
@@ -256,7 +272,7 @@ def run(args: argparse.Namespace) -> int:
     require_same_rules(args.out)
     held_out = {} if args.write_splits else read_splits(args.splits)
     usable, manifest, unseen, refused = [], [], [], []
-    for recording in tqdm(found, unit="file", disable=not sys.stderr.isatty()):
+    for recording in tqdm(in_turn(found, held_out), unit="file", disable=not sys.stderr.isatty()):
         split: Split = "test" if recording.corpus.unseen else held_out.get(recording.key, "train")
         speeds = args.speeds if split == "train" and not args.write_splits else (1.0,)
         try:
