@@ -22,6 +22,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import soxr
@@ -193,8 +194,7 @@ def decode(file: Path) -> tuple[Samples, int]:
     if file.suffix != ".g722":
         audio = load_audio(file, strict=True)
         return audio.samples, audio.sample_rate
-    import av  # an extra, which --help and the tests of the rest do without
-
+    av = _pyav()
     if not file.stat().st_size:
         raise AudioError(file, "empty file")
     try:
@@ -205,7 +205,18 @@ def decode(file: Path) -> tuple[Samples, int]:
         raise AudioError(file, f"no G.722 that can be decoded ({error})") from error
     if not frames:
         raise AudioError(file, "holds 0 samples")
-    return np.concatenate(frames).astype(np.float32) / 32768, rate
+    samples: Samples = np.concatenate(frames).astype(np.float32) * np.float32(2**-15)
+    return samples, rate
+
+
+def _pyav() -> ModuleType:
+    try:
+        import av
+    except ImportError as error:
+        raise ValueError(
+            "G.722 is decoded by PyAV, which isn't installed; run pip install -e '.[openvoices]'"
+        ) from error
+    return av
 
 
 def leveled(samples: Samples, sample_rate: int) -> Samples:
@@ -216,9 +227,10 @@ def leveled(samples: Samples, sample_rate: int) -> Samples:
     length = min(len(samples), round(FRAME_SECONDS * sample_rate))
     frames = samples[: len(samples) // length * length].astype(np.float64).reshape(-1, length)
     powers = np.mean(frames**2, axis=1)
-    speech = np.mean(powers[powers > powers.max() * 10 ** (-SPEECH_DB / 10)])
+    speech = max(1e-20, np.mean(powers[powers >= powers.max() * 10 ** (-SPEECH_DB / 10)]))
     gain = min(10 ** (LEVEL_DBFS / 20) / np.sqrt(speech), PEAK / np.abs(samples).max())
-    return samples * np.float32(gain)
+    scaled: Samples = samples * np.float32(gain)
+    return scaled
 
 
 def clips_of(recording: Recording, out: Path, split: Split, speeds: Iterable[float]) -> list[Clip]:
@@ -227,6 +239,8 @@ def clips_of(recording: Recording, out: Path, split: Split, speeds: Iterable[flo
     missing = {speed: path for speed, path in wavs.items() if not path.exists()}
     if missing:
         samples, rate = decode(recording.file)
+        if len(samples) < FRAME_SECONDS * rate:
+            raise AudioError(recording.file, f"holds {len(samples)} samples, less than {FRAME_SECONDS} s; no speech")
         if not np.any(samples):
             raise AudioError(recording.file, "is digital silence throughout; nothing can be learned from it")
         for speed, path in missing.items():
@@ -244,7 +258,13 @@ def _clip(path: Path, split: Split) -> Clip:
 
 def require_same_rules(out: Path) -> None:
     """Refuse a folder of clips that were made by other rules; they would be taken for these."""
-    rules = {"sample_rate": SAMPLE_RATE, "level_dbfs": LEVEL_DBFS, "speech_db": SPEECH_DB, "peak": PEAK}
+    rules = {
+        "sample_rate": SAMPLE_RATE,
+        "frame_seconds": FRAME_SECONDS,
+        "speech_db": SPEECH_DB,
+        "level_dbfs": LEVEL_DBFS,
+        "peak": PEAK,
+    }
     path = out / "rules.json"
     if path.exists() and (found := json.loads(path.read_text(encoding="utf-8"))) != rules:
         raise ValueError(f"{out} was made by other rules, {found} and not {rules}; delete it or choose another folder")
@@ -271,7 +291,10 @@ def run(args: argparse.Namespace) -> int:
     found = recordings(args.packages)
     require_same_rules(args.out)
     held_out = {} if args.write_splits else read_splits(args.splits)
-    usable, manifest, unseen, refused = [], [], [], []
+    usable: list[Recording] = []
+    manifest: list[Clip] = []
+    unseen: list[Clip] = []
+    refused: list[str] = []
     for recording in tqdm(in_turn(found, held_out), unit="file", disable=not sys.stderr.isatty()):
         split: Split = "test" if recording.corpus.unseen else held_out.get(recording.key, "train")
         speeds = args.speeds if split == "train" and not args.write_splits else (1.0,)
