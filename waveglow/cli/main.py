@@ -18,6 +18,7 @@ VERBS = {
     "train": "train or fine-tune a vocoder; the same command resumes",
     "synth": "mel files to wavs",
     "resynth": "wavs to mels to wavs: how good is the vocoder?",
+    "evaluate": "how good is a vocoder? metrics, tables and a page to listen to",
     "mel": "wavs to mel files",
     "mel-check": "can a vocoder of one mel convention be fed mels of another?",
     "convert": "a published .pt checkpoint to one of ours, running no code of it",
