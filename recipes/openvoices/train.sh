@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# From six open voices to a vocoder: prepare, train, evaluate, report. Every stage resumes; run the same command again.
+# From open voices to a vocoder: prepare, train, evaluate, report. Every stage resumes; run the same command again.
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 
@@ -7,8 +7,8 @@ usage() {
   cat <<EOF
 usage: recipes/openvoices/train.sh [options] [KEY=VALUE ...]
 
-Train a vocoder on open speech in four languages: 3 hours of five voices, at three speeds. The recordings come from
-Debian packages (234 MB), which are downloaded and not installed; a sixth voice is held out whole.
+Train a vocoder on open speech in four languages: 3 hours of four voices, at three speeds. The recordings come from
+Debian packages (234 MB), which are downloaded and not installed; a fifth voice is held out whole.
 
   --config FILE       a file of recipes/openvoices/conf, or any other (lapglow.yaml)
   --run-dir DIR       where the run lives (runs/openvoices)

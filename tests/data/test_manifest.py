@@ -293,6 +293,12 @@ def test_writing_replaces_the_manifest_whole(tmp_path):
     assert os.listdir(path.parent) == ["manifest.jsonl"]
 
 
+def test_a_test_split_is_kept(tmp_path):
+    clips = [replace(clip, split=split) for clip, split in zip(CLIPS, ("train", "valid", "test"), strict=False)]
+    write_manifest(tmp_path / "manifest.jsonl", clips)
+    assert [clip.split for clip in read_manifest(tmp_path / "manifest.jsonl")] == ["train", "valid", "test"]
+
+
 GOOD = {"path": "a.wav", "sample_rate": 22050, "frames": 5, "sha256": "0", "split": "train"}
 
 
@@ -302,7 +308,7 @@ GOOD = {"path": "a.wav", "sample_rate": 22050, "frames": 5, "sha256": "0", "spli
         (json.dumps({**GOOD, "speaker": 1}), "unknown key 'speaker'"),
         (json.dumps({**GOOD, "frame": 1}), "unknown key 'frame'; did you mean 'frames'"),
         (json.dumps({k: v for k, v in GOOD.items() if k != "sha256"}), "lacks the key 'sha256'"),
-        (json.dumps({**GOOD, "split": "test"}), "split is 'test'; allowed: 'train', 'valid'"),
+        (json.dumps({**GOOD, "split": "dev"}), "split is 'dev'; allowed: 'train', 'valid', 'test'"),
         (json.dumps({**GOOD, "frames": "5"}), "frames is '5'"),
         (json.dumps({**GOOD, "path": 3}), "path is 3"),
         ("[1]", "mapping"),
