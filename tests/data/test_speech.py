@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import dataclasses
+
 import numpy as np
 import pytest
 import soundfile
@@ -67,7 +69,7 @@ def test_a_crops_mel_is_the_whole_files_there(tmp_path, recording, spec, segment
     dataset = SpeechCrops([saved(tmp_path / "a.wav", samples)], spec, segment_samples=segment, seed=0)
     expected, frames, starts = whole_mel(samples, spec), -(-segment // HOP), set()
     for number in range(20):
-        audio, mel, told = dataset[number]
+        audio, mel, told, _ = dataset[number]
         assert (audio.shape, mel.shape, told) == ((segment,), (80, frames), number)
         assert audio.dtype == mel.dtype == torch.float32
         start = start_of(audio, samples)
@@ -84,7 +86,7 @@ def test_crops_lie_anywhere_in_a_long_file(tmp_path, recording, spec):
     dataset = SpeechCrops([clip], spec, segment_samples=2048, seed=1)
     expected, starts = whole_mel(recording, spec), []
     for number in range(60):
-        audio, mel, _ = dataset[number]
+        audio, mel, *_ = dataset[number]
         start = start_of(audio, recording)
         starts.append(start)
         torch.testing.assert_close(mel, expected[:, start // HOP :][:, :8], rtol=0, atol=1e-5)
@@ -148,7 +150,7 @@ def test_a_short_clip_is_followed_by_dithered_silence(tmp_path, recording, spec,
     clip = saved(tmp_path / "a.wav", samples)
     dataset = SpeechCrops([clip], spec, segment_samples=4096, seed=0)
     assert dataset.short == 1
-    audio, mel, _ = dataset[5]
+    audio, mel, *_ = dataset[5]
     assert (audio.shape, mel.shape) == ((4096,), (80, 16))
     assert np.abs(audio[:n_samples].numpy() - samples).max() <= 1.001 * HALF_STEP_16_BIT
     silence = audio[n_samples:].numpy()
@@ -175,7 +177,7 @@ def test_mels_beside_the_wavs_are_used(tmp_path, recording, spec):
     clip = saved(tmp_path / "a.wav", recording, mel=tmp_path / "a.npy")
     dataset = SpeechCrops([clip], spec, segment_samples=2048, seed=0)
     for number in range(5):
-        audio, mel, _ = dataset[number]
+        audio, mel, *_ = dataset[number]
         place = start_of(audio, recording) // HOP
         assert torch.equal(mel, theirs[:, place : place + 8])
     whole = whole_clip(clip, spec, place=0, seed=0, max_samples=5000, multiple=8)
@@ -243,7 +245,7 @@ def test_a_file_that_changed_since_is_refused_by_name(tmp_path, recording):
 def test_a_whole_clip(tmp_path, recording, spec, n_samples):
     samples = recording[9000 : 9000 + n_samples]
     clip = saved(tmp_path / "a.wav", samples)
-    audio, mel, number = whole_clip(clip, spec, place=3, seed=0, max_samples=100_000, multiple=8)
+    audio, mel, number, _ = whole_clip(clip, spec, place=3, seed=0, max_samples=100_000, multiple=8)
     own = whole_mel(samples, spec)
     expected = min(n_samples, own.shape[1] * HOP) // 8 * 8
     assert (len(audio), number) == (expected, 3)
@@ -268,7 +270,7 @@ def test_validation_noise_is_a_function_of_seed_and_place(clips):
 
 
 def test_a_whole_clip_is_cut_at_the_longest_wanted(clips):
-    audio, mel, _ = whole_clip(clips[0], TACOTRON2, place=0, seed=0, max_samples=5000, multiple=8)
+    audio, mel, *_ = whole_clip(clips[0], TACOTRON2, place=0, seed=0, max_samples=5000, multiple=8)
     assert (audio.shape, mel.shape) == ((5000,), (80, 20))
 
 
@@ -276,3 +278,11 @@ def test_a_clip_shorter_than_a_group_is_refused(tmp_path, recording):
     clip = saved(tmp_path / "a.wav", recording[:7])
     with pytest.raises(AudioError, match=r"a.wav: has 7 samples, fewer than the model's group of 8"):
         whole_clip(clip, TACOTRON2, place=0, seed=0, max_samples=5000, multiple=8)
+
+
+@pytest.mark.parametrize(("bandwidth", "share"), [(None, 1.0), (8000, 8000 / 11025), (99_999, 1.0)])
+def test_an_example_tells_how_much_of_the_band_its_recording_fills(clips, bandwidth, share):
+    narrow = [dataclasses.replace(clip, bandwidth=bandwidth) for clip in clips]
+    dataset = SpeechCrops(narrow, TACOTRON2, segment_samples=2048, seed=0)
+    whole = whole_clip(narrow[0], TACOTRON2, place=0, seed=0, max_samples=5000, multiple=8)
+    assert dataset[0].bandwidth.item() == whole.bandwidth.item() == pytest.approx(share)

@@ -13,10 +13,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from waveglow.flows.actnorm import ActNorm
+from waveglow.flows.actnorm import ActNorm, ConditionalActNorm
 from waveglow.flows.base import Flow
 from waveglow.flows.compose import MultiScale, Sequence, Split
 from waveglow.flows.coupling import FORMS, SCALES, ChannelMask, Coupling
+from waveglow.flows.lapped import LappedSqueeze
 from waveglow.flows.permute import InvertibleConv, InvertibleConvLU, Reverse, Shuffle, Swap
 from waveglow.flows.reshape import Squeeze
 from waveglow.models.registry import MODELS, build
@@ -84,6 +85,21 @@ def conditional_prior(g: Grid) -> MultiScale:
     return MultiScale([Squeeze(2), *step(low, c), first, Swap(swap_cond=True), last, ActNorm(c // 4)])
 
 
+class CondNet(nn.Module):
+    """The smallest net of a ConditionalActNorm: cond [B, cond, *S] to [B, out, *S]."""
+
+    def __init__(self, cond_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(out_channels, cond_channels))
+
+    def forward(self, cond: Tensor) -> Tensor:
+        return torch.tanh(torch.einsum("oc,bc...->bo...", self.weight, cond))
+
+
+def conditional_actnorm(g: Grid, *, shift: bool) -> Flow:
+    return ConditionalActNorm(3, CondNet(g.cond, 6 if shift else 3), shift=shift) if g.cond else ActNorm(3)
+
+
 class Entry(NamedTuple):
     channels: int
     make: Callable[[Grid], nn.Module]
@@ -92,6 +108,8 @@ class Entry(NamedTuple):
 
 LAYERS = {
     "ActNorm": Entry(3, lambda g: ActNorm(3)),
+    "ConditionalActNorm": Entry(3, lambda g: conditional_actnorm(g, shift=False)),
+    "ConditionalActNorm_shift": Entry(3, lambda g: conditional_actnorm(g, shift=True)),
     "InvertibleConv": Entry(4, lambda g: InvertibleConv(4)),
     "InvertibleConvLU": Entry(4, lambda g: InvertibleConvLU(4)),
     "Shuffle": Entry(6, lambda g: Shuffle(6)),
@@ -116,7 +134,18 @@ LAYERS = {
     for moves in ("first", "last")
 }
 
+ONE_DIMENSIONAL = {
+    f"LappedSqueeze_{bands}": Entry(2, lambda g, bands=bands: LappedSqueeze(bands), places_per_cond=bands)
+    for bands in (2, 3, 4, 6, 12)
+} | {
+    f"LappedSqueeze_{bands}_coupling": Entry(
+        2, lambda g, bands=bands: Sequence([LappedSqueeze(bands), coupling(g, 2 * bands)]), places_per_cond=bands
+    )
+    for bands in (3, 4)
+}
+
 TINY = {"n_mels": 4, "hop": 16, "n_channels": 8, "n_layers": 2, "n_flows": 3, "n_early_every": 1}
+TINY |= {"bands": 8, "n_high": 2, "n_early_size": 1, "n_cond": 4}
 
 
 class Case(NamedTuple):
@@ -154,6 +183,10 @@ CASES = {
     for name, entry in LAYERS.items()
     for sizes in ((8,), (2, 4))
     for cond in (2, 0)
+} | {
+    f"{name}-1d-{'cond' if cond else 'plain'}": layer_case(entry, (12,), cond)
+    for name, entry in ONE_DIMENSIONAL.items()
+    for cond in (2, 0)
 } | {f"{name}-model": model_case(name) for name in MODELS}
 
 
@@ -165,7 +198,7 @@ def where(holds: Callable[[str, nn.Module], bool]) -> dict[str, Case]:
     return {name: case for name, case in CASES.items() if holds(name, case.make())}
 
 
-def has(kind: type[nn.Module]) -> Callable[[str, nn.Module], bool]:
+def has(kind: type[nn.Module] | tuple[type[nn.Module], ...]) -> Callable[[str, nn.Module], bool]:
     return lambda name, module: any(isinstance(part, kind) for part in module.modules())
 
 
@@ -268,7 +301,7 @@ def test_every_parameter_gets_a_finite_gradient(case):
     module, (x, cond) = case.module(), case.inputs()
     names = ["x", *(["cond"] if case.cond_shape else []), *(name for name, _ in module.named_parameters())]
     found = dict(zip(names, gradients(module, x, cond), strict=True))
-    if not any(isinstance(m, Coupling) for m in module.modules()):
+    if not any(isinstance(m, (Coupling, ConditionalActNorm)) for m in module.modules()):
         found.pop("cond", None)  # of no use to the other layers
     assert [n for n, g in found.items() if g is None or not g.isfinite().all() or not g.any()] == []
 
@@ -290,10 +323,10 @@ def test_state_dict_holds_all_that_the_output_depends_on(case):
     assert all(map(torch.equal, [*loaded_zs, loaded_log_det], [*zs, log_det]))
 
 
-@over(where(has(Squeeze)))
+@over(where(has((Squeeze, LappedSqueeze))))
 def test_a_length_that_is_no_multiple_of_the_group_is_refused(case):
     module, (x, cond) = case.module(), case.inputs()
-    group = next(part.factor for part in module.modules() if isinstance(part, Squeeze))
+    group = next(part.factor for part in module.modules() if isinstance(part, (Squeeze, LappedSqueeze)))
     for axis in range(-len(x.shape[2:]) or -1, 0):
         size = x.shape[axis] + 1
         longer = torch.cat([x, x.narrow(axis, 0, 1)], dim=axis)
@@ -309,7 +342,9 @@ INDUCTOR = ["Coupling_s*x+t_exp_last-1d-cond", "MultiScale_conditional_prior-2d-
 def compiled_always(name: str) -> bool:
     """Each layer once and each builder; the rest, which differs in numbers or in the net, is slow."""
     model = MODELS.get(name.removesuffix("-model"))
-    return inspect.isfunction(model) or (name.endswith("-2d-cond") and "_first-" not in name)
+    return inspect.isfunction(model) or (
+        (name.endswith("-2d-cond") or name.startswith("LappedSqueeze_3")) and "_first-" not in name
+    )
 
 
 @torch.no_grad()

@@ -157,9 +157,9 @@ def test_a_step_without_a_finite_gradient_is_skipped_and_its_clips_named(trainer
     made = trainer(steps=3, max_bad_steps=2)
     sound_loss, calls = made.task.loss, []
 
-    def loss(output, batch):
+    def loss(terms):
         calls.append(1)
-        return sound_loss(output, batch) * (math.nan if len(calls) == 2 else 1)
+        return sound_loss(terms) * (math.nan if len(calls) == 2 else 1)
 
     made.task.loss = loss
     made.run()
@@ -178,9 +178,9 @@ def test_bad_steps_in_a_row_stop_the_run_with_advice_and_keep_the_last_good_chec
     made = trainer(steps=50, max_bad_steps=3, checkpoint_every_steps=2, validate_every_steps=50)
     sound_loss, calls = made.task.loss, []
 
-    def loss(output, batch):
+    def loss(terms):
         calls.append(1)
-        return sound_loss(output, batch) * (math.inf if len(calls) > 4 else 1)
+        return sound_loss(terms) * (math.inf if len(calls) > 4 else 1)
 
     made.task.loss = loss
     with pytest.raises(DivergedError, match=r"3 steps in a row.*step_0000000[46].*Lower optim\.lr"):
@@ -190,14 +190,14 @@ def test_bad_steps_in_a_row_stop_the_run_with_advice_and_keep_the_last_good_chec
 
 
 def test_divergence_is_exit_code_5(train, monkeypatch, capsys):
-    monkeypatch.setattr(VocoderTask, "loss", lambda self, output, batch: output.sum() * math.nan)
+    monkeypatch.setattr(VocoderTask, "loss", lambda self, terms: terms["nll_nats"] * math.nan)
     code, _ = train("train.max_bad_steps=2")
     assert code == 5
     assert "2 steps in a row had no finite loss" in capsys.readouterr().err
 
 
 def test_running_out_of_memory_names_the_numbers_to_lower(train, monkeypatch, capsys):
-    def no_memory(self, output, batch):
+    def no_memory(self, terms):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(VocoderTask, "loss", no_memory)

@@ -210,7 +210,7 @@ def _step_rate(train: Sequence[Record]) -> float | None:
 
 
 def _curves(train: Sequence[Record], valid: Sequence[Record]) -> str:
-    series = {"training": _points(train, "loss"), "held-out": _points(valid, "nll_nats")}
+    series = {"training": _points(train, "nll_nats") or _points(train, "loss"), "held-out": _points(valid, "nll_nats")}
     if not any(series.values()):
         return "<h2>Loss</h2><p>No finite loss was logged.</p>"
     return "<h2>Loss</h2>" + figures.line_chart_svg(series, x_label="step", y_label="NLL, nats per sample")

@@ -136,6 +136,7 @@ def _train(args: argparse.Namespace, config: RunConfig, initial: checkpoint.Chec
         seed=config.train.seed,
         group=model.group,
         valid=config.valid,
+        loss=config.loss,
     )
     trainer = Trainer(
         model.train().requires_grad_(),

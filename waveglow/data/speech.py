@@ -24,11 +24,12 @@ VALIDATION_PLACE = 1 << 62  # noise of validation clips stands apart from that o
 
 
 class Example(NamedTuple):
-    """audio [T], dequantized; mel [M, F]; the number that names it in messages."""
+    """audio [T], dequantized; mel [M, F]; the number that names it in messages; bandwidth as a share of the band."""
 
     audio: Tensor
     mel: Tensor
     number: int
+    bandwidth: Tensor
 
 
 class SpeechCrops(Dataset[Example]):
@@ -64,7 +65,8 @@ class SpeechCrops(Dataset[Example]):
         if mel.shape[1] < frames:
             mel = np.pad(mel, ((0, 0), (0, frames - mel.shape[1])), constant_values=self.spec.silence)
         audio = audio + dequantization_noise(self.seed, number, T)
-        return Example(torch.from_numpy(audio), torch.from_numpy(np.ascontiguousarray(mel[:, :frames])), number)
+        frames_of_crop = torch.from_numpy(np.ascontiguousarray(mel[:, :frames]))
+        return Example(torch.from_numpy(audio), frames_of_crop, number, _bandwidth(clip))
 
     def _whole(self, clip: Clip) -> tuple[np.ndarray, np.ndarray]:
         """A clip shorter than the crop, with silence behind it."""
@@ -101,7 +103,12 @@ def whole_clip(clip: Clip, spec: MelSpec, *, place: int, seed: int, max_samples:
     if T == 0:
         raise AudioError(clip.path, f"has {clip.frames} samples, fewer than the model's group of {multiple}")
     noisy = audio[:T] + dequantization_noise(seed, VALIDATION_PLACE + place, T)
-    return Example(torch.from_numpy(noisy), mel[:, : -(-T // spec.hop)].clone(), place)
+    return Example(torch.from_numpy(noisy), mel[:, : -(-T // spec.hop)].clone(), place, _bandwidth(clip))
+
+
+def _bandwidth(clip: Clip) -> Tensor:
+    """Share of the band up to half the sample rate that the recording fills."""
+    return torch.tensor(1.0 if clip.bandwidth is None else min(1.0, 2 * clip.bandwidth / clip.sample_rate))
 
 
 def _file_mel(clip: Clip, spec: MelSpec) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Activation normalization: an affine map per channel, `z = (x + bias) · exp(log_scale)`.
+"""Activation normalization: an affine map per channel, fixed or a function of the conditioning.
 
 D. P. Kingma and P. Dhariwal, "Glow: Generative Flow with Invertible 1×1 Convolutions", 2018, arXiv:1807.03039, §3.1.
 """
@@ -11,7 +11,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from waveglow.flows.base import Flow, log_det_dtype, positions
+from waveglow.flows.base import Flow, full_precision, log_det_dtype, positions, sum_per_sample
 
 STD_FLOOR = 1e-4
 
@@ -53,16 +53,77 @@ class ActNorm(Flow):
         A channel whose standard deviation is below 1e-4 is scaled as if it were 1e-4, and named in a warning.
         """
         rows = x.transpose(0, 1).flatten(1).double()  # (C, B*S)
-        std = rows.std(1, correction=0)
-        constant = (std < STD_FLOOR).nonzero().flatten().tolist()
-        if constant:
-            warnings.warn(
-                f"{name}: channels {constant} are constant in the initialization data (standard deviation below "
-                f"{STD_FLOOR:g}); their scale is limited. Is the data silent or empty?",
-                stacklevel=2,
-            )
+        std = _warn_of_constant(rows, name)
         self.bias.copy_(-rows.mean(1))
         self.log_scale.copy_(-std.clamp(min=STD_FLOOR).log())
+        self.initialized.fill_(True)
+
+
+def _warn_of_constant(rows: Tensor, name: str) -> Tensor:
+    """Standard deviations of the channels [C, N], once the constant ones are named."""
+    std = rows.std(1, correction=0)
+    constant = (std < STD_FLOOR).nonzero().flatten().tolist()
+    if constant:
+        warnings.warn(
+            f"{name}: channels {constant} are constant in the initialization data (standard deviation below "
+            f"{STD_FLOOR:g}); their scale is limited. Is the data silent or empty?",
+            stacklevel=3,
+        )
+    return std
+
+
+class ConditionalActNorm(Flow):
+    """`z = x · exp(log_scale + log_s) + t`, with (log_s, t) a function of the conditioning alone.
+
+    With a mel as the conditioning it states every band's energy before any coupling runs. It is the density by which
+    Glow reads its split priors, N(mean(cond), scale(cond)), written as a layer. There is no bias before the scale:
+    whitening multiplies by e¹¹ where a band is empty, and so it would the bias's gradient.
+
+    Arguments:
+        channels: C of x.
+        net: cond [B, C_cond, *S] to log_s [B, C, *S], or to [B, 2C, *S], log_s first, with `shift`. Never in half
+            precision: its output is the log-determinant.
+        shift: whether there is a t.
+    """
+
+    initialized: Tensor
+
+    def __init__(self, channels: int, net: nn.Module, *, shift: bool = False) -> None:
+        super().__init__()
+        self.channels = channels
+        self.net = net
+        self.shift = shift
+        self.log_scale = nn.Parameter(torch.zeros(channels))
+        self.register_buffer("initialized", torch.tensor(False))
+
+    def _log_s_and_t(self, x: Tensor, cond: Tensor | None) -> tuple[Tensor, Tensor | float]:
+        if cond is None:
+            raise ValueError("ConditionalActNorm got no conditioning; without one, use ActNorm")
+        with full_precision(x):
+            output = self.net(cond)
+        expected = self.channels * (2 if self.shift else 1)
+        if (x.shape[1], output.shape[1]) != (self.channels, expected):
+            raise ValueError(
+                f"ConditionalActNorm of {self.channels} channels got {x.shape[1]}, and {output.shape[1]} from its net, "
+                f"which must give {expected}"
+            )
+        log_s, t = output.chunk(2, dim=1) if self.shift else (output, 0.0)
+        return log_s + self.log_scale.view((1, -1) + (1,) * (x.dim() - 2)), t
+
+    def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        log_s, t = self._log_s_and_t(x, cond)
+        return x * log_s.exp() + t, sum_per_sample(log_s)
+
+    def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
+        log_s, t = self._log_s_and_t(z, cond)
+        return (z - t) * (-log_s).exp()
+
+    @torch.no_grad()
+    def set_statistics_(self, x: Tensor, name: str = "ConditionalActNorm") -> None:
+        """Set `log_scale` so that every channel of these x [B, C, *S] has a mean square of 1 before the net learns."""
+        rows = x.transpose(0, 1).flatten(1).double()  # (C, B*S)
+        _warn_of_constant(rows, name)
+        self.log_scale.copy_(-rows.square().mean(1).sqrt().clamp(min=STD_FLOOR).log())
         self.initialized.fill_(True)
 
 
@@ -73,10 +134,11 @@ def initialize_(model: nn.Module, *inputs: Tensor) -> int:
     Give several batches concatenated along dimension 0: the statistics are those of all of them together. Each ActNorm
     sees what the ones before it, already set, let through. Returns how many were set.
     """
-    pending = [(name, m) for name, m in model.named_modules() if isinstance(m, ActNorm) and not m.initialized]
+    kinds = (ActNorm, ConditionalActNorm)
+    pending = [(name, m) for name, m in model.named_modules() if isinstance(m, kinds) and not m.initialized]
 
     def set_from_input(module: nn.Module, arguments: tuple[Tensor, ...], *, name: str) -> None:
-        assert isinstance(module, ActNorm)
+        assert isinstance(module, kinds)
         module.set_statistics_(arguments[0], name)
 
     hooks = [m.register_forward_pre_hook(partial(set_from_input, name=name)) for name, m in pending]

@@ -12,6 +12,7 @@ from waveglow.models import vocoders
 from waveglow.models.vocoder import FlowVocoder
 
 MODELS: dict[str, Callable[..., FlowVocoder]] = {
+    "lapglow": vocoders.lapglow,
     "waveglow": vocoders.waveglow,
     "waveglow-64": partial(vocoders.waveglow, n_channels=64, actnorm=False),
     "waveglow-128": partial(vocoders.waveglow, n_channels=128, actnorm=False),

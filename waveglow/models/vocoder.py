@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from waveglow.flows.base import Shape
 from waveglow.flows.compose import MultiScale
+from waveglow.flows.lapped import LappedSqueeze
 from waveglow.flows.likelihood import standard_normal_log_prob
 from waveglow.flows.reshape import Squeeze
 
@@ -21,7 +22,7 @@ class FlowVocoder(nn.Module):
 
     Arguments:
         flow: MultiScale whose x is [B, 1, T] and whose cond is the conditioner's output.
-        conditioner: mel [B, M, F] to the conditioning at the flow's first grid.
+        conditioner: mel [B, M, F] to the conditioning of the flow's first layer, `places_per_frame` places a frame.
         hop: samples per mel frame.
         n_mels: M.
     """
@@ -36,7 +37,8 @@ class FlowVocoder(nn.Module):
     @property
     def group(self) -> int:
         """T must be a multiple of this many samples: the product of the flow's squeezes."""
-        return math.prod(module.factor for module in self.modules() if isinstance(module, Squeeze))
+        squeezes = (module for module in self.modules() if isinstance(module, (Squeeze, LappedSqueeze)))
+        return math.prod(module.factor for module in squeezes)
 
     def forward(self, audio: Tensor, mel: Tensor) -> Tensor:
         """Same as `log_prob`."""
@@ -52,19 +54,23 @@ class FlowVocoder(nn.Module):
 
         Raises ValueError where the shapes don't fit each other or T is no multiple of the squeeze.
         """
-        cond = self._conditioning(mel, audio.shape[-1])
+        cond = self.conditioning(mel, audio.shape[-1])
         return self.flow(audio.unsqueeze(1), cond)
 
     def decode(self, zs: Values[Tensor], mel: Tensor) -> Tensor:
         """zs as `encode` gives them, mel [B, M, F] to audio [B, T]; T follows from the latents."""
         n_samples = sum(z[0].numel() for z in zs)
-        return self.flow.inverse(zs, self._conditioning(mel, n_samples)).squeeze(1)
+        return self.flow.inverse(zs, self.conditioning(mel, n_samples)).squeeze(1)
 
     def latent_shapes(self, n_samples: int) -> list[Shape]:
         """(C_i, T_i) of each latent for audio of n_samples."""
         return self.flow.latent_shapes((1, n_samples))
 
-    def _conditioning(self, mel: Tensor, n_samples: int) -> Tensor:
+    def conditioning(self, mel: Tensor, n_samples: int) -> Tensor:
+        """What the flow's first layer is given for n_samples of audio: mel [B, M, F] to [B, C_cond, places].
+
+        Raises ValueError where the mel has other channels than the model takes, or too few frames.
+        """
         if mel.dim() != 3 or mel.shape[1] != self.n_mels:
             raise ValueError(f"mel has shape {list(mel.shape)}; this model takes [B, {self.n_mels}, F]")
         frames = mel.shape[-1]
@@ -72,4 +78,4 @@ class FlowVocoder(nn.Module):
             raise ValueError(
                 f"{n_samples} samples need {-(-n_samples // self.hop)} mel frames of {self.hop} samples; got {frames}"
             )
-        return self.conditioner(mel)[..., :n_samples]
+        return self.conditioner(mel)[..., : n_samples * self.conditioner.places_per_frame // self.hop]

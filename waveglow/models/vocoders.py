@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from waveglow.flows.actnorm import ActNorm
+from collections.abc import Mapping
+from typing import TypeVar
+
+from waveglow.config import nearest
+from waveglow.flows.actnorm import ActNorm, ConditionalActNorm
 from waveglow.flows.base import Flow
 from waveglow.flows.compose import MultiScale, Sequence, Split
 from waveglow.flows.coupling import ChannelMask, Coupling
+from waveglow.flows.lapped import LappedSqueeze
 from waveglow.flows.permute import InvertibleConv, InvertibleConvLU
 from waveglow.flows.reshape import Squeeze
 from waveglow.models.vocoder import FlowVocoder
-from waveglow.nn.upsample import TransposedConvUpsample
+from waveglow.nn.upsample import BandScale, MelEncoder, TransposedConvUpsample
 from waveglow.nn.wavenet import WaveNet
+
+T = TypeVar("T")
 
 
 def waveglow(
@@ -71,3 +78,78 @@ def waveglow(
     levels.append(Sequence(layers))
     upsample = TransposedConvUpsample(n_mels, hop=hop, kernel_size=upsample_kernel or 4 * hop)
     return FlowVocoder(MultiScale(levels), upsample, hop=hop, n_mels=n_mels)
+
+
+def lapglow(
+    *,
+    n_mels: int = 80,
+    hop: int = 256,
+    bands: int = 128,
+    n_high: int = 32,
+    n_flows: int = 12,
+    n_early_every: int = 2,
+    n_early_size: int = 12,
+    n_layers: int = 4,
+    n_channels: int = 128,
+    n_cond: int = 128,
+    kernel_size: int = 3,
+    squeeze: str = "mdct",
+    prior: str = "mel",
+) -> FlowVocoder:
+    """This library's own: WaveGlow over a lapped squeeze, whitened by a mel-conditional ActNorm.
+
+    An MDCT of `bands` bands; an ActNorm whose log-scales come from the mel; the `n_high` highest bands leave at once,
+    as noise of known energy; the others pass `n_flows` steps as WaveGlow's do. `squeeze="reshape"` and
+    `prior="actnorm"` or `"none"` are what recipes/openvoices/ablate.sh compares.
+    Raises ValueError where hop is no multiple of bands, or the early outputs use up the channels.
+    """
+    if n_flows * n_layers > 1024:
+        raise ValueError(f"n_flows × n_layers is {n_flows} × {n_layers}; at most 1024 layers are built")
+    if hop % bands:
+        raise ValueError(f"hop is {hop} and bands is {bands}; hop must be a multiple of bands")
+    n_early = (n_flows - 1) // n_early_every
+    if bands - n_high - n_early * n_early_size < 2:
+        raise ValueError(
+            f"n_high ({n_high}) and {n_early} early outputs of {n_early_size} channels leave "
+            f"{bands - n_high - n_early * n_early_size} of {bands} bands; at least 2 must remain"
+        )
+
+    def step(channels: int) -> list[Flow]:
+        mask = ChannelMask(channels)
+        net = WaveNet(
+            mask.kept_channels,
+            2 * mask.moved_channels,
+            cond_channels=n_cond,
+            n_channels=n_channels,
+            n_layers=n_layers,
+            kernel_size=kernel_size,
+            weight_norm=False,
+        )
+        return [ActNorm(channels), InvertibleConv(channels), Coupling(net, mask)]
+
+    squeezes: dict[str, Flow] = {"mdct": LappedSqueeze(bands), "reshape": Squeeze(bands, squeeze_cond=False)}
+    priors: dict[str, list[Flow]] = {
+        "mel": [ConditionalActNorm(bands, BandScale(n_cond, bands))],
+        "actnorm": [ActNorm(bands)],
+        "none": [],
+    }
+    layers = [chosen("squeeze", squeeze, squeezes), *chosen("prior", prior, priors)]
+    levels: list[Flow | Split] = [Sequence(layers), Split(n_high, leaves="last")]
+    layers = []
+    channels = bands - n_high
+    for k in range(n_flows):
+        if k and k % n_early_every == 0:
+            levels += [Sequence(layers), Split(n_early_size)]
+            channels -= n_early_size
+            layers = []
+        layers += step(channels)
+    levels.append(Sequence(layers))
+    encoder = MelEncoder(n_mels, n_cond, places_per_frame=hop // bands)
+    return FlowVocoder(MultiScale(levels), encoder, hop=hop, n_mels=n_mels)
+
+
+def chosen(key: str, name: str, options: Mapping[str, T]) -> T:
+    """The option of that name. Raises ValueError with the nearest."""
+    if name not in options:
+        raise ValueError(f"{key} is {name!r}; it must be {' or '.join(options)}{nearest(name, options)}")
+    return options[name]

@@ -5,6 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from waveglow.nn.conv import conv, from_channels_last, to_channels_last
+
+LOG_MEL_CENTRE, LOG_MEL_SPREAD = -5.0, 3.0  # natural log-mels lie between −11.5 (silence) and 2
+
 
 class TransposedConvUpsample(nn.Module):
     """mel [B, M, F] to [B, M, F·hop] by one learned transposed convolution (WaveGlow, arXiv:1811.00002, §2.3).
@@ -18,8 +22,51 @@ class TransposedConvUpsample(nn.Module):
         if kernel_size < hop:
             raise ValueError(f"upsampling kernel of {kernel_size} samples leaves gaps at hop {hop}; it must be >= hop")
         self.hop = hop
+        self.places_per_frame = hop
         self.conv = nn.ConvTranspose1d(n_mels, n_mels, kernel_size, stride=hop)
 
     def forward(self, mel: Tensor) -> Tensor:
         with torch.autocast(mel.device.type, enabled=False):
             return self.conv(mel)[..., : mel.shape[-1] * self.hop]
+
+
+class MelEncoder(nn.Module):
+    """mel [B, M, F] to features [B, channels, F·places_per_frame], in full precision: a convolution, then residual ones.
+
+    The last one writes each frame's places side by side (a sub-pixel convolution, Shi et al. 2016, arXiv:1609.05158).
+    """
+
+    def __init__(
+        self, n_mels: int, channels: int, *, places_per_frame: int, n_layers: int = 2, kernel_size: int = 3
+    ) -> None:
+        super().__init__()
+        self.places_per_frame = places_per_frame
+        self.start = conv(n_mels, channels, kernel_size)
+        self.layers = nn.ModuleList(conv(channels, channels, kernel_size) for _ in range(n_layers))
+        self.end = conv(channels, channels * places_per_frame)
+
+    def forward(self, mel: Tensor) -> Tensor:
+        with torch.autocast(mel.device.type, enabled=False):
+            h = self.start(to_channels_last((mel - LOG_MEL_CENTRE) / LOG_MEL_SPREAD))  # (B, C, 1, F)
+            for layer in self.layers:
+                h = h + layer(nn.functional.gelu(h))
+            places = from_channels_last(self.end(nn.functional.gelu(h)))  # (B, C·r, F)
+        batch, _, frames = places.shape
+        r = self.places_per_frame
+        return places.view(batch, -1, r, frames).transpose(2, 3).reshape(batch, -1, frames * r)
+
+
+class BandScale(nn.Module):
+    """Features [B, in_channels, T] to [B, out_channels, T], zeros at first: the net of a ConditionalActNorm."""
+
+    def __init__(self, in_channels: int, out_channels: int, *, kernel_size: int = 3) -> None:
+        super().__init__()
+        self.hidden = conv(in_channels, in_channels, kernel_size)
+        self.end = conv(in_channels, out_channels)
+        nn.init.zeros_(self.end.weight)
+        assert self.end.bias is not None
+        nn.init.zeros_(self.end.bias)
+
+    def forward(self, cond: Tensor) -> Tensor:
+        h = nn.functional.gelu(self.hidden(to_channels_last(cond)))
+        return from_channels_last(self.end(h))

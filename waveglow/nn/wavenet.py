@@ -26,16 +26,18 @@ class WaveNet(nn.Module):
         n_channels: int,
         n_layers: int,
         kernel_size: int = 3,
+        weight_norm: bool = True,
     ) -> None:
         super().__init__()
         self.n_channels = n_channels
-        self.start = normed_conv(in_channels, n_channels)
-        self.cond = normed_conv(cond_channels, 2 * n_channels * n_layers) if cond_channels else None
+        layer = normed_conv if weight_norm else conv
+        self.start = layer(in_channels, n_channels)
+        self.cond = layer(cond_channels, 2 * n_channels * n_layers) if cond_channels else None
         self.dilated = nn.ModuleList(
-            normed_conv(n_channels, 2 * n_channels, kernel_size, dilation=2**i) for i in range(n_layers)
+            layer(n_channels, 2 * n_channels, kernel_size, dilation=2**i) for i in range(n_layers)
         )
         self.res_skip = nn.ModuleList(
-            normed_conv(n_channels, 2 * n_channels if i < n_layers - 1 else n_channels) for i in range(n_layers)
+            layer(n_channels, 2 * n_channels if i < n_layers - 1 else n_channels) for i in range(n_layers)
         )
         self.end = conv(n_channels, out_channels)
         nn.init.zeros_(self.end.weight)

@@ -48,6 +48,22 @@ class OptimConfig:
 
 
 @dataclass(frozen=True)
+class LossConfig:
+    """Likelihood, plus `mr_stft` times a spectral loss of samples at `sigma`, on that share of a batch's crops."""
+
+    mr_stft: float = 0.0
+    mr_stft_share: float = 1.0
+    sigma: float = 0.7
+
+    def __post_init__(self) -> None:
+        if self.mr_stft < 0 or self.sigma < 0 or not 0 < self.mr_stft_share <= 1:
+            raise ConfigError(
+                f"loss.mr_stft is {self.mr_stft}, loss.sigma {self.sigma} and loss.mr_stft_share "
+                f"{self.mr_stft_share}; the first two must be at least 0, the third above 0 and at most 1"
+            )
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """`batch_size` is global: processes and micro-batches (`accumulate`) divide it among them."""
 
@@ -108,6 +124,7 @@ class RunConfig:
     mel: Any = "nvidia/tacotron2"
     data: DataConfig = field(default_factory=DataConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     valid: ValidConfig = field(default_factory=ValidConfig)
 

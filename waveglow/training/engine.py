@@ -10,7 +10,8 @@ import math
 import re
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ from waveglow.training.optim import averaged, learning_rate, make_optimizer
 from waveglow.training.task import Task
 
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
+STOPPING = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGXCPU") if hasattr(signal, name)]
 
 
 class DivergedError(RuntimeError):
@@ -75,6 +77,7 @@ class Trainer:
         self.stop_asked = False
         self.bad_in_a_row = 0
         self.model = model.to(world.device)
+        self.objective = task.objective(self.model).to(world.device)
         self.average = averaged(self.model, self.settings.ema_decay)
         self.state = states.TrainState(
             self.model,
@@ -131,7 +134,7 @@ class Trainer:
         if not any(isinstance(module, ActNorm) for module in self.model.modules()) or not crops:
             return
         inputs = self.task.inputs(default_collate([self.task.dataset[g] for g in range(crops)]))
-        if initialize_(self.model, *(x.to(self.world.device) for x in inputs)):
+        if initialize_(self.objective, *(x.to(self.world.device) for x in inputs)):
             self.average.module.load_state_dict(self.model.state_dict())
 
     def _prepare_modules(self) -> None:
@@ -141,10 +144,10 @@ class Trainer:
                 module.reversible = self.settings.memory == "reversible"
             if isinstance(module, Coupling) and self.settings.compile:
                 module.net.compile()
-        self.parallel: Callable[..., Tensor] = self.model
+        self.parallel: Callable[..., dict[str, Tensor]] = self.objective
         if self.world.size > 1:
             ids = [self.world.device.index] if self.world.device.type == "cuda" else None
-            self.parallel = DistributedDataParallel(self.model, device_ids=ids, gradient_as_bucket_view=True)
+            self.parallel = DistributedDataParallel(self.objective, device_ids=ids, gradient_as_bucket_view=True)
 
     def _sampler(self) -> StepSampler:
         return StepSampler(
@@ -170,15 +173,15 @@ class Trainer:
     def _steps(self) -> None:
         settings, batches, meter = self.settings, self._loader(), _Meter()
         while self.state.step < settings.steps:
-            loss, norm, seconds = self._step(batches)
+            terms, norm, seconds = self._step(batches)
             if norm is None:
                 self._bad_step()
-            meter.add(loss, norm, seconds)
+            meter.add(terms, norm, seconds)
             step = self.state.step
             if step % settings.log_every_steps == 0:
                 lr = self.state.optimizer.param_groups[0]["lr"]
                 self.log.record("train", step, {**meter.summary(self.world), "lr": lr})
-            self.log.advance(step, loss=f"{loss:.3f}")
+            self.log.advance(step, **{name: f"{value:.3f}" for name, value in terms.items()})
             [stop] = self.world.any(self.stop_asked)
             last = stop or step == settings.steps
             save = last or (step % settings.checkpoint_every_steps == 0 and not self.bad_in_a_row)
@@ -193,28 +196,30 @@ class Trainer:
                 self.event("stopped by a signal; run the same command to go on")
                 return
 
-    def _step(self, batches: Iterator[Any]) -> tuple[float, float | None, float]:
-        """One optimizer step: (mean loss, gradient norm or None if not finite, seconds of material)."""
+    def _step(self, batches: Iterator[Any]) -> tuple[dict[str, float], float | None, float]:
+        """One optimizer step: (loss and its terms, gradient norm or None if not finite, seconds of material)."""
         settings, state = self.settings, self.state
         torch.manual_seed(settings.seed * 1_000_003 + state.step * self.world.size + self.world.rank)
         lr = learning_rate(self.config.optim, state.step, settings.steps)
         for group in state.optimizer.param_groups:
             group["lr"] = lr
         state.optimizer.zero_grad(set_to_none=True)
-        total, seconds = 0.0, 0.0
+        values: Counter[str] = Counter()
+        seconds = 0.0
         for micro in range(settings.accumulate):
             batch = self._next(batches)
             inputs = tuple(x.to(self.world.device, non_blocking=True) for x in self.task.inputs(batch))
             with self._synchronized(micro == settings.accumulate - 1):
                 with self._autocast():
-                    output = self.parallel(*inputs)
-                loss = self.task.loss(output, inputs) / settings.accumulate
-                state.scaler.scale(loss).backward()
-            total += float(loss.detach())
+                    terms = self.parallel(*inputs)
+                loss = self.task.loss(terms)
+                state.scaler.scale(loss / settings.accumulate).backward()
+            for name, term in {**terms, "loss": loss}.items():
+                values[name] += float(term.detach()) / settings.accumulate
             seconds += self.task.seconds(inputs)
         state.scaler.unscale_(state.optimizer)
         norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optim.clip_norm))
-        [bad] = self.world.any(not (math.isfinite(total) and math.isfinite(norm)))
+        [bad] = self.world.any(not (math.isfinite(values["loss"]) and math.isfinite(norm)))
         if not bad:
             state.scaler.step(state.optimizer)
             self.average.update_parameters(self.model)
@@ -222,7 +227,7 @@ class Trainer:
         state.scaler.update()
         state.step += 1
         self.bad_in_a_row = self.bad_in_a_row + 1 if bad else 0
-        return total, None if bad else norm, seconds
+        return dict(values), None if bad else norm, seconds
 
     def _next(self, batches: Iterator[Any]) -> Any:
         """The next batch. A clip that can't be read ends the run, with what was learned so far saved."""
@@ -300,14 +305,14 @@ class Trainer:
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        """SIGTERM and SIGINT finish the step and save; a second SIGINT stops at once."""
+        """SIGTERM, SIGINT and SIGXCPU (`ulimit -S -t`) finish the step and save; a second SIGINT stops at once."""
 
         def ask(number: int, _: object) -> None:
             if self.stop_asked and number == signal.SIGINT:
                 raise KeyboardInterrupt
             self.stop_asked = True
 
-        previous = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
+        previous = {number: signal.signal(number, ask) for number in STOPPING}
         try:
             yield
         finally:
@@ -326,7 +331,7 @@ class Trainer:
 
 def _leave_signals_to_parent(_: int) -> None:
     """Signals often reach a whole process group; the workers must outlive them until the parent has saved."""
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in STOPPING:
         signal.signal(number, signal.SIG_IGN)
 
 
@@ -346,25 +351,27 @@ class _Meter:
 
     def reset(self) -> None:
         """Forget all steps."""
-        self.losses: list[float] = []
+        self.terms: Counter[str] = Counter()
         self.norms: list[float] = []
         self.seconds = 0.0
         self.started = time.perf_counter()
 
-    def add(self, loss: float, norm: float | None, seconds: float) -> None:
+    def add(self, terms: Mapping[str, float], norm: float | None, seconds: float) -> None:
         """A step of this process; `norm` is None where it was skipped."""
         self.seconds += seconds
         if norm is not None:
-            self.losses.append(loss)
+            self.terms.update(terms)
             self.norms.append(norm)
 
     def summary(self, world: World) -> dict[str, float | None]:
-        """Mean loss over all processes, mean gradient norm, steps and material per second; then starts anew."""
+        """Mean loss and terms over all processes, mean gradient norm, steps and material per second; then starts anew."""
         wall = time.perf_counter() - self.started
-        total, seconds = world.sum(torch.tensor([sum(self.losses), self.seconds], dtype=torch.float64)).tolist()
-        n = len(self.losses)
-        result = {
-            "loss": total / (n * world.size) if n else None,
+        names, n = sorted(self.terms), len(self.norms)
+        totals = [self.seconds, *(self.terms[name] for name in names)]
+        seconds, *sums = world.sum(torch.tensor(totals, dtype=torch.float64)).tolist()
+        result: dict[str, float | None] = {
+            "loss": None,
+            **{name: total / (n * world.size) for name, total in zip(names, sums, strict=True)},
             "grad_norm": sum(self.norms) / n if n else None,
             "steps_per_second": n / wall,
             "audio_seconds_per_second": seconds / wall,

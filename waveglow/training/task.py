@@ -5,7 +5,7 @@ VocoderTask is speech given its mel. The engine sees only the protocol.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,11 +23,13 @@ from waveglow.flows.base import Flow
 from waveglow.flows.compose import Sequence
 from waveglow.flows.likelihood import HALF_LOG_2PI, bits_per_sample, standard_normal_log_prob
 from waveglow.flows.permute import InvertibleConv
+from waveglow.models.bandwidth import filled
 from waveglow.models.vocoder import FlowVocoder
 from waveglow.synthesis import Vocoder
-from waveglow.training.config import ValidConfig
+from waveglow.training.config import LossConfig, ValidConfig
 from waveglow.training.distributed import World
 from waveglow.training.log import RunLog
+from waveglow.training.objective import VocoderObjective
 
 Batch = tuple[Tensor, ...]
 
@@ -40,10 +42,13 @@ class Task(Protocol):
         """Training samples by number."""
 
     def inputs(self, batch: Any) -> Batch:
-        """The model's arguments out of a collated batch."""
+        """The objective's arguments out of a collated batch."""
 
-    def loss(self, output: Tensor, batch: Batch) -> Tensor:
-        """Scalar loss from the model's output."""
+    def objective(self, model: nn.Module) -> nn.Module:
+        """What is trained: a module that maps `inputs` to the terms of the loss, by name."""
+
+    def loss(self, terms: Mapping[str, Tensor]) -> Tensor:
+        """Scalar loss from its terms."""
 
     def seconds(self, batch: Batch) -> float:
         """How much material a batch holds, in seconds."""
@@ -59,10 +64,18 @@ class Task(Protocol):
 
 
 class VocoderTask:
-    """Maximum likelihood of speech given its mel; the loss is −log p in nats per sample, with all constants."""
+    """Speech given its mel: maximum likelihood, with a spectral loss beside it where `loss` says so."""
 
     def __init__(
-        self, clips: list[Clip], spec: MelSpec, *, segment_samples: int, seed: int, group: int, valid: ValidConfig
+        self,
+        clips: list[Clip],
+        spec: MelSpec,
+        *,
+        segment_samples: int,
+        seed: int,
+        group: int,
+        valid: ValidConfig,
+        loss: LossConfig,
     ) -> None:
         train = [clip for clip in clips if clip.split == "train"]
         self.held_out = [clip for clip in clips if clip.split == "valid"][: valid.clips]
@@ -73,14 +86,21 @@ class VocoderTask:
         self.seed = seed
         self.group = group
         self.valid = valid
+        self.loss_config = loss
 
     def inputs(self, batch: Example) -> Batch:
-        """(audio [B, T], mel [B, M, F])."""
-        return batch.audio, batch.mel
+        """(audio [B, T], mel [B, M, F], bandwidth [B])."""
+        return batch.audio, batch.mel, batch.bandwidth
 
-    def loss(self, output: Tensor, batch: Batch) -> Tensor:
-        """−log p in nats per sample, averaged over the batch."""
-        return -output.mean() / batch[0].shape[-1]
+    def objective(self, model: nn.Module) -> nn.Module:
+        """Likelihood, and spectral loss where the configuration asks for it."""
+        assert isinstance(model, FlowVocoder)
+        return VocoderObjective(model, self.loss_config)
+
+    def loss(self, terms: Mapping[str, Tensor]) -> Tensor:
+        """−log p in nats per sample, plus the other terms by their weights."""
+        loss = terms["nll_nats"]
+        return loss + self.loss_config.mr_stft * terms["mr_stft"] if "mr_stft" in terms else loss
 
     def seconds(self, batch: Batch) -> float:
         """Seconds of audio in a batch."""
@@ -100,20 +120,29 @@ class VocoderTask:
             multiple=self.group,
         )
 
+    def _filled(self, model: FlowVocoder, place: int, device: torch.device) -> Batch:
+        """A held-out clip as a batch of one on the device: (audio, mel)."""
+        clip = self._clip(place)
+        audio, mel, bandwidth = (x[None].to(device) for x in (clip.audio, clip.mel, clip.bandwidth))
+        with torch.random.fork_rng():
+            torch.manual_seed(place)
+            return filled(model, audio, mel, bandwidth), mel
+
     @torch.no_grad()
     def validate(self, model: nn.Module, world: World) -> dict[str, float]:
         """Exact held-out likelihood, whole clips one by one, every sample weighing the same.
 
         `nll_nats` and `nll_bits` are per sample; `loss_nvidia` is what NVIDIA's training script prints at σ = 1, which
-        omits ½ log 2π; `log_det_nats` and `prior_nats` are the two parts of the log-likelihood.
+        omits ½ log 2π; `log_det_nats` and `prior_nats` are the two parts of the log-likelihood. Bands that a narrow
+        recording lacks are drawn from the model (models/bandwidth.py), the same at every validation.
         """
         assert isinstance(model, FlowVocoder)
         totals = torch.zeros(4, dtype=torch.float64, device=world.device)
         for place in range(world.rank, len(self.held_out), world.size):
-            audio, mel, _ = self._clip(place)
-            zs, log_det = model.encode(audio[None].to(world.device), mel[None].to(world.device))
+            audio, mel = self._filled(model, place, world.device)
+            zs, log_det = model.encode(audio, mel)
             prior = standard_normal_log_prob(zs)
-            totals += totals.new_tensor([float(prior), float(log_det), len(audio), 1])
+            totals += totals.new_tensor([float(prior), float(log_det), audio.shape[-1], 1])
         prior_sum, log_det_sum, samples, clips = world.sum(totals).tolist()
         nll = -(prior_sum + log_det_sum) / samples
         return {
@@ -131,7 +160,7 @@ class VocoderTask:
         assert isinstance(model, FlowVocoder)
         vocoder = Vocoder(model, self.spec)
         for place in range(min(self.valid.listen, len(self.held_out))):
-            audio, mel, _ = self._clip(place)
+            audio, mel = self._clip(place)[:2]
             name = self.held_out[place].name
             again = vocoder.synthesize(mel, sigma=self.valid.sigma, seed=place)[: len(audio)].cpu()
             again = again.nan_to_num().clamp(-1, 1)
@@ -147,11 +176,11 @@ class VocoderTask:
     def _show_flow(self, model: FlowVocoder, step: int, log: RunLog) -> None:
         """Log-determinants of the layers, condition numbers of the 1×1 convolutions, histograms of the latents."""
         device = next(model.parameters()).device
-        audio, mel, _ = self._clip(0)
+        audio, mel = self._filled(model, 0, device)
         with per_flow_log_dets(model) as log_dets:
-            zs, _ = model.encode(audio[None].to(device), mel[None].to(device))
+            zs, _ = model.encode(audio, mel)
         for name, nats in log_dets.items():
-            log.scalar(f"log_det_per_sample/{name}", nats / len(audio), step)
+            log.scalar(f"log_det_per_sample/{name}", nats / audio.shape[-1], step)
         for name, number in condition_numbers(model).items():
             log.scalar(f"condition_number/{name}", number, step)
         for i, z in enumerate(zs):

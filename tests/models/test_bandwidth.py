@@ -1,0 +1,65 @@
+"""Narrow recordings: bands that they lack come from the model, and cost nothing."""
+
+import pytest
+import torch
+
+from waveglow.flows.lapped import LappedSqueeze
+from waveglow.models.bandwidth import filled, spliced
+from waveglow.models.registry import build
+
+T, BANDS = 2048, 16
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    sizes = {"n_mels": 4, "hop": 32, "bands": BANDS, "n_high": 8, "n_flows": 2, "n_channels": 8, "n_cond": 8}
+    made = build({"name": "lapglow", "n_early_size": 1, **sizes})
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.1)
+    return made.requires_grad_(False)
+
+
+@pytest.fixture
+def batch():
+    torch.manual_seed(1)
+    return 1e-4 * torch.randn(2, T), torch.randn(2, 4, T // 32)
+
+
+def bands(audio):
+    return LappedSqueeze(BANDS)(audio.unsqueeze(1))[0]
+
+
+def test_bands_below_the_bandwidth_stay_and_those_above_are_the_models(model, batch):
+    audio, mel = batch
+    wide = filled(model, audio, mel, torch.tensor([0.75, 1.0]))
+    torch.testing.assert_close(bands(wide)[0, :12], bands(audio)[0, :12])
+    torch.testing.assert_close(wide[1], audio[1])
+    zs, _ = model.encode(wide, mel)
+    drawn = zs[0][0, 4:]  # of the 8 highest bands, those from 12 on
+    assert drawn.std() == pytest.approx(1, abs=0.1)
+    assert model.encode(audio, mel)[0][0][0, 4:].std() < 0.01
+
+
+def test_bands_that_do_not_leave_first_are_never_touched(model, batch):
+    audio, mel = batch
+    wide = filled(model, audio, mel, torch.tensor([0.1, 0.1]))
+    torch.testing.assert_close(bands(wide)[:, :8], bands(audio)[:, :8])
+    assert not torch.allclose(bands(wide)[:, 8:], bands(audio)[:, 8:])
+
+
+def test_splicing_takes_one_side_of_each(model, batch):
+    audio, _ = batch
+    other = torch.randn(2, T)
+    both = spliced(model, audio, other, torch.tensor([0.5, 0.75]))
+    torch.testing.assert_close(bands(both)[0, :8], bands(audio)[0, :8])
+    torch.testing.assert_close(bands(both)[0, 8:], bands(other)[0, 8:])
+    torch.testing.assert_close(bands(both)[1, :12], bands(audio)[1, :12])
+
+
+def test_a_model_without_bands_leaves_audio_as_it_is(batch):
+    audio, mel = batch
+    model = build({"name": "waveglow", "n_mels": 4, "hop": 32, "n_channels": 8, "n_layers": 2, "n_flows": 2})
+    assert filled(model, audio, mel, torch.zeros(2)) is audio
+    assert spliced(model, audio, torch.randn(2, T), torch.zeros(2)) is audio

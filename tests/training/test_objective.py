@@ -1,0 +1,63 @@
+"""The terms that a vocoder is trained on."""
+
+import pytest
+import torch
+from auraloss.freq import MultiResolutionSTFTLoss
+
+from waveglow.config import ConfigError
+from waveglow.models.registry import build
+from waveglow.training.config import LossConfig
+from waveglow.training.objective import VocoderObjective
+
+T = 4096
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    made = build({"name": "lapglow", "n_mels": 4, "bands": 64, "n_high": 16, "n_flows": 2, "n_channels": 8, "n_cond": 8})
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.02)
+    return made
+
+
+@pytest.fixture
+def batch():
+    torch.manual_seed(1)
+    return 0.1 * torch.randn(4, T), torch.randn(4, 4, T // 256), torch.ones(4)
+
+
+def test_likelihood_alone_is_the_default_and_is_in_nats_per_sample(model, batch):
+    terms = VocoderObjective(model, LossConfig())(*batch)
+    assert terms.keys() == {"nll_nats"}
+    torch.testing.assert_close(terms["nll_nats"], -model.log_prob(*batch[:2]).mean() / T)
+
+
+@pytest.mark.parametrize(("share", "crops"), [(1.0, 4), (0.5, 2), (0.1, 1)])
+def test_the_spectral_term_compares_samples_with_that_share_of_the_audio(model, batch, share, crops):
+    audio, mel, _ = batch
+    torch.manual_seed(2)
+    terms = VocoderObjective(model, LossConfig(mr_stft=0.3, mr_stft_share=share, sigma=0.5))(*batch)
+    torch.manual_seed(2)
+    zs = [0.5 * torch.randn(crops, *shape) for shape in model.latent_shapes(T)]
+    sampled = model.decode(zs, mel[:crops])
+    expected = MultiResolutionSTFTLoss()(sampled[:, None], audio[:crops, None])
+    torch.testing.assert_close(terms["mr_stft"], expected)
+
+
+def test_the_spectral_term_reaches_every_coupling_net(model, batch):
+    VocoderObjective(model, LossConfig(mr_stft=1.0))(*batch)["mr_stft"].backward()
+    assert [n for n, p in model.named_parameters() if ".net." in n and (p.grad is None or not p.grad.any())] == []
+
+
+def test_the_spectral_term_stays_float32_under_autocast(model, batch):
+    with torch.autocast("cpu", torch.bfloat16):
+        terms = VocoderObjective(model, LossConfig(mr_stft=1.0))(*batch)
+    assert {term.dtype for term in terms.values()} == {torch.float32}
+
+
+@pytest.mark.parametrize("wrong", [{"mr_stft": -1.0}, {"sigma": -0.1}, {"mr_stft_share": 0.0}, {"mr_stft_share": 1.5}])
+def test_weights_out_of_range_are_refused(wrong):
+    with pytest.raises(ConfigError, match=f"loss.{next(iter(wrong))}"):
+        LossConfig(**wrong)

@@ -1,0 +1,47 @@
+"""What a vocoder is trained on: the exact likelihood of speech, and how its samples sound.
+
+Shapes: audio [B, T] in [-1, 1], mel [B, M, F].
+"""
+
+from __future__ import annotations
+
+import torch
+from auraloss.freq import MultiResolutionSTFTLoss
+from torch import Tensor, nn
+
+from waveglow.flows.base import full_precision
+from waveglow.models.bandwidth import filled, spliced
+from waveglow.models.vocoder import FlowVocoder
+from waveglow.training.config import LossConfig
+
+
+class VocoderObjective(nn.Module):
+    """Terms of the loss, by name; the module that DDP wraps.
+
+    `nll_nats` is −log p(audio | mel) in nats per sample, all constants included. `mr_stft`, where `config` gives it a
+    weight, is the multi-resolution STFT loss (Yamamoto, Song and Kim 2020, arXiv:1910.11480, eqs. 6–9) between the audio
+    and a sample at `config.sigma`, drawn through the inverse.
+    """
+
+    def __init__(self, model: FlowVocoder, config: LossConfig) -> None:
+        super().__init__()
+        self.model = model
+        self.config = config
+        self.mr_stft = MultiResolutionSTFTLoss()
+
+    def forward(self, audio: Tensor, mel: Tensor, bandwidth: Tensor) -> dict[str, Tensor]:
+        """The terms, each averaged over the batch; `bandwidth` [B] is what the recordings have of half the sample rate."""
+        audio = filled(self.model, audio, mel, bandwidth)
+        terms = {"nll_nats": -self.model(audio, mel).mean() / audio.shape[-1]}
+        if self.config.mr_stft:
+            crops = max(1, round(self.config.mr_stft_share * len(audio)))
+            terms["mr_stft"] = self._spectral(audio[:crops], mel[:crops], bandwidth[:crops])
+        return terms
+
+    def _spectral(self, audio: Tensor, mel: Tensor, bandwidth: Tensor) -> Tensor:
+        shapes = self.model.latent_shapes(audio.shape[-1])
+        zs = [self.config.sigma * torch.randn(len(audio), *shape, device=audio.device) for shape in shapes]
+        sampled = self.model.decode(zs, mel)
+        with full_precision(audio):
+            sampled = spliced(self.model, sampled, audio, bandwidth)
+            return self.mr_stft(sampled[:, None], audio[:, None])
