@@ -2,8 +2,8 @@
 
 INPUT is a folder of recordings or a manifest; all of its clips count. Beside the vocoder stand the recordings
 themselves (the most that a metric gives), Griffin-Lim from the same mels (what needs no network), and with --also the
-same clips by others. OUT gets evaluation.md (the table for a model card), evaluation.json (everything) and the wavs.
-A killed evaluation goes on where it was: run the same command again.
+same clips by others. OUT gets index.html (the table, players and a blind test in one file), evaluation.md (the table
+for a model card), evaluation.json (everything) and the wavs. A killed evaluation goes on when run again.
 
   waveglow evaluate -c runs/ljspeech data/manifest.jsonl scores/
   waveglow evaluate -c runs/ljspeech recordings/ scores/ --also hifigan=copies/hifigan/
@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 
 from waveglow.audio.files import find_inputs
-from waveglow.cli import evaluation
+from waveglow.cli import evaluation, evaluation_page
 from waveglow.cli.common import AUDIO_SUFFIXES, add_sampling, add_vocoder, open_vocoder
 from waveglow.cli.evaluation import Clip, Evaluation, Settings
 from waveglow.config import nearest
@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     vocoder = open_vocoder(args)
     settings = Settings(
         input=str(args.input),
-        checkpoint=str(args.checkpoint),
+        checkpoint=str(args.checkpoint or "the shipped voice"),
         split=args.split,
         sigma=args.sigma,
         seed=args.seed,
@@ -95,10 +95,11 @@ def run(args: argparse.Namespace) -> int:
         print(f"notice: no {METRICS[name].label}: {reason}", file=sys.stderr)
     results = work.run()
     evaluation.write(args.out, results)
+    evaluation_page.write_page(args.out, results, vocoder.mel_spec)
     for line in evaluation.notices(results):
         print(f"notice: {line}", file=sys.stderr)
     print(evaluation.markdown(results))
-    print(args.out / "evaluation.json")
+    print(args.out / "index.html")
     return 3 if results["failed"] else 0
 
 

@@ -150,7 +150,8 @@ class GriffinLim:
     def make(self, clip: Clip, recording: Samples) -> tuple[Samples, float]:
         log_mel = Take(recording, self.spec, group=1).log_mel
         started = time.perf_counter()
-        return griffin_lim(log_mel, self.spec, len(recording)), time.perf_counter() - started
+        samples = griffin_lim(log_mel, self.spec, len(recording), iterations=GRIFFIN_LIM_ITERATIONS)
+        return samples, time.perf_counter() - started
 
 
 class Sampled:
@@ -283,6 +284,8 @@ class Evaluation:
         with tqdm(total=total, unit="wav", disable=not sys.stderr.isatty()) as bar:
             table = [self._clip_scores(clip, rows, self.scorers, bar) for clip in self.clips]
             swept_clips = [self._clip_scores(clip, sweep, swept, bar) for clip in sweep_clips]
+        if not any(scores.rows for scores in table):
+            raise ValueError(f"none of the recordings can be used; the first: {self.failed[0]['reason']}")
         names = [TRUTH, *(row.name for row in rows)]
         return {
             "format": FORMAT,
@@ -292,7 +295,7 @@ class Evaluation:
             "failed": self.failed,
             "unscored": self.unscored,
             "sweep": {
-                "clips": [scores.clip for scores in swept_clips],
+                "clips": [scores.clip for scores in swept_clips if scores.rows],
                 "sigmas": {f"{row.sigma:g}": summary(row.name, swept_clips, list(swept)) for row in sweep},
             },
             "clips": [asdict(scores) for scores in table],
@@ -323,6 +326,7 @@ class Evaluation:
                 _note(self.failed, error, row=row.name, clip=clip.name)
                 made = None
             if made:
+                result.notices += tuple(f"{row.name}: {notice}" for notice in made.notices)
                 result.rows[row.name] = self._scores(row.name, clip, truth, made, reference, scorers)
             bar.update()
         return result
@@ -388,11 +392,13 @@ class Evaluation:
     ) -> float | None:
         known = self.cache.get("score", metric, recipe)
         if known is None:
-            known = _attempt(compute)
+            try:
+                known = compute()
+            except ValueError as error:
+                _note(self.unscored, error, row=row, clip=clip.name, metric=metric)
+                return None
             self.cache.put(known, "score", metric, recipe)
-        if known["value"] is None:
-            _note(self.unscored, known["reason"], row=row, clip=clip.name, metric=metric)
-        return known["value"]
+        return float(known)
 
     def _nll(self, samples: Samples) -> float:
         """Nats per sample."""
@@ -450,15 +456,6 @@ class Lazy:
 
 def _apply(score: TakeScore, reference: Lazy, output: Lazy) -> float:
     return score(reference.take, output.take)
-
-
-def _attempt(compute: Callable[[], float]) -> dict[str, Any]:
-    """{"value"} or, where it can't be computed, {"value": None, "reason"}."""
-    try:
-        value = compute()
-    except ValueError as error:
-        return {"value": None, "reason": str(error)}
-    return {"value": value} if math.isfinite(value) else {"value": None, "reason": f"is {value}"}
 
 
 def _note(notes: list[dict[str, str]], reason: object, **where: str) -> None:
@@ -528,21 +525,32 @@ def write(out: Path, results: Results) -> None:
 
 def markdown(results: Results) -> str:
     """The table, and what must be said of it."""
-    shown = {name: metric for name, metric in results["metrics"].items() if name not in ("nll", "rtf")}
+    shown = of_rows(results)
     head = ["", *(f"{metric['label']} {'↑' if metric['better'] == 'higher' else '↓'}" for metric in shown.values())]
     lines = [_line(head), _line(["---", *["---:"] * len(shown)])]
     for row, found in results["rows"].items():
         cells = [mean_text(found["scores"].get(name), metric["digits"]) for name, metric in shown.items()]
-        lines.append(_line([_row_label(results, row), *cells]))
+        lines.append(_line([row_label(results, row), *cells]))
     return "\n".join([*lines, "", about_vocoder(results), "", *definitions(results)])
+
+
+def of_rows(results: Results) -> dict[str, Any]:
+    """The metrics of the table: those that every row has."""
+    return {name: metric for name, metric in results["metrics"].items() if METRICS[name].load}
+
+
+def heard(results: Results) -> list[dict[str, Any]]:
+    """The clips whose recordings could be read."""
+    return [clip for clip in results["clips"] if clip["rows"]]
 
 
 def _line(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _row_label(results: Results, row: str) -> str:
-    n, most = results["rows"][row]["clips"], len(results["clips"])
+def row_label(results: Results, row: str) -> str:
+    """Its name, and how many clips it has where that isn't all."""
+    n, most = results["rows"][row]["clips"], len(heard(results))
     return row if n == most else f"{row} ({n} of {most} clips)"
 
 
@@ -551,23 +559,28 @@ def mean_text(score: Mapping[str, Any] | None, digits: int) -> str:
     if score is None or score["mean"] is None:
         return "–"
     interval = "" if score["interval"] is None else f" ± {score['interval']:.{digits}f}"
-    return f"{score['mean']:.{digits}f}{interval}"
+    return f"{score['mean']:.{digits}f}{interval}".replace("-", "−")
 
 
 def about_vocoder(results: Results) -> str:
     """A sentence on the clips and one on the vocoder."""
     settings, scores = results["settings"], results["rows"][VOCODER]["scores"]
-    seconds = sum(clip["seconds"] for clip in results["clips"])
     facts = [f"{results['model']['parameters']:,} parameters", f"sigma {settings['sigma']:g}, seed {settings['seed']}"]
     if "nll" in scores:
-        facts.append(f"NLL {mean_text(scores['nll'], 3)} nats per sample")
+        facts.append(f"NLL {mean_text(scores['nll'], METRICS['nll'].digits)} nats per sample")
     if "rtf" in scores:
-        where = f"{results['machine']['device']}, {settings['precision']}"
-        if results["machine"]["device"] == "cpu":
-            where = f"{results['machine']['processor']}, {settings['threads']} threads, {settings['precision']}"
-        facts.append(f"real-time factor {mean_text(scores['rtf'], 3)} on {where}")
-    clips = f"{len(results['clips'])} clips, {seconds:.1f} s; means ± their 95 % intervals."
-    return f"{clips} The vocoder: {'; '.join(facts)}."
+        facts.append(f"real-time factor {mean_text(scores['rtf'], METRICS['rtf'].digits)} on {_where(results)}")
+    clips = heard(results)
+    seconds = sum(clip["seconds"] for clip in clips)
+    return f"{len(clips)} clips, {seconds:.1f} s; means ± their 95 % intervals. The vocoder: {'; '.join(facts)}."
+
+
+def _where(results: Results) -> str:
+    """What the vocoder ran on."""
+    machine, settings = results["machine"], results["settings"]
+    threads = f"{settings['threads']} thread" + "s" * (settings["threads"] > 1)
+    device = f"{machine['processor']}, {threads}" if machine["device"] == "cpu" else machine["device"]
+    return f"{device}, {settings['precision']}"
 
 
 def definitions(results: Results) -> list[str]:
