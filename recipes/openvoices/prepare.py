@@ -48,11 +48,15 @@ FESTVOX = "usr/share/festival/voices/russian/msu_ru_nsh_clunits/wav"
 
 @dataclass(frozen=True)
 class Corpus:
-    """The recordings of one voice: `folder` in a Debian `package`. An `unseen` voice is held out whole."""
+    """The recordings of one voice: `folder` in a Debian `package`. An `unseen` voice is held out whole.
+
+    `bandwidth` in Hz: what lies above is no speech, so that no model is asked to predict it (models/bandwidth.py).
+    """
 
     name: str
     package: str
     folder: str
+    bandwidth: int
     unseen: bool = False
 
     @property
@@ -61,12 +65,12 @@ class Corpus:
 
 
 CORPORA = (
-    Corpus("ru-nsh", "festvox-ru", FESTVOX),
-    Corpus("en", "asterisk-core-sounds-en-g722", f"{ASTERISK}/en_US_f_Allison"),
-    Corpus("es", "asterisk-core-sounds-es-g722", f"{ASTERISK}/es_MX_f_Allison"),
-    Corpus("it", "asterisk-core-sounds-it-g722", f"{ASTERISK}/it_IT_m_Carlo"),
-    Corpus("ru", "asterisk-core-sounds-ru-g722", f"{ASTERISK}/ru_RU_f_IvrvoiceRU"),
-    Corpus("fr", "asterisk-core-sounds-fr-g722", f"{ASTERISK}/fr_CA_f_June", unseen=True),
+    Corpus("ru-nsh", "festvox-ru", FESTVOX, 7000),
+    Corpus("en", "asterisk-core-sounds-en-g722", f"{ASTERISK}/en_US_f_Allison", 8000),
+    Corpus("es", "asterisk-core-sounds-es-g722", f"{ASTERISK}/es_MX_f_Allison", 8000),
+    Corpus("it", "asterisk-core-sounds-it-g722", f"{ASTERISK}/it_IT_m_Carlo", 8000),
+    Corpus("ru", "asterisk-core-sounds-ru-g722", f"{ASTERISK}/ru_RU_f_IvrvoiceRU", 8000),
+    Corpus("fr", "asterisk-core-sounds-fr-g722", f"{ASTERISK}/fr_CA_f_June", 8000, unseen=True),
 )
 
 
@@ -248,12 +252,14 @@ def clips_of(recording: Recording, out: Path, split: Split, speeds: Iterable[flo
             # The same samples at a rate `speed` times as high: faster and higher, as a tape is.
             faster = soxr.resample(samples, rate * speed, SAMPLE_RATE, quality="HQ")
             save_audio(path, leveled(faster, SAMPLE_RATE), SAMPLE_RATE)
-    return [_clip(path, split) for path in wavs.values()]
+    band = recording.corpus.bandwidth
+    return [_clip(path, split, round(band * speed)) for speed, path in wavs.items()]
 
 
-def _clip(path: Path, split: Split) -> Clip:
+def _clip(path: Path, split: Split, bandwidth: int) -> Clip:
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return Clip(str(path.resolve()), SAMPLE_RATE, probe(path).frames, digest, split)
+    band = bandwidth if bandwidth < SAMPLE_RATE / 2 else None
+    return Clip(str(path.resolve()), SAMPLE_RATE, probe(path).frames, digest, split, bandwidth=band)
 
 
 def require_same_rules(out: Path) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import dataclasses
-
 import numpy as np
 import pytest
 import soundfile
@@ -282,7 +280,7 @@ def test_a_clip_shorter_than_a_group_is_refused(tmp_path, recording):
 
 @pytest.mark.parametrize(("bandwidth", "share"), [(None, 1.0), (8000, 8000 / 11025), (99_999, 1.0)])
 def test_an_example_tells_how_much_of_the_band_its_recording_fills(clips, bandwidth, share):
-    narrow = [dataclasses.replace(clip, bandwidth=bandwidth) for clip in clips]
+    narrow = [replace(clip, bandwidth=bandwidth) for clip in clips]
     dataset = SpeechCrops(narrow, TACOTRON2, segment_samples=2048, seed=0)
     whole = whole_clip(narrow[0], TACOTRON2, place=0, seed=0, max_samples=5000, multiple=8)
     assert dataset[0].bandwidth.item() == whole.bandwidth.item() == pytest.approx(share)

@@ -58,7 +58,10 @@ def read_manifest(path: Path) -> list[Clip]:
 
 def content_hash(clips: Iterable[Clip]) -> str:
     """SHA-256 of what is trained on and in which order, wherever the files lie."""
-    facts = [(clip.sha256, clip.frames, clip.sample_rate, clip.split, clip.mel_sha256) for clip in clips]
+    facts = [
+        (clip.sha256, clip.frames, clip.sample_rate, clip.split, clip.mel_sha256, *filter(None, [clip.bandwidth]))
+        for clip in clips
+    ]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 

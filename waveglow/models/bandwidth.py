@@ -7,8 +7,6 @@ Empty bands are neither learned nor paid for, and the wide recordings alone teac
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 from torch import Tensor
 
@@ -47,9 +45,9 @@ def spliced(model: FlowVocoder, audio: Tensor, other: Tensor, bandwidth: Tensor)
 def _whitening(model: FlowVocoder) -> tuple[Sequence, int] | None:
     """The first layers of a lapglow, and how many of its highest bands leave after them."""
     first, split = (*model.flow.parts(), None)[:2]
-    if not isinstance(first, Sequence) or not isinstance(first.flows()[0], LappedSqueeze):
+    if not isinstance(split, Split) or not isinstance(first, Sequence):
         return None
-    return first, cast(Split, split).channels
+    return (first, split.channels) if isinstance(first.flows()[0], LappedSqueeze) else None
 
 
 def _above(bands: int, bandwidth: Tensor) -> Tensor:

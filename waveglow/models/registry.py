@@ -62,5 +62,6 @@ def _check_type(key: str, value: Any, default: Any) -> None:
         return
     if not isinstance(value, expected) or isinstance(value, bool) != (expected is bool):
         raise ConfigError(f"model.{key} is {value!r}; it must be {expected.__name__}")
-    if expected is int and value < 1:
-        raise ConfigError(f"model.{key} is {value}; it must be at least 1")
+    least = 0 if default == 0 else 1
+    if expected is int and value < least:
+        raise ConfigError(f"model.{key} is {value}; it must be at least {least}")

@@ -85,7 +85,7 @@ def lapglow(
     n_mels: int = 80,
     hop: int = 256,
     bands: int = 128,
-    n_high: int = 32,
+    n_high: int = 0,
     n_flows: int = 12,
     n_early_every: int = 2,
     n_early_size: int = 12,
@@ -134,9 +134,12 @@ def lapglow(
         "none": [],
     }
     layers = [chosen("squeeze", squeeze, squeezes), *chosen("prior", prior, priors)]
-    levels: list[Flow | Split] = [Sequence(layers), Split(n_high, leaves="last")]
-    layers = []
-    channels = bands - n_high
+    levels: list[Flow | Split] = []
+    channels = bands
+    if n_high:
+        levels += [Sequence(layers), Split(n_high, leaves="last")]
+        channels -= n_high
+        layers = []
     for k in range(n_flows):
         if k and k % n_early_every == 0:
             levels += [Sequence(layers), Split(n_early_size)]
