@@ -21,7 +21,8 @@ import torch
 import waveglow
 from waveglow.audio.mel import preset
 from waveglow.cli import evaluation, evaluation_page
-from waveglow.cli.evaluation import Cache, Clip, evenly, mean_interval, mean_text
+from waveglow.cli.evaluation import Cache, Clip, evenly, mean_interval
+from waveglow.cli.evaluation_table import mean_text
 from waveglow.cli.main import main
 from waveglow.data.manifest import prepare
 from waveglow.metrics import METRICS
@@ -503,6 +504,13 @@ def test_wrong_inputs(model, recordings, tmp_path, source, message, capsys):
 def test_results_among_the_recordings(model, recordings, capsys):
     assert run("evaluate", "-c", model, recordings, recordings / "out") == 2
     assert "lies in the input folder" in capsys.readouterr().err
+
+
+def test_results_in_the_place_of_a_file(model, recordings, tmp_path, capsys):
+    (tmp_path / "out").write_text("mine")
+    assert run("evaluate", "-c", model, recordings, tmp_path / "out") == 2
+    assert "is a file; name a folder" in capsys.readouterr().err
+    assert (tmp_path / "out").read_text() == "mine"
 
 
 def test_nothing_that_can_be_read(model, tmp_path, capsys):

@@ -13,6 +13,7 @@ for a model card), evaluation.json (everything) and the wavs. A killed evaluatio
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import os
 import sys
@@ -20,10 +21,11 @@ from pathlib import Path
 
 import torch
 
-from waveglow.audio.files import find_inputs
-from waveglow.cli import evaluation, evaluation_page
+from waveglow.audio.files import find_inputs, write_atomically
+from waveglow.cli import evaluation_page, evaluation_table
 from waveglow.cli.common import AUDIO_SUFFIXES, add_sampling, add_vocoder, open_vocoder
-from waveglow.cli.evaluation import Clip, Evaluation, Settings
+from waveglow.cli.evaluation import SWEEP_CLIPS, Clip, Evaluation, Settings, folder_of, found_in
+from waveglow.cli.evaluation_table import GRIFFIN_LIM, TRUTH, VOCODER
 from waveglow.config import nearest
 from waveglow.data.manifest import read_manifest
 from waveglow.metrics import METRICS
@@ -49,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_sigmas,
         default=_sigmas(SIGMAS),
         metavar="LIST",
-        help=f"to compare, on {evaluation.SWEEP_CLIPS} clips at most; or none ({SIGMAS})",
+        help=f"to compare, on {SWEEP_CLIPS} clips at most; or none ({SIGMAS})",
     )
 
 
@@ -73,6 +75,8 @@ def _sigmas(text: str) -> list[float]:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate, and write the results."""
+    if args.out.exists() and not args.out.is_dir():
+        raise ValueError(f"{args.out} is a file; name a folder for the results")
     clips, skipped = find_clips(args.input, args.out, args.split)
     others = _others(args.also, clips)
     vocoder = open_vocoder(args)
@@ -90,17 +94,22 @@ def run(args: argparse.Namespace) -> int:
     )
     args.out.mkdir(parents=True, exist_ok=True)
     work = Evaluation(vocoder, args.out, settings, clips, others)
-    work.failed += [{"row": evaluation.TRUTH, "clip": str(path), "reason": reason} for path, reason in skipped]
+    work.failed += [{"row": TRUTH, "clip": str(path), "reason": reason} for path, reason in skipped]
     for name, reason in work.unavailable.items():
         print(f"notice: no {METRICS[name].label}: {reason}", file=sys.stderr)
     results = work.run()
-    evaluation.write(args.out, results)
+    _write(args.out / "evaluation.json", json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False))
+    _write(args.out / "evaluation.md", evaluation_table.markdown(results))
     evaluation_page.write_page(args.out, results, vocoder.mel_spec)
-    for line in evaluation.notices(results):
+    for line in evaluation_table.notices(results):
         print(f"notice: {line}", file=sys.stderr)
-    print(evaluation.markdown(results))
+    print(evaluation_table.markdown(results))
     print(args.out / "index.html")
     return 3 if results["failed"] else 0
+
+
+def _write(path: Path, text: str) -> None:
+    write_atomically(path, f"{text}\n".encode())
 
 
 def find_clips(source: Path, out: Path, split: str | None) -> tuple[list[Clip], list[tuple[Path, str]]]:
@@ -138,21 +147,17 @@ def _of_manifest(path: Path, split: str | None) -> list[Clip]:
 def _others(options: list[str], clips: list[Clip]) -> dict[str, Path]:
     """The folders of --also by name. Raises ValueError for a bad name, and a folder that has none of the clips."""
     others: dict[str, Path] = {}
-    taken = {
-        evaluation.folder_of(name): name for name in (evaluation.TRUTH, evaluation.GRIFFIN_LIM, evaluation.VOCODER)
-    }
+    taken = {folder_of(name): name for name in (TRUTH, GRIFFIN_LIM, VOCODER)}
     for option in options:
         name, _, folder = option.partition("=")
-        if not evaluation.folder_of(name) or not folder:
+        if not folder_of(name) or not folder:
             raise ValueError(f"--also is {option!r}; it is NAME=DIR, such as hifigan=copies/hifigan")
-        if evaluation.folder_of(name) in taken:
-            raise ValueError(
-                f"--also {option}: {taken[evaluation.folder_of(name)]!r} has that name; choose another one"
-            )
+        if folder_of(name) in taken:
+            raise ValueError(f"--also {option}: {taken[folder_of(name)]!r} has that name; choose another one")
         if not Path(folder).is_dir():
             raise ValueError(f"--also {option}: {folder} is no folder")
-        if not any(evaluation.found_in(Path(folder), clip) for clip in clips):
+        if not any(found_in(Path(folder), clip) for clip in clips):
             raise ValueError(f"--also {option}: {folder} has none of the clips, such as {clips[0].name}.wav")
         others[name] = Path(folder)
-        taken[evaluation.folder_of(name)] = name
+        taken[folder_of(name)] = name
     return others

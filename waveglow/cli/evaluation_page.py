@@ -19,8 +19,9 @@ import soundfile
 from waveglow.audio.files import write_atomically
 from waveglow.audio.io import load_audio
 from waveglow.audio.mel import MelSpec
-from waveglow.cli import evaluation, figures
-from waveglow.cli.evaluation import TRUTH, VOCODER, Results, folder_of, mean_text
+from waveglow.cli import evaluation_table, figures
+from waveglow.cli.evaluation import SWEPT, folder_of
+from waveglow.cli.evaluation_table import TRUTH, VOCODER, Results, mean_text
 from waveglow.metrics import Take
 
 CLIPS_WITH_PLAYERS = 40
@@ -154,7 +155,7 @@ def write_page(out: Path, results: Results, spec: MelSpec) -> None:
     title = f"How good is {Path(results['settings']['checkpoint']).name}?"
     sections = [
         f"<h1>{escape(title)}</h1>",
-        f"<p>{escape(evaluation.about_vocoder(results))}</p>",
+        f"<p>{escape(evaluation_table.about_vocoder(results))}</p>",
         _table(results),
         _notices(results),
         _sweep(results),
@@ -186,7 +187,7 @@ def _value(clip: Mapping[str, Any], row: str, metric: str | None) -> float:
 
 
 def _table(results: Results) -> str:
-    metrics = evaluation.of_rows(results)
+    metrics = evaluation_table.of_rows(results)
     head = "".join(
         f'<th scope="col" title="{escape(metric["about"], quote=True)}">{escape(metric["label"])} '
         f"{'↑' if metric['better'] == 'higher' else '↓'}<br><small>{escape(metric['unit'])}</small></th>"
@@ -195,7 +196,7 @@ def _table(results: Results) -> str:
     lines = []
     for row, found in results["rows"].items():
         cells = (mean_text(found["scores"].get(name), metric["digits"]) for name, metric in metrics.items())
-        label = escape(evaluation.row_label(results, row))
+        label = escape(evaluation_table.row_label(results, row))
         ours = ' class="ours"' if row == VOCODER else ""
         lines.append(f'<tr{ours}><th scope="row">{label}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>')
     return (
@@ -205,13 +206,13 @@ def _table(results: Results) -> str:
 
 
 def _notices(results: Results) -> str:
-    items = "".join(f"<li>{escape(line)}</li>" for line in evaluation.notices(results))
+    items = "".join(f"<li>{escape(line)}</li>" for line in evaluation_table.notices(results))
     return f"<details><summary>Notices</summary><ul>{items}</ul></details>" if items else ""
 
 
 def _sweep(results: Results) -> str:
     sweep, metrics = results["sweep"], results["metrics"]
-    names = [name for name in evaluation.SWEPT if any(name in s["scores"] for s in sweep["sigmas"].values())]
+    names = [name for name in SWEPT if any(name in s["scores"] for s in sweep["sigmas"].values())]
     if not names:
         return ""
     charts = "".join(
@@ -219,7 +220,7 @@ def _sweep(results: Results) -> str:
         f"({metrics[name]['better']} is better)</figcaption>{_chart(sweep['sigmas'], name, metrics[name])}</figure>"
         for name in names
     )
-    n_clips = len(evaluation.heard(results))
+    n_clips = len(evaluation_table.heard(results))
     which = f"{len(sweep['clips'])} of the {n_clips} clips, evenly spread over their names"
     if len(sweep["clips"]) == n_clips:
         which = "all clips"
@@ -297,7 +298,7 @@ def _blind_test(results: Results, shown: Sequence[Mapping[str, Any]]) -> str:
 
 def _players(out: Path, results: Results, shown: Sequence[Mapping[str, Any]], spec: MelSpec) -> str:
     parts = ["<h2>Listen</h2>"]
-    heard = evaluation.heard(results)
+    heard = evaluation_table.heard(results)
     if len(shown) < len(heard):
         first = next(iter(results["metrics"].values()))["label"] if results["metrics"] else "name"
         parts.append(
@@ -333,7 +334,7 @@ def _card(out: Path, results: Results, clip: Mapping[str, Any], row: str, spec: 
 
 
 def _about(results: Results) -> str:
-    items = "".join(f"<li>{escape(line.removeprefix('- '))}</li>" for line in evaluation.definitions(results))
+    items = "".join(f"<li>{escape(line.removeprefix('- '))}</li>" for line in evaluation_table.definitions(results))
     facts = {**results["settings"], **results["machine"], **results["versions"], "weights": results["model"]["sha256"]}
     lines = "".join(f'<tr><th scope="row">{escape(k)}</th><td>{escape(str(v))}</td></tr>' for k, v in facts.items())
     return (
