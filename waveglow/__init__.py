@@ -1,7 +1,7 @@
 """Flow-based speech synthesis: mel spectrogram to waveform in one parallel pass.
 
 >>> import waveglow  # doctest: +SKIP
->>> voc = waveglow.load("runs/ljspeech")
+>>> voc = waveglow.load("lapglow")  # the voice that comes with the package; or a checkpoint's directory
 >>> audio = voc.synthesize(mel)
 """
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 
-def load(path: str | Path, *, precision: Precision = "float32", device: str | None = None) -> Vocoder:
-    """Vocoder from a checkpoint directory, or from a training run's (its newest whole checkpoint).
+def load(path: str | Path = "lapglow", *, precision: Precision = "float32", device: str | None = None) -> Vocoder:
+    """Vocoder from a checkpoint directory, a training run's (its newest whole checkpoint), or a voice of the package.
 
     `precision` is that of the coupling nets: "float32", "bf16" or "fp16". Raises CheckpointError (a ValueError).
     """

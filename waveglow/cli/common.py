@@ -46,7 +46,11 @@ def add_paths(parser: argparse.ArgumentParser, kind: str, out: str) -> None:
 def add_vocoder(parser: argparse.ArgumentParser) -> None:
     """Options of everything that runs a vocoder."""
     parser.add_argument(
-        "-c", "--checkpoint", type=Path, required=True, help="checkpoint directory, or a training run (its newest one)"
+        "-c",
+        "--checkpoint",
+        type=Path,
+        default=Path("lapglow"),
+        help="checkpoint directory, a training run (its newest one), or a voice of the package (lapglow)",
     )
     parser.add_argument("--device", help="cpu, cuda, cuda:1, mps (default: cuda where there is one)")
     parser.add_argument("--threads", type=int, help="CPU threads")

@@ -2,6 +2,7 @@
 
 Of a training run, that is its newest whole checkpoint.
 
+  waveglow info lapglow
   waveglow info runs/ljspeech
   waveglow info runs/ljspeech --json
 """
@@ -17,7 +18,7 @@ from waveglow.models import checkpoint
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("checkpoint", type=Path, metavar="CKPT", help="checkpoint directory, or a training run")
+    parser.add_argument("checkpoint", type=Path, metavar="CKPT", help="checkpoint directory, training run, or voice")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 

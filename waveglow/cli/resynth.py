@@ -2,6 +2,7 @@
 
 What is lost is lost by the vocoder, not by an acoustic model: the first thing to listen to.
 
+  waveglow resynth in.wav out.wav                          # the voice that comes with the package
   waveglow resynth -c runs/ljspeech recordings/ copies/
   waveglow resynth -c runs/ljspeech in.wav out.wav --length frames
 """

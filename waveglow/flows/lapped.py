@@ -31,7 +31,7 @@ class LappedSqueeze(Flow):
     def __init__(self, bands: int) -> None:
         super().__init__()
         self.factor = bands
-        n = torch.arange(bands, dtype=torch.float64) + 0.5
+        n = torch.arange(bands, dtype=torch.float64, device="cpu") + 0.5  # no checkpoint fills these buffers
         angles = math.pi / 4 * (1 - n[: bands // 2] / (bands / 2))
         self.register_buffer("basis", math.sqrt(2 / bands) * torch.cos(math.pi / bands * n[:, None] * n), persistent=False)
         self.register_buffer("cos", angles.cos(), persistent=False)

@@ -35,6 +35,7 @@ MANIFEST = "MANIFEST.json"
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 STEPS = "checkpoints"
+VOICES = Path(__file__).parent.parent / "voices"
 
 Writer = Callable[[Path], None]
 
@@ -190,10 +191,20 @@ def load(path: Path | str) -> Checkpoint:
     return Checkpoint(model.eval(), config["model"], mel_spec, config.get("info") or {}, directory)
 
 
+def voices() -> dict[str, Path]:
+    """The checkpoints that come with the package, by name."""
+    return {path.parent.name: path.parent for path in sorted(VOICES.glob(f"*/{CONFIG}"))}
+
+
 def resolve(path: Path) -> Path:
-    """The checkpoint directory that a path means: itself, or the newest valid one of a run."""
+    """The checkpoint directory that a path means: itself, the newest valid one of a run, or a voice of the package."""
+    if not path.exists() and str(path) in voices():
+        return voices()[str(path)]
     if not path.exists():
-        raise CheckpointError(f"{path}: does not exist; give a checkpoint directory or the directory of a training run")
+        raise CheckpointError(
+            f"{path}: does not exist; give a checkpoint directory, the directory of a training run, or the name of a "
+            f"voice that comes with the package ({', '.join(voices()) or 'there is none'})"
+        )
     if path.is_file():
         raise CheckpointError(f"{path}: is a file, a checkpoint is a directory; for a .pt file use `waveglow convert`")
     if not (path / STEPS).is_dir():
