@@ -178,16 +178,20 @@ def model_case(name: str) -> Case:
     return Case(lambda: build({"name": name, **{k: v for k, v in TINY.items() if k in known}}), (24,), (4, 2))
 
 
-CASES = {
-    f"{name}-{len(sizes)}d-{'cond' if cond else 'plain'}": layer_case(entry, sizes, cond)
-    for name, entry in LAYERS.items()
-    for sizes in ((8,), (2, 4))
-    for cond in (2, 0)
-} | {
-    f"{name}-1d-{'cond' if cond else 'plain'}": layer_case(entry, (12,), cond)
-    for name, entry in ONE_DIMENSIONAL.items()
-    for cond in (2, 0)
-} | {f"{name}-model": model_case(name) for name in MODELS}
+CASES = (
+    {
+        f"{name}-{len(sizes)}d-{'cond' if cond else 'plain'}": layer_case(entry, sizes, cond)
+        for name, entry in LAYERS.items()
+        for sizes in ((8,), (2, 4))
+        for cond in (2, 0)
+    }
+    | {
+        f"{name}-1d-{'cond' if cond else 'plain'}": layer_case(entry, (12,), cond)
+        for name, entry in ONE_DIMENSIONAL.items()
+        for cond in (2, 0)
+    }
+    | {f"{name}-model": model_case(name) for name in MODELS}
+)
 
 
 def over(cases: dict[str, Case]) -> pytest.MarkDecorator:

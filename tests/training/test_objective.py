@@ -15,7 +15,9 @@ T = 4096
 @pytest.fixture
 def model():
     torch.manual_seed(0)
-    made = build({"name": "lapglow", "n_mels": 4, "bands": 64, "n_high": 16, "n_flows": 2, "n_channels": 8, "n_cond": 8})
+    made = build(
+        {"name": "lapglow", "n_mels": 4, "bands": 64, "n_high": 16, "n_flows": 2, "n_channels": 8, "n_cond": 8}
+    )
     with torch.no_grad():
         for parameter in made.parameters():
             parameter.add_(torch.randn_like(parameter), alpha=0.02)

@@ -1,8 +1,8 @@
-"""The lapped squeeze: an orthonormal lapped transform (MDCT) in place of the reshape, so that channels are bands.
+"""The lapped squeeze: an orthonormal lapped transform (MDCT) in place of the reshape: channels are bands.
 
-Neighbouring blocks of M samples are rotated into each other at their boundaries (the sine window of Princen and Bradley,
-IEEE Trans. ASSP 34(5), 1986), then each block passes a DCT-IV: together the MDCT as Malvar's fast lapped transform
-(IEEE Trans. ASSP 38(6), 1990). A clip's two ends are not rotated, so that nothing wraps around or is lost.
+Neighbouring blocks of M samples are rotated into each other at their boundaries (the sine window of Princen and
+Bradley, IEEE Trans. ASSP 34(5), 1986), then each block passes a DCT-IV: together the MDCT as Malvar's fast lapped
+transform (IEEE Trans. ASSP 38(6), 1990). A clip's two ends are not rotated, so that nothing wraps around or is lost.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ class LappedSqueeze(Flow):
         self.factor = bands
         n = torch.arange(bands, dtype=torch.float64, device="cpu") + 0.5  # no checkpoint fills these buffers
         angles = math.pi / 4 * (1 - n[: bands // 2] / (bands / 2))
-        self.register_buffer("basis", math.sqrt(2 / bands) * torch.cos(math.pi / bands * n[:, None] * n), persistent=False)
+        basis = math.sqrt(2 / bands) * torch.cos(math.pi / bands * n[:, None] * n)
+        self.register_buffer("basis", basis, persistent=False)
         self.register_buffer("cos", angles.cos(), persistent=False)
         self.register_buffer("sin", angles.sin(), persistent=False)
 
@@ -59,7 +60,7 @@ class LappedSqueeze(Flow):
             return blocks @ self.basis.to(blocks.dtype)
 
     def _rotate(self, blocks: Tensor, sin: Tensor) -> Tensor:
-        """Rotate the samples on both sides of each inner boundary, mirror images of each other, by the window's angle."""
+        """Rotate the samples on both sides of each inner boundary, mirror images, by the window's angle."""
         half = self.factor // 2
         if blocks.shape[2] < 2 or not half:
             return blocks

@@ -1,8 +1,8 @@
 """Recordings narrower than their sample rate: the bands that they lack are taken from the model itself.
 
 In a lapglow the highest bands leave first, independent given the mel. So a band that a recording lacks can be drawn
-exactly as the model would, and then says nothing about the model: the gradient of its log-likelihood is zero on average.
-Empty bands are neither learned nor paid for, and the wide recordings alone teach what lies there.
+exactly as the model would, and then says nothing about the model: the gradient of its log-likelihood is zero on
+average. Empty bands are neither learned nor paid for, and the wide recordings alone teach what lies there.
 """
 
 from __future__ import annotations

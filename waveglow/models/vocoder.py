@@ -15,6 +15,7 @@ from waveglow.flows.compose import MultiScale
 from waveglow.flows.lapped import LappedSqueeze
 from waveglow.flows.likelihood import standard_normal_log_prob
 from waveglow.flows.reshape import Squeeze
+from waveglow.nn.upsample import Conditioner
 
 
 class FlowVocoder(nn.Module):
@@ -27,7 +28,7 @@ class FlowVocoder(nn.Module):
         n_mels: M.
     """
 
-    def __init__(self, flow: MultiScale, conditioner: nn.Module, *, hop: int, n_mels: int) -> None:
+    def __init__(self, flow: MultiScale, conditioner: Conditioner, *, hop: int, n_mels: int) -> None:
         super().__init__()
         self.flow = flow
         self.conditioner = conditioner
@@ -78,4 +79,5 @@ class FlowVocoder(nn.Module):
             raise ValueError(
                 f"{n_samples} samples need {-(-n_samples // self.hop)} mel frames of {self.hop} samples; got {frames}"
             )
-        return self.conditioner(mel)[..., : n_samples * self.conditioner.places_per_frame // self.hop]
+        places = n_samples * self.conditioner.places_per_frame // self.hop
+        return self.conditioner(mel)[..., :places]

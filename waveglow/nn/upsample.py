@@ -10,7 +10,13 @@ from waveglow.nn.conv import conv, from_channels_last, to_channels_last
 LOG_MEL_CENTRE, LOG_MEL_SPREAD = -5.0, 3.0  # natural log-mels lie between −11.5 (silence) and 2
 
 
-class TransposedConvUpsample(nn.Module):
+class Conditioner(nn.Module):
+    """mel [B, M, F] to [B, C, F·places_per_frame]."""
+
+    places_per_frame: int
+
+
+class TransposedConvUpsample(Conditioner):
     """mel [B, M, F] to [B, M, F·hop] by one learned transposed convolution (WaveGlow, arXiv:1811.00002, §2.3).
 
     The kernel is longer than the hop; what it writes behind the last frame's hop is cut off, so that sample n sees
@@ -30,8 +36,8 @@ class TransposedConvUpsample(nn.Module):
             return self.conv(mel)[..., : mel.shape[-1] * self.hop]
 
 
-class MelEncoder(nn.Module):
-    """mel [B, M, F] to features [B, channels, F·places_per_frame], in full precision: a convolution, then residual ones.
+class MelEncoder(Conditioner):
+    """mel [B, M, F] to features [B, channels, F·places_per_frame] by convolutions, never in half precision.
 
     The last one writes each frame's places side by side (a sub-pixel convolution, Shi et al. 2016, arXiv:1609.05158).
     """

@@ -10,7 +10,7 @@ import math
 import re
 import signal
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -204,7 +204,7 @@ class Trainer:
         for group in state.optimizer.param_groups:
             group["lr"] = lr
         state.optimizer.zero_grad(set_to_none=True)
-        values: Counter[str] = Counter()
+        values: defaultdict[str, float] = defaultdict(float)
         seconds = 0.0
         for micro in range(settings.accumulate):
             batch = self._next(batches)
@@ -351,7 +351,7 @@ class _Meter:
 
     def reset(self) -> None:
         """Forget all steps."""
-        self.terms: Counter[str] = Counter()
+        self.terms: defaultdict[str, float] = defaultdict(float)
         self.norms: list[float] = []
         self.seconds = 0.0
         self.started = time.perf_counter()
@@ -360,11 +360,12 @@ class _Meter:
         """A step of this process; `norm` is None where it was skipped."""
         self.seconds += seconds
         if norm is not None:
-            self.terms.update(terms)
+            for name, value in terms.items():
+                self.terms[name] += value
             self.norms.append(norm)
 
     def summary(self, world: World) -> dict[str, float | None]:
-        """Mean loss and terms over all processes, mean gradient norm, steps and material per second; then starts anew."""
+        """Means of the loss and its terms over all processes, of the gradient norm, and rates; then starts anew."""
         wall = time.perf_counter() - self.started
         names, n = sorted(self.terms), len(self.norms)
         totals = [self.seconds, *(self.terms[name] for name in names)]

@@ -19,8 +19,8 @@ class VocoderObjective(nn.Module):
     """Terms of the loss, by name; the module that DDP wraps.
 
     `nll_nats` is −log p(audio | mel) in nats per sample, all constants included. `mr_stft`, where `config` gives it a
-    weight, is the multi-resolution STFT loss (Yamamoto, Song and Kim 2020, arXiv:1910.11480, eqs. 6–9) between the audio
-    and a sample at `config.sigma`, drawn through the inverse.
+    weight, is the multi-resolution STFT loss (Yamamoto, Song and Kim 2020, arXiv:1910.11480, eqs. 6–9) between the
+    audio and a sample at `config.sigma`, drawn through the inverse.
     """
 
     def __init__(self, model: FlowVocoder, config: LossConfig) -> None:
@@ -30,7 +30,7 @@ class VocoderObjective(nn.Module):
         self.mr_stft = MultiResolutionSTFTLoss()
 
     def forward(self, audio: Tensor, mel: Tensor, bandwidth: Tensor) -> dict[str, Tensor]:
-        """The terms, each averaged over the batch; `bandwidth` [B] is what the recordings have of half the sample rate."""
+        """The terms, each averaged over the batch; `bandwidth` [B] is the recordings' share of half the sample rate."""
         audio = filled(self.model, audio, mel, bandwidth)
         terms = {"nll_nats": -self.model(audio, mel).mean() / audio.shape[-1]}
         if self.config.mr_stft:
