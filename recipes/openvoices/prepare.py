@@ -66,11 +66,11 @@ class Corpus:
 
 CORPORA = (
     Corpus("ru-nsh", "festvox-ru", FESTVOX, 7000),
-    Corpus("en", "asterisk-core-sounds-en-g722", f"{ASTERISK}/en_US_f_Allison", 8000),
-    Corpus("es", "asterisk-core-sounds-es-g722", f"{ASTERISK}/es_MX_f_Allison", 8000),
-    Corpus("it", "asterisk-core-sounds-it-g722", f"{ASTERISK}/it_IT_m_Carlo", 8000),
-    Corpus("ru", "asterisk-core-sounds-ru-g722", f"{ASTERISK}/ru_RU_f_IvrvoiceRU", 8000),
-    Corpus("fr", "asterisk-core-sounds-fr-g722", f"{ASTERISK}/fr_CA_f_June", 8000, unseen=True),
+    Corpus("en", "asterisk-core-sounds-en-g722", f"{ASTERISK}/en_US_f_Allison", 7600),
+    Corpus("es", "asterisk-core-sounds-es-g722", f"{ASTERISK}/es_MX_f_Allison", 7600),
+    Corpus("it", "asterisk-core-sounds-it-g722", f"{ASTERISK}/it_IT_m_Carlo", 7600),
+    Corpus("ru", "asterisk-core-sounds-ru-g722", f"{ASTERISK}/ru_RU_f_IvrvoiceRU", 7600),
+    Corpus("fr", "asterisk-core-sounds-fr-g722", f"{ASTERISK}/fr_CA_f_June", 7600, unseen=True),
 )
 
 

@@ -1,7 +1,8 @@
 """The manifest: which clips there are, checked once, and which of them are held out.
 
 One JSON object a line: path (relative to the manifest), sample_rate in Hz, frames in samples, sha256, split, mel where
-a mel file goes with the clip, bandwidth in Hz where the recording has nothing above. A run trains on `train` and validates on `valid`; `test` it never sees.
+a mel file goes with the clip, bandwidth in Hz where the recording has nothing above. A run trains on `train` and
+validates on `valid`; `test` it never sees.
 """
 
 from __future__ import annotations
