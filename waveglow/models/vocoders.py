@@ -93,6 +93,7 @@ def lapglow(
     n_channels: int = 128,
     n_cond: int = 128,
     kernel_size: int = 3,
+    dilation_cycle: int = 4,
     squeeze: str = "mdct",
     prior: str = "mel",
 ) -> FlowVocoder:
@@ -123,6 +124,7 @@ def lapglow(
             n_channels=n_channels,
             n_layers=n_layers,
             kernel_size=kernel_size,
+            dilation_cycle=dilation_cycle,
             weight_norm=False,
         )
         return [ActNorm(channels), InvertibleConv(channels), Coupling(net, mask)]

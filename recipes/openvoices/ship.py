@@ -1,0 +1,94 @@
+"""The voice that comes with the package: a run's averaged weights in half precision, with a model card.
+
+    python ship.py RUN [--out waveglow/voices/lapglow] [--scores "test split=RUN/evaluation" ...]
+
+Matrices become float16, vectors stay float32. The card holds the tables of `waveglow evaluate`, which has to be run on
+what was shipped: ship, evaluate `-c waveglow/voices/lapglow`, then ship once more with --scores.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from waveglow.models import checkpoint
+from waveglow.training.log import read_metrics
+
+OUT = Path(__file__).parents[2] / "waveglow" / "voices" / "lapglow"
+MOST_BYTES = 24_000_000
+
+CARD = """# lapglow: the voice that comes with waveglow
+
+A flow vocoder ({parameters:.1f} M parameters, {size:.1f} MB in half precision) for the `hifigan` mel at 22 050 Hz: Matcha,
+FastSpeech 2, FastPitch and others feed it directly; tacotron2 mels are taken with a notice. Model and training:
+`recipes/openvoices`.
+
+    waveglow resynth in.wav out.wav
+    waveglow synth mel.npy out.wav
+
+**Data and licences.** {data}
+
+**Training.** {hours:.1f} hours on one CPU core, {step:,} steps; held-out exact NLL {nll:.3f} nats per sample on the
+validation clips (bands above a recording's bandwidth drawn from the model). The curve: `waveglow report` of a run.
+
+**How wide it is.** The recordings hold speech up to 7 or 7.6 kHz; above that the model has heard only recordings played up
+to 1.38 times as fast, and draws noise whose energy it infers from the mel.
+
+**Scores**, as shipped, of copy-synthesis.
+{scores}
+"""
+DATA = """Russian, English, Spanish and Italian, four speakers, 3 h in Debian's `festvox-ru` (Nickolay V. Shmyrev,
+BSD-like) and `asterisk-core-sounds-{en,es,it,ru}-g722` (Allison Smith, CC-BY-SA-3.0; Carlo Flora, CC-BY-3.0;
+ivrvoice.ru, CC-BY-3.0). Details and credits: `recipes/openvoices/README.md`. The weights are released under
+CC-BY-SA-3.0, the strictest of these licences."""
+
+
+def main() -> None:
+    """Write the voice."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, metavar="RUN", help="training run, or checkpoint directory")
+    parser.add_argument("--out", type=Path, default=OUT, help=f"({OUT})")
+    parser.add_argument("--scores", action="append", default=[], metavar="TITLE=DIR", help="folder of an evaluation")
+    args = parser.parse_args()
+    loaded = checkpoint.load(args.run)
+    info = training_facts(args.run, loaded.info)
+    with torch.no_grad():
+        for parameter in loaded.model.parameters():
+            if parameter.dim() > 1:
+                parameter.data = parameter.half()
+    parameters = sum(p.numel() for p in loaded.model.parameters())
+    size = sum(t.nbytes for t in loaded.model.state_dict().values())
+    if size > MOST_BYTES:
+        raise SystemExit(f"ship.py: {size / 1e6:.1f} MB of weights; the package takes at most {MOST_BYTES / 1e6:.0f}")
+    scores = [scored.split("=", 1) for scored in args.scores]
+    tables = [f"\n{title}:\n\n{(Path(d) / 'evaluation.md').read_text(encoding='utf-8')}" for title, d in scores]
+    card = CARD.format(
+        parameters=parameters / 1e6,
+        size=size / 1e6,
+        data=DATA,
+        hours=info["training_hours"],
+        step=info["step"],
+        nll=info["nll_nats"],
+        scores="".join(tables) or "\nNot scored yet.\n",
+    )
+    writers = checkpoint.model_writers(loaded.model, loaded.model_config, loaded.mel_spec, info)
+    writers["README.md"] = lambda path: path.write_text(card, encoding="utf-8") and None
+    checkpoint.write_directory(args.out, writers)
+    print(f"{args.out}: {parameters:,} parameters, {size / 1e6:.1f} MB, step {info['step']}")
+
+
+def training_facts(run: Path, info: dict[str, Any]) -> dict[str, Any]:
+    """Step, hours and held-out likelihood of the newest checkpoint; those of a shipped voice are kept."""
+    if "training_hours" in info:
+        return info
+    lines = [m for m in read_metrics(run / "metrics.jsonl") if m.get("step", 0) <= info["step"]]
+    valid = [m for m in lines if m["kind"] == "valid"]
+    hours = max(m["elapsed_seconds"] for m in lines) / 3600
+    return {"step": info["step"], "training_hours": round(hours, 2), "nll_nats": round(valid[-1]["nll_nats"], 4)}
+
+
+if __name__ == "__main__":
+    main()
