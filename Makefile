@@ -20,7 +20,7 @@ $(STAMP): pyproject.toml
 	$(BIN)/pip install --quiet --editable '.[dev]'
 	@touch $@
 
-demo: setup ## train briefly on a synthetic voice, synthesize, write runs/demo/report.html
+demo: setup ## train briefly on seven recordings, synthesize, write runs/demo/report.html
 	PATH="$(CURDIR)/$(BIN):$$PATH" recipes/ljspeech/train.sh --demo
 	@echo "Listen and look: runs/demo/report.html"
 

@@ -13,7 +13,7 @@ CONFIGS = sorted(RECIPES.rglob("*.yaml"))
 
 
 def test_all_configurations_are_found():
-    assert len(CONFIGS) == 5
+    assert len(CONFIGS) == 8
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

@@ -10,7 +10,7 @@ usage: recipes/ljspeech/train.sh [LJSPEECH_DIR] [options] [KEY=VALUE ...]
 Train a WaveGlow on LJSpeech 1.1. LJSPEECH_DIR is a folder in LJSpeech's layout (wavs/, metadata.csv); without it, and
 without data/LJSpeech-1.1, the corpus (2.6 GiB) is downloaded and its checksum verified.
 
-  --demo              no download: a synthetic voice and a small model, minutes on two CPU cores, in runs/demo
+  --demo              no download: the reference clips and a small model, minutes on two CPU cores, in runs/demo
   --config FILE       a file of recipes/ljspeech/conf (waveglow.yaml; with --demo: demo.yaml)
   --run-dir DIR       where the run lives (runs/ljspeech)
   --gpus N            train on N GPUs of this machine (torchrun)
@@ -50,8 +50,8 @@ done
 command -v waveglow >/dev/null || fail "the waveglow command isn't installed; run 'make setup' and '. .venv/bin/activate'"
 
 if $demo; then
-  [ -z "$corpus" ] || fail "--demo makes its own corpus, and $corpus was given; drop one of them"
-  run="${run:-runs/demo}" config="${config:-$here/conf/demo.yaml}" corpus="$run/voice"
+  [ -z "$corpus" ] || fail "--demo has its own corpus, and $corpus was given; drop one of them"
+  run="${run:-runs/demo}" config="${config:-$here/conf/demo.yaml}" corpus="$here/../../audio_samples/reference"
 else
   run="${run:-runs/ljspeech}" config="${config:-$here/conf/waveglow.yaml}"
 fi
@@ -64,9 +64,6 @@ say() { echo "== stage $1: $2"; }
 
 if wants 1; then
   say 1 "prepare"
-  if $demo && [ ! -f "$corpus/metadata.csv" ]; then
-    python "$here/demo_voice.py" "$corpus"
-  fi
   if [ ! -f "$data/manifest.jsonl" ]; then
     $demo || corpus="$(python "$here/prepare.py" "$corpus")" || exit 2
     waveglow prepare "$corpus" "$data" || [ $? -eq 3 ]  # 3: some recordings were refused, and named

@@ -52,9 +52,12 @@ FORMS = {
     "(x-t)/s": Form(lambda x, log_s, t: (x - t) * (-log_s).exp(), lambda z, log_s, t: z * log_s.exp() + t, -1),
 }
 
+MOST_LOG_S = 2.0
+
 SCALES: dict[str, Callable[[Tensor], Tensor]] = {
     "exp": lambda raw: raw,
     "sigmoid": lambda raw: F.logsigmoid(raw + 2),
+    "bounded": lambda raw: MOST_LOG_S * torch.tanh(raw / MOST_LOG_S),
 }
 
 
@@ -65,7 +68,8 @@ class Coupling(Flow):
         net: maps (x_kept [B, C_kept, *S], cond) to [B, 2·C_moved, *S], log_s first, or to t alone if additive.
         mask: which part moves.
         form: "s*x+t" (WaveGlow), "(x+t)*s" (Glow) or "(x-t)/s" (FloWaveNet).
-        scale: "exp" (log_s is the net's output), "sigmoid" (`s = sigmoid(output + 2)`), or "additive" (s = 1).
+        scale: "exp" (log_s is the net's output), "sigmoid" (`s = sigmoid(output + 2)`), "bounded" (log_s between −2 and
+            2, by a tanh), or "additive" (s = 1).
     """
 
     def __init__(self, net: nn.Module, mask: ChannelMask, *, form: str = "s*x+t", scale: str = "exp") -> None:

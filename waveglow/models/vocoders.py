@@ -127,7 +127,7 @@ def lapglow(
             dilation_cycle=dilation_cycle,
             weight_norm=False,
         )
-        return [ActNorm(channels), InvertibleConv(channels), Coupling(net, mask)]
+        return [ActNorm(channels), InvertibleConv(channels), Coupling(net, mask, scale="bounded")]
 
     squeezes: dict[str, Flow] = {"mdct": LappedSqueeze(bands), "reshape": Squeeze(bands, squeeze_cond=False)}
     priors: dict[str, list[Flow]] = {
