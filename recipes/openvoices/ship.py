@@ -1,9 +1,10 @@
 """The voice that comes with the package: a run's averaged weights in half precision, with a model card.
 
-    python ship.py RUN [--out waveglow/voices/lapglow] [--scores "test split=RUN/evaluation" ...]
+    python ship.py RUN [--scores "test split=RUN/evaluation" ...]    # waveglow/voices/lapglow
+    python ship.py --samples EVALUATION                              # audio_samples/README.md
 
 Matrices become float16, vectors stay float32. The card holds the tables of `waveglow evaluate`, which has to be run on
-what was shipped: ship, evaluate `-c waveglow/voices/lapglow`, then ship once more with --scores.
+what was shipped; ship.sh does all of it in turn.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import torch
 from waveglow.models import checkpoint
 from waveglow.training.log import read_metrics
 
-OUT = Path(__file__).parents[2] / "waveglow" / "voices" / "lapglow"
+ROOT = Path(__file__).parents[2]
+VOICE = ROOT / "waveglow" / "voices" / "lapglow"
 MOST_BYTES = 24_000_000
 
 CARD = """# lapglow: the voice that comes with waveglow
@@ -40,6 +42,13 @@ to 1.38 times as fast, and draws noise whose energy it infers from the mel.
 **Scores**, as shipped, of copy-synthesis.
 {scores}
 """
+SAMPLES = """# Audio samples
+
+`reference/` has the recordings (credits and licences on its page), all of the test split or of the unseen voice;
+`lapglow/` the same clips from their mels, by the voice that comes with the package (σ 0.7, seed 0). Made anew, with these
+scores, by `recipes/openvoices/ship.sh`; the noise is a function of the seed, so the audio is the same again.
+
+{table}"""
 DATA = """Russian, English, Spanish and Italian, four speakers, 3 h in Debian's `festvox-ru` (Nickolay V. Shmyrev,
 BSD-like) and `asterisk-core-sounds-{en,es,it,ru}-g722` (Allison Smith, CC-BY-SA-3.0; Carlo Flora, CC-BY-3.0;
 ivrvoice.ru, CC-BY-3.0). Details and credits: `recipes/openvoices/README.md`. The weights are released under
@@ -47,14 +56,25 @@ CC-BY-SA-3.0, the strictest of these licences."""
 
 
 def main() -> None:
-    """Write the voice."""
+    """Write what the arguments ask for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, metavar="RUN", help="training run, or checkpoint directory")
-    parser.add_argument("--out", type=Path, default=OUT, help=f"({OUT})")
+    parser.add_argument("run", type=Path, metavar="RUN", nargs="?", help="training run, or checkpoint directory")
     parser.add_argument("--scores", action="append", default=[], metavar="TITLE=DIR", help="folder of an evaluation")
+    parser.add_argument(
+        "--samples", type=Path, metavar="DIR", help="folder of an evaluation of audio_samples/reference"
+    )
     args = parser.parse_args()
-    loaded = checkpoint.load(args.run)
-    info = training_facts(args.run, loaded.info)
+    if args.samples:
+        page = SAMPLES.format(table=(args.samples / "evaluation.md").read_text(encoding="utf-8"))
+        (ROOT / "audio_samples" / "README.md").write_text(page, encoding="utf-8")
+    if args.run:
+        ship(args.run, [tuple(scored.split("=", 1)) for scored in args.scores])
+
+
+def ship(run: Path, scores: list[tuple[str, ...]]) -> None:
+    """Write the voice of a run, with the tables of evaluations (title, folder)."""
+    loaded = checkpoint.load(run)
+    info = training_facts(run, loaded.info)
     with torch.no_grad():
         for parameter in loaded.model.parameters():
             if parameter.dim() > 1:
@@ -63,7 +83,6 @@ def main() -> None:
     size = sum(t.nbytes for t in loaded.model.state_dict().values())
     if size > MOST_BYTES:
         raise SystemExit(f"ship.py: {size / 1e6:.1f} MB of weights; the package takes at most {MOST_BYTES / 1e6:.0f}")
-    scores = [scored.split("=", 1) for scored in args.scores]
     tables = [f"\n{title}:\n\n{(Path(d) / 'evaluation.md').read_text(encoding='utf-8')}" for title, d in scores]
     card = CARD.format(
         parameters=parameters / 1e6,
@@ -76,8 +95,8 @@ def main() -> None:
     )
     writers = checkpoint.model_writers(loaded.model, loaded.model_config, loaded.mel_spec, info)
     writers["README.md"] = lambda path: path.write_text(card, encoding="utf-8") and None
-    checkpoint.write_directory(args.out, writers)
-    print(f"{args.out}: {parameters:,} parameters, {size / 1e6:.1f} MB, step {info['step']}")
+    checkpoint.write_directory(VOICE, writers)
+    print(f"{VOICE}: {parameters:,} parameters, {size / 1e6:.1f} MB, step {info['step']}")
 
 
 def training_facts(run: Path, info: dict[str, Any]) -> dict[str, Any]:
