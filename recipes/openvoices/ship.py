@@ -24,9 +24,9 @@ MOST_BYTES = 24_000_000
 
 CARD = """# lapglow: the voice that comes with waveglow
 
-A flow vocoder ({parameters:.1f} M parameters, {size:.1f} MB in half precision) for the `hifigan` mel at 22 050 Hz: Matcha,
-FastSpeech 2, FastPitch and others feed it directly; tacotron2 mels are taken with a notice. Model and training:
-`recipes/openvoices`.
+A flow vocoder ({parameters:.1f} M parameters, {size:.1f} MB in half precision) for the `hifigan` mel at 22 050 Hz:
+Matcha, FastSpeech 2, FastPitch and others feed it directly; tacotron2 mels are taken with a notice. Model and
+training: `recipes/openvoices`.
 
     waveglow resynth in.wav out.wav
     waveglow synth mel.npy out.wav
@@ -36,8 +36,8 @@ FastSpeech 2, FastPitch and others feed it directly; tacotron2 mels are taken wi
 **Training.** {hours:.1f} hours on one CPU core, {step:,} steps; held-out exact NLL {nll:.3f} nats per sample on the
 validation clips (bands above a recording's bandwidth drawn from the model). The curve: `waveglow report` of a run.
 
-**How wide it is.** The recordings hold speech up to 7 or 7.6 kHz; above that the model has heard only recordings played up
-to 1.38 times as fast, and draws noise whose energy it infers from the mel.
+**How wide it is.** The recordings hold speech up to 7 or 7.6 kHz; above that the model has heard only recordings played
+up to 1.38 times as fast, and draws noise whose energy it infers from the mel.
 
 **Scores**, as shipped, of copy-synthesis.
 {scores}
@@ -45,8 +45,8 @@ to 1.38 times as fast, and draws noise whose energy it infers from the mel.
 SAMPLES = """# Audio samples
 
 `reference/` has the recordings (credits and licences on its page), all of the test split or of the unseen voice;
-`lapglow/` the same clips from their mels, by the voice that comes with the package (σ 0.7, seed 0). Made anew, with these
-scores, by `recipes/openvoices/ship.sh`; the noise is a function of the seed, so the audio is the same again.
+`lapglow/` the same clips from their mels, by the voice that comes with the package (σ 0.7, seed 0). Made anew, with
+these scores, by `recipes/openvoices/ship.sh`; the noise is a function of the seed, so the audio is the same again.
 
 {table}"""
 DATA = """Russian, English, Spanish and Italian, four speakers, 3 h in Debian's `festvox-ru` (Nickolay V. Shmyrev,
