@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from waveglow.cli.main import main
 
 BRIEF = ["--models", "waveglow-64", "--precisions", "float32", "--seconds", "0.05", "--repeats", "1"]
@@ -14,6 +16,8 @@ def test_json_has_the_machine_and_a_row_for_each_model_and_precision(capsys):
     [row] = found["rows"]
     assert (row["model"], row["precision"]) == ("waveglow-64", "float32")
     assert row["real_time_factor"] > 0
+    assert row["parameters"] == 17_595_752
+    assert row["gmac_per_second_of_audio"] == pytest.approx(30.8, rel=0.02)
     assert row["training_audio_seconds_per_second"] > 0
 
 

@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from waveglow.cli.common import default_device
 from waveglow.models.registry import MODELS, build
@@ -32,7 +33,9 @@ SEGMENT_SAMPLES = 8192
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("--models", nargs="+", default=["waveglow-64", "waveglow-256"], choices=MODELS, metavar="NAME")
+    parser.add_argument(
+        "--models", nargs="+", default=["lapglow", "waveglow-64", "waveglow-256"], choices=MODELS, metavar="NAME"
+    )
     parser.add_argument("--precisions", nargs="+", default=["float32", "bf16"], choices=["float32", "bf16", "fp16"])
     parser.add_argument("--seconds", type=float, default=3.0, help="of audio to synthesize (3)")
     parser.add_argument("--repeats", type=int, default=5, help="warm runs, of which the median counts (5)")
@@ -73,6 +76,8 @@ def _rows(name: str, device: torch.device, args: argparse.Namespace) -> list[dic
             {
                 "model": name,
                 "precision": precision,
+                "parameters": sum(p.numel() for p in model.parameters()),
+                "gmac_per_second_of_audio": _gmac(vocoder, mel) / (frames * model.hop / SAMPLE_RATE),
                 "real_time_factor": synthesis / (frames * model.hop / SAMPLE_RATE),
                 "training_audio_seconds_per_second": audio.numel() / SAMPLE_RATE / step,
             }
@@ -84,6 +89,13 @@ def _forward_and_backward(model: FlowVocoder, audio: Tensor, mel: Tensor, precis
     with torch.autocast(audio.device.type, HALF.get(precision), enabled=precision in HALF):
         loss = -model(audio, mel).mean()
     loss.backward()
+
+
+def _gmac(vocoder: Vocoder, mel: Tensor) -> float:
+    """10⁹ multiplications with addition of a synthesis, in convolutions and matrix products."""
+    with FlopCounterMode(display=False) as counter:
+        vocoder.synthesize(mel)
+    return counter.get_total_flops() / 2e9
 
 
 def _median(action: Callable[[], object], repeats: int, device: torch.device) -> float:
@@ -100,8 +112,14 @@ def _median(action: Callable[[], object], repeats: int, device: torch.device) ->
 
 def _table(machine: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     lines = [", ".join(f"{key} {value}" for key, value in machine.items())]
-    lines.append(f"{'model':<14} {'precision':<10} {'real-time factor':>16} {'training, s audio / s':>22}")
+    lines.append(
+        f"{'model':<14} {'precision':<10} {'parameters':>12} {'GMAC / s audio':>15} {'real-time factor':>16} "
+        f"{'training, s audio / s':>22}"
+    )
     for row in rows:
+        size, gmac = row["parameters"], row["gmac_per_second_of_audio"]
         rate, training = row["real_time_factor"], row["training_audio_seconds_per_second"]
-        lines.append(f"{row['model']:<14} {row['precision']:<10} {rate:>16.3f} {training:>22.3f}")
+        lines.append(
+            f"{row['model']:<14} {row['precision']:<10} {size:>12,} {gmac:>15.2f} {rate:>16.3f} {training:>22.3f}"
+        )
     return "\n".join(lines)

@@ -20,6 +20,8 @@ MODELS: dict[str, Callable[..., FlowVocoder]] = {
     "waveglow-512": partial(vocoders.waveglow, n_channels=512, actnorm=False),
 }
 
+MAY_BE_0 = ("n_high",)
+
 
 def build(config: Mapping[str, Any]) -> FlowVocoder:
     """Model from `{"name": NAME, **numbers}`.
@@ -62,6 +64,6 @@ def _check_type(key: str, value: Any, default: Any) -> None:
         return
     if not isinstance(value, expected) or isinstance(value, bool) != (expected is bool):
         raise ConfigError(f"model.{key} is {value!r}; it must be {expected.__name__}")
-    least = 0 if default == 0 else 1
+    least = 0 if key in MAY_BE_0 else 1
     if expected is int and value < least:
         raise ConfigError(f"model.{key} is {value}; it must be at least {least}")
