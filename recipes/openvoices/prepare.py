@@ -39,6 +39,7 @@ HELD_OUT = 0.05  # of each corpus for test, and as much for validation
 
 FRAME_SECONDS = 0.025
 SPEECH_DB = 40.0  # a frame this far below the loudest one is a pause, and has no say in the level
+NEARLY_FULL = 0.95  # of the band: such clips count as full, since something must say what lies at the top
 LEVEL_DBFS = -20.0
 PEAK = 0.95
 
@@ -258,7 +259,7 @@ def clips_of(recording: Recording, out: Path, split: Split, speeds: Iterable[flo
 
 def _clip(path: Path, split: Split, bandwidth: int) -> Clip:
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    band = bandwidth if bandwidth < SAMPLE_RATE / 2 else None
+    band = bandwidth if bandwidth < NEARLY_FULL * SAMPLE_RATE / 2 else None
     return Clip(str(path.resolve()), SAMPLE_RATE, probe(path).frames, digest, split, bandwidth=band)
 
 

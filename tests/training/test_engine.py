@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import signal
 
 import filelock
 import pytest
@@ -65,6 +67,7 @@ def trainer(config_file, manifest, tmp_path):
             seed=0,
             group=model.group,
             valid=config.valid,
+            loss=config.loss,
         )
         with world("cpu") as here:
             return Trainer(model, task, config, run=tmp_path / "run", world=here, data_hash="x", resume=None)
@@ -92,6 +95,28 @@ def test_a_run_leaves_what_users_look_for(train):
     assert len(list((run / "samples").glob("*/*.wav"))) == 3
     assert checkpoint.load(run).info["step"] == 6
     assert checkpoint.load(run / "best").info["nll_nats"] == min(m["nll_nats"] for m in lines(run, "valid"))
+
+
+def test_the_terms_of_the_loss_are_logged_one_by_one(train):
+    _, run = train("train.steps=2", "loss.mr_stft=0.3", "loss.mr_stft_share=0.5")
+    for step in lines(run, "train"):
+        assert step["loss"] == pytest.approx(step["nll_nats"] + 0.3 * step["mr_stft"])
+        assert step["mr_stft"] > 0
+
+
+def test_a_limit_on_cpu_time_saves_and_ends_well(trainer):
+    made = trainer(steps=1000, validate_every_steps=1000)
+    sound_loss = made.task.loss
+
+    def loss(terms):
+        if made.state.step == 2:
+            os.kill(os.getpid(), signal.SIGXCPU)  # what `ulimit -S -t` sends
+        return sound_loss(terms)
+
+    made.task.loss = loss
+    made.run()
+    assert made.state.step == 3
+    assert steps_of(made.run_dir)[-1].name == "step_00000003"
 
 
 def test_tensorboard_has_curves_sound_pictures_and_histograms(train):

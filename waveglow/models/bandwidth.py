@@ -1,8 +1,9 @@
 """Recordings narrower than their sample rate: the bands that they lack are taken from the model itself.
 
-In a lapglow the highest bands leave first, independent given the mel. So a band that a recording lacks can be drawn
-exactly as the model would, and then says nothing about the model: the gradient of its log-likelihood is zero on
-average. Empty bands are neither learned nor paid for, and the wide recordings alone teach what lies there.
+In a lapglow the highest bands leave first, independent given the mel: z = x·s(mel). So a band that a recording lacks can
+be filled as the model would, with z = ±1: its log-likelihood is then the expected one, and z² = 1 is where its gradient
+by s is zero, element by element. (Drawn from N(0, 1), it is zero on average only, and where no recording says what is
+right, s walked off to e⁸.) Empty bands are neither learned nor paid for; wide recordings teach what lies there.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from waveglow.models.vocoder import FlowVocoder
 
 
 def filled(model: FlowVocoder, audio: Tensor, mel: Tensor, bandwidth: Tensor) -> Tensor:
-    """audio [B, T] with every first-leaving band above `bandwidth` [B] (a share of half the sample rate) drawn anew.
+    """audio [B, T] with every first-leaving band above `bandwidth` [B] (a share of half the sample rate) filled.
 
     Other bands, and all of a model without a lapped squeeze, are left as they are.
     """
@@ -28,8 +29,9 @@ def filled(model: FlowVocoder, audio: Tensor, mel: Tensor, bandwidth: Tensor) ->
         cond = model.conditioning(mel, audio.shape[-1])
         z, _ = layers(audio.unsqueeze(1), cond)
         lacking = _above(z.shape[1], bandwidth) & (torch.arange(z.shape[1], device=z.device) >= z.shape[1] - free)
-        drawn: Tensor = layers.inverse(torch.where(lacking.unsqueeze(2), torch.randn_like(z), z), cond)
-    return drawn.squeeze(1)
+        signs = torch.randint_like(z, 2) * 2 - 1
+        audio = layers.inverse(torch.where(lacking.unsqueeze(2), signs, z), cond).squeeze(1)
+    return audio
 
 
 def spliced(model: FlowVocoder, audio: Tensor, other: Tensor, bandwidth: Tensor) -> Tensor:

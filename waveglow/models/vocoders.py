@@ -88,7 +88,7 @@ def lapglow(
     n_high: int = 96,
     n_flows: int = 6,
     n_early_every: int = 6,
-    n_early_size: int = 24,
+    n_early_size: int = 12,
     n_layers: int = 5,
     n_channels: int = 192,
     n_cond: int = 128,

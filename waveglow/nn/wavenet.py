@@ -14,8 +14,8 @@ from waveglow.nn.conv import conv, from_channels_last, normed_conv, to_channels_
 class WaveNet(nn.Module):
     """x [B, in_channels, T], cond [B, cond_channels, T] to [B, out_channels, T]; zeros at first.
 
-    Dilations are 1, 2, 4, …, and start again after `dilation_cycle` layers. The last convolution starts at zero, so that
-    a coupling with this net starts as the identity.
+    Dilations are 1, 2, 4, …, and start again after `dilation_cycle` layers. The last convolution starts at zero, so
+    that a coupling with this net starts as the identity.
     """
 
     def __init__(
