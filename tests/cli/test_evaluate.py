@@ -358,7 +358,9 @@ def test_what_changed_is_done_again(model, recordings, tmp_path, monkeypatch, ra
 
     assert work("-c", moved, folder, out) == (0, 0)  # the same weights elsewhere
     assert work("-c", moved, folder, out, "--seed", 1) == (3, 4)
+    assert work("-c", moved, folder, out) == (0, 4)  # written over, and made as before: its scores are known
     assert work("-c", moved, folder, out, "--sigma", "0.5") == (3, 4)
+    assert work("-c", moved, folder, out) == (0, 4)
     assert work("-c", other, folder, out) == (3, 4)
     (out / "wavs/vocoder/a.wav").unlink()
     assert work("-c", other, folder, out) == (0, 2)  # made again, and known
@@ -368,6 +370,13 @@ def test_what_changed_is_done_again(model, recordings, tmp_path, monkeypatch, ra
     samples, rate = soundfile.read(folder / "a.wav")
     soundfile.write(folder / "a.wav", samples[:-100], rate)
     assert work("-c", other, folder, out) == (3, 2)
+
+
+def test_a_sweep_synthesizes_each_clip_once_a_sigma(model, recordings, tmp_path, monkeypatch):
+    count = Counted(monkeypatch)
+    options = ["--metrics", "mr_stft", "--sigmas", "0.5,0.7,1"]
+    assert run("evaluate", "-c", model, recordings, tmp_path / "out", *options) == 0
+    assert count.synthesized == 1 + 3 + 2 * 3  # to warm up, the vocoder's, and two sigmas besides its own
 
 
 def test_a_score_of_another_version_is_not_taken(model, recordings, tmp_path, monkeypatch):
@@ -433,14 +442,16 @@ def test_recordings_that_cannot_be_read_are_named(model, recordings, tmp_path, c
     shutil.copytree(recordings, folder)
     (folder / "bad.wav").write_bytes(b"RIFF")
     (folder / "link.wav").symlink_to("nowhere.wav")
-    assert run("evaluate", "-c", model, folder, tmp_path / "out", *OPTIONS) == 3
+    options = ["--metrics", "mr_stft", "--sigmas", "1"]
+    assert run("evaluate", "-c", model, folder, tmp_path / "out", *options) == 3
     said = capsys.readouterr()
-    assert "bad: " in said.err
+    assert said.err.count("bad: ") == 1
     assert "broken link" in said.err
     assert "\n3 clips, 3.0 s" in said.out
     assert "| vocoder |" in said.out
     found = json.loads((tmp_path / "out/evaluation.json").read_text("utf-8"))
-    assert {Path(note["clip"]).stem for note in found["failed"]} == {"bad", "link"}
+    assert sorted(Path(note["clip"]).stem for note in found["failed"]) == ["bad", "link"]
+    assert found["sweep"]["clips"] == NAMES
     assert next(clip for clip in found["clips"] if clip["clip"] == "bad")["rows"] == {}
 
 

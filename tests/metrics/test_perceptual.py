@@ -91,7 +91,7 @@ def test_distillmos_is_the_packages_own(speech_16k, noisy_16k, capfd):
     torch = pytest.importorskip("torch")
     score = perceptual.load_distillmos()
     assert capfd.readouterr() == ("", "")
-    long = np.concatenate([speech_16k, *[noisy_16k] * 3, speech_16k * 0.5])[: 16_000 * 9]  # three windows
+    long = np.concatenate([speech_16k, *[noisy_16k] * 3, *[speech_16k] * 3])[: 16_000 * 9]  # three windows
     with torch.inference_mode():
         expected = package.ConvTransformerSQAModel().eval()(torch.from_numpy(long)[None]).item()
     assert score(SILENCE, long) == pytest.approx(expected, abs=1e-4)
