@@ -5,6 +5,7 @@ themselves (the most that a metric gives), Griffin-Lim from the same mels (what 
 same clips by others. OUT gets index.html (the table, players and a blind test in one file), evaluation.md (the table
 for a model card), evaluation.json (everything) and the wavs. A killed evaluation goes on when run again.
 
+  waveglow evaluate recordings/ scores/
   waveglow evaluate -c runs/ljspeech data/manifest.jsonl scores/
   waveglow evaluate -c runs/ljspeech recordings/ scores/ --also hifigan=copies/hifigan/
   waveglow evaluate -c runs/ljspeech recordings/ scores/ --metrics pesq,estoi,mr_stft --sigmas none
@@ -82,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
     vocoder = open_vocoder(args)
     settings = Settings(
         input=str(args.input),
-        checkpoint=str(args.checkpoint or "the shipped voice"),
+        checkpoint=str(args.checkpoint),
         split=args.split,
         sigma=args.sigma,
         seed=args.seed,
