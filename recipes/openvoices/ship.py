@@ -10,6 +10,7 @@ what was shipped; ship.sh does all of it in turn.
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ training: `recipes/openvoices`.
 **Data and licences.** {data}
 
 **Training.** {hours:.1f} hours on one CPU core, {step:,} steps; held-out exact NLL {nll:.3f} nats per sample on the
-validation clips (bands above a recording's bandwidth drawn from the model). The curve: `waveglow report` of a run.
+validation clips (bands above a recording's bandwidth left out). The curve: `waveglow report` of a run.
 
 **How wide it is.** The recordings hold speech up to 7 or 7.6 kHz; above that the model has heard only recordings played
 up to 1.38 times as fast, and draws noise whose energy it infers from the mel.
@@ -94,9 +95,13 @@ def ship(run: Path, scores: list[tuple[str, ...]]) -> None:
         scores="".join(tables) or "\nNot scored yet.\n",
     )
     writers = checkpoint.model_writers(loaded.model, loaded.model_config, loaded.mel_spec, info)
-    writers["README.md"] = lambda path: path.write_text(card, encoding="utf-8") and None
+    writers["README.md"] = partial(_write, text=card)
     checkpoint.write_directory(VOICE, writers)
     print(f"{VOICE}: {parameters:,} parameters, {size / 1e6:.1f} MB, step {info['step']}")
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
 
 
 def training_facts(run: Path, info: dict[str, Any]) -> dict[str, Any]:
@@ -105,6 +110,8 @@ def training_facts(run: Path, info: dict[str, Any]) -> dict[str, Any]:
         return info
     lines = [m for m in read_metrics(run / "metrics.jsonl") if m.get("step", 0) <= info["step"]]
     valid = [m for m in lines if m["kind"] == "valid"]
+    if not valid:
+        raise SystemExit(f"ship.py: {run} is no training run, or has not validated yet (metrics.jsonl); train on")
     hours = max(m["elapsed_seconds"] for m in lines) / 3600
     return {"step": info["step"], "training_hours": round(hours, 2), "nll_nats": round(valid[-1]["nll_nats"], 4)}
 

@@ -13,7 +13,7 @@ the test split, of the unseen voice and, where given, of a folder of LJSpeech, a
 then the copies of audio_samples/reference and their scores. Without RUN the weights stay and only the rest is made anew.
 An evaluation that was interrupted goes on.
 
-  RUN              training run (runs/openvoices)
+  RUN              training run, such as runs/openvoices
   --data DIR       of recipes/openvoices/train.sh (data/openvoices)
   --ljspeech DIR   recordings of LJSpeech
   --metrics LIST   of waveglow evaluate (all)
@@ -58,5 +58,6 @@ evaluate "unseen voice" "$data/unseen.jsonl" --split test --sigmas none
 python "$here/ship.py" "$voice" "${tables[@]}"
 
 waveglow resynth -c "$voice" "$root/audio_samples/reference" "$root/audio_samples/lapglow"
+rm "$root/audio_samples/lapglow/report.json"  # names this machine's paths
 waveglow evaluate -c "$voice" "$root/audio_samples/reference" "$scores/samples" --sigmas none "${metrics[@]+"${metrics[@]}"}"
 python "$here/ship.py" --samples "$scores/samples"

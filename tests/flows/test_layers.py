@@ -8,15 +8,54 @@ import pytest
 import torch
 from torch import nn
 
-from waveglow.flows.actnorm import ActNorm, initialize_
+from waveglow.flows.actnorm import ActNorm, ConditionalActNorm, initialize_
 from waveglow.flows.compose import MultiScale, Sequence, Split
 from waveglow.flows.coupling import FORMS, ChannelMask, Coupling
+from waveglow.flows.lapped import LappedSqueeze
 from waveglow.flows.likelihood import STEP_16_BIT, bits_per_sample, standard_normal_log_prob
 from waveglow.flows.permute import InvertibleConv, InvertibleConvLU, Swap
 from waveglow.flows.reshape import Squeeze
 from waveglow.models.registry import build
 from waveglow.nn.wavenet import WaveNet
 from waveglow.noise import BLOCK, Purpose, dequantization_noise, latent_noise, philox
+
+# ---- The lapped squeeze: channels are bands ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bands", [15, 16])
+def test_a_tone_lands_in_its_band(bands):
+    n = torch.arange(40 * bands, dtype=torch.float64)
+    for k in range(bands):
+        tone = torch.sin(math.pi * (k + 0.5) / bands * n + 0.3)
+        z, _ = LappedSqueeze(bands)(tone[None, None])
+        energy = z[0, :, 2:-2].square().mean(1)
+        assert energy.argmax() == k
+        assert energy[max(0, k - 1) : k + 2].sum() > 0.95 * energy.sum()
+
+
+def test_inner_places_are_the_mdct_with_a_sine_window():
+    torch.manual_seed(0)
+    M = 8
+    x = torch.randn(1, 1, 5 * M, dtype=torch.float64)
+    z, _ = LappedSqueeze(M)(x)
+    n, k = torch.arange(2 * M, dtype=torch.float64)[:, None] + 0.5, torch.arange(M, dtype=torch.float64) + 0.5
+    window = torch.sin(math.pi * n / (2 * M))
+    half = M // 2
+    basis = math.sqrt(2 / M) * window * torch.cos(math.pi / M * (n - half) * k)
+    torch.testing.assert_close(z[0, :, 2], basis.T @ x[0, 0, 2 * M - half : 4 * M - half])
+
+
+def test_a_conditional_actnorm_is_initialized_once_to_a_mean_square_of_1():
+    torch.manual_seed(0)
+    norm = ConditionalActNorm(3, nn.Conv1d(2, 3, 1))
+    nn.init.zeros_(norm.net.weight)
+    nn.init.zeros_(norm.net.bias)
+    x, cond = torch.randn(4, 3, 50) * torch.tensor([0.01, 1.0, 30.0])[:, None], torch.randn(4, 2, 50)
+    assert initialize_(norm, x, cond) == 1
+    z, _ = norm(x, cond)
+    torch.testing.assert_close(z.square().mean((0, 2)), torch.ones(3))
+    assert initialize_(norm, 2 * x, cond) == 0
+
 
 # ---- ActNorm: data-dependent initialization ------------------------------------------------------------------------
 

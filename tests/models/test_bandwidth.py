@@ -1,5 +1,7 @@
 """Narrow recordings: bands that they lack come from the model, and cost nothing."""
 
+import math
+
 import pytest
 import torch
 
@@ -33,7 +35,7 @@ def bands(audio):
 
 def test_bands_below_the_bandwidth_stay_and_those_above_are_the_models(model, batch):
     audio, mel = batch
-    wide = filled(model, audio, mel, torch.tensor([0.75, 1.0]))
+    wide, _ = filled(model, audio, mel, torch.tensor([0.75, 1.0]))
     torch.testing.assert_close(bands(wide)[0, :12], bands(audio)[0, :12])
     torch.testing.assert_close(wide[1], audio[1])
     zs, _ = model.encode(wide, mel)
@@ -47,14 +49,14 @@ def test_filled_bands_leave_no_gradient(model, batch):
     audio, mel = batch
     narrow = torch.full((2,), 0.5)
     prior = model.flow.parts()[0].flows()[1].requires_grad_()
-    model.log_prob(filled(model, audio, mel, narrow), mel).sum().backward()
+    model.log_prob(filled(model, audio, mel, narrow)[0], mel).sum().backward()
     gradient = prior.net.end.weight.grad.flatten(1).norm(dim=1)
     assert gradient[8:].max() < 1e-3 * gradient[:8].min()
 
 
 def test_bands_that_do_not_leave_first_are_never_touched(model, batch):
     audio, mel = batch
-    wide = filled(model, audio, mel, torch.tensor([0.1, 0.1]))
+    wide, _ = filled(model, audio, mel, torch.tensor([0.1, 0.1]))
     torch.testing.assert_close(bands(wide)[:, :8], bands(audio)[:, :8])
     assert not torch.allclose(bands(wide)[:, 8:], bands(audio)[:, 8:])
 
@@ -68,8 +70,31 @@ def test_splicing_takes_one_side_of_each(model, batch):
     torch.testing.assert_close(bands(both)[1, :12], bands(audio)[1, :12])
 
 
+def test_what_is_taken_off_is_the_density_of_the_filled_bands(model, batch):
+    """The likelihood of the other bands does not depend on what lies in those that leave first."""
+    audio, mel = batch
+    narrow = torch.full((2,), 0.5)
+    wide, nats = filled(model, audio, mel, narrow)
+    lapped, other = LappedSqueeze(BANDS), bands(audio)
+    other[:, 8:] = 3.0 * torch.randn_like(other[:, 8:])
+    loud, more = filled(model, lapped.inverse(other).squeeze(1), mel, narrow)
+    torch.testing.assert_close(model.log_prob(wide, mel) - nats, model.log_prob(loud, mel) - more)
+    first = model.flow.parts()[0].flows()[1]
+    cond = model.conditioning(mel, T)
+    log_s = first._log_s_and_t(bands(audio), cond)[0][:, 8:]
+    expected = (log_s - 0.5 - 0.5 * math.log(2 * math.pi)).flatten(1).sum(1)
+    torch.testing.assert_close(nats, expected, rtol=1e-3, atol=1e-2)
+
+
+def test_early_outputs_after_couplings_are_not_taken_for_bands(batch):
+    audio, mel = batch
+    sizes = {"n_mels": 4, "hop": 32, "bands": BANDS, "n_high": 0, "n_flows": 2, "n_channels": 8, "n_cond": 8}
+    model = build({"name": "lapglow", "n_early_every": 1, "n_early_size": 2, **sizes})
+    assert filled(model, audio, mel, torch.full((2,), 0.5))[0] is audio
+
+
 def test_a_model_without_bands_leaves_audio_as_it_is(batch):
     audio, mel = batch
     model = build({"name": "waveglow", "n_mels": 4, "hop": 32, "n_channels": 8, "n_layers": 2, "n_flows": 2})
-    assert filled(model, audio, mel, torch.zeros(2)) is audio
+    assert filled(model, audio, mel, torch.zeros(2))[0] is audio
     assert spliced(model, audio, torch.randn(2, T), torch.zeros(2)) is audio

@@ -53,23 +53,17 @@ class ActNorm(Flow):
         A channel whose standard deviation is below 1e-4 is scaled as if it were 1e-4, and named in a warning.
         """
         rows = x.transpose(0, 1).flatten(1).double()  # (C, B*S)
-        std = _warn_of_constant(rows, name)
+        std = rows.std(1, correction=0)
+        constant = (std < STD_FLOOR).nonzero().flatten().tolist()
+        if constant:
+            warnings.warn(
+                f"{name}: channels {constant} are constant in the initialization data (standard deviation below "
+                f"{STD_FLOOR:g}); their scale is limited. Is the data silent or empty?",
+                stacklevel=2,
+            )
         self.bias.copy_(-rows.mean(1))
         self.log_scale.copy_(-std.clamp(min=STD_FLOOR).log())
         self.initialized.fill_(True)
-
-
-def _warn_of_constant(rows: Tensor, name: str) -> Tensor:
-    """Standard deviations of the channels [C, N], once the constant ones are named."""
-    std = rows.std(1, correction=0)
-    constant = (std < STD_FLOOR).nonzero().flatten().tolist()
-    if constant:
-        warnings.warn(
-            f"{name}: channels {constant} are constant in the initialization data (standard deviation below "
-            f"{STD_FLOOR:g}); their scale is limited. Is the data silent or empty?",
-            stacklevel=3,
-        )
-    return std
 
 
 class ConditionalActNorm(Flow):
@@ -120,9 +114,11 @@ class ConditionalActNorm(Flow):
 
     @torch.no_grad()
     def set_statistics_(self, x: Tensor, name: str = "ConditionalActNorm") -> None:
-        """Set `log_scale` so that every channel of these x [B, C, *S] has a mean square of 1 before the net learns."""
+        """Set `log_scale` so that every channel of these x [B, C, *S] has a mean square of 1 before the net learns.
+
+        A channel whose root mean square is below 1e-4 is scaled as if it were 1e-4: the net tells which are empty.
+        """
         rows = x.transpose(0, 1).flatten(1).double()  # (C, B*S)
-        _warn_of_constant(rows, name)
         self.log_scale.copy_(-rows.square().mean(1).sqrt().clamp(min=STD_FLOOR).log())
         self.initialized.fill_(True)
 
@@ -139,7 +135,8 @@ def initialize_(model: nn.Module, *inputs: Tensor) -> int:
 
     def set_from_input(module: nn.Module, arguments: tuple[Tensor, ...], *, name: str) -> None:
         assert isinstance(module, kinds)
-        module.set_statistics_(arguments[0], name)
+        if not module.initialized:  # a layer may run more than once
+            module.set_statistics_(arguments[0], name)
 
     hooks = [m.register_forward_pre_hook(partial(set_from_input, name=name)) for name, m in pending]
     try:

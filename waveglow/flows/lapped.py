@@ -24,19 +24,13 @@ class LappedSqueeze(Flow):
     Raises ValueError where T is no multiple of M.
     """
 
-    basis: Tensor
-    cos: Tensor
-    sin: Tensor
-
     def __init__(self, bands: int) -> None:
         super().__init__()
         self.factor = bands
-        n = torch.arange(bands, dtype=torch.float64, device="cpu") + 0.5  # no checkpoint fills these buffers
+        n = torch.arange(bands, dtype=torch.float64, device="cpu") + 0.5
         angles = math.pi / 4 * (1 - n[: bands // 2] / (bands / 2))
         basis = math.sqrt(2 / bands) * torch.cos(math.pi / bands * n[:, None] * n)
-        self.register_buffer("basis", basis, persistent=False)
-        self.register_buffer("cos", angles.cos(), persistent=False)
-        self.register_buffer("sin", angles.sin(), persistent=False)
+        self.basis, self.cos, self.sin = basis, angles.cos(), angles.sin()  # float64; not every device has it
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         channels, places = self.out_shape(tuple(x.shape[1:]))
@@ -57,14 +51,14 @@ class LappedSqueeze(Flow):
     def _transform(self, blocks: Tensor) -> Tensor:
         """DCT-IV of the last dimension: symmetric, and its own inverse."""
         with full_precision(blocks):
-            return blocks @ self.basis.to(blocks.dtype)
+            return blocks @ self.basis.to(blocks)
 
     def _rotate(self, blocks: Tensor, sin: Tensor) -> Tensor:
         """Rotate the samples on both sides of each inner boundary, mirror images, by the window's angle."""
         half = self.factor // 2
         if blocks.shape[2] < 2 or not half:
             return blocks
-        cos, sin = self.cos.to(blocks.dtype), sin.to(blocks.dtype)
+        cos, sin = self.cos.to(blocks), sin.to(blocks)
         left, right = blocks[:, :, :-1, -half:].flip(-1), blocks[:, :, 1:, :half]  # outwards from the boundary
         left, right = cos * left - sin * right, cos * right + sin * left
         heads = torch.cat([blocks[:, :, :1, :half], right], dim=2)

@@ -1,9 +1,10 @@
-"""Recordings narrower than their sample rate: the bands that they lack are taken from the model itself.
+"""Recordings narrower than their sample rate: the likelihood of the bands that they have.
 
-In a lapglow the highest bands leave first, independent given the mel: z = x·s(mel). So a band that a recording lacks can
-be filled as the model would, with z = ±1: its log-likelihood is then the expected one, and z² = 1 is where its gradient
-by s is zero, element by element. (Drawn from N(0, 1), it is zero on average only, and where no recording says what is
-right, s walked off to e⁸.) Empty bands are neither learned nor paid for; wide recordings teach what lies there.
+In a lapglow the highest bands leave first, independent of the others given the mel: z = x·s(mel). So a band that a
+recording lacks can be left out of its likelihood exactly: it is filled, the flow runs as ever, and the log-density of
+what was filled is taken off again. It is filled with z = ±1, since z² = 1 is where its gradient by s is zero, element
+by element. (Drawn from N(0, 1), it is zero on average only, and where no recording says what is right, s walked off to
+e⁸.) Empty bands are neither learned nor paid for; wide recordings teach what lies there.
 """
 
 from __future__ import annotations
@@ -11,48 +12,56 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from waveglow.flows.actnorm import ActNorm, ConditionalActNorm
 from waveglow.flows.compose import Sequence, Split
 from waveglow.flows.lapped import LappedSqueeze
+from waveglow.flows.likelihood import HALF_LOG_2PI
 from waveglow.models.vocoder import FlowVocoder
 
 
-def filled(model: FlowVocoder, audio: Tensor, mel: Tensor, bandwidth: Tensor) -> Tensor:
-    """audio [B, T] with every first-leaving band above `bandwidth` [B] (a share of half the sample rate) filled.
+@torch.no_grad()
+def filled(model: FlowVocoder, audio: Tensor, mel: Tensor, bandwidth: Tensor) -> tuple[Tensor, Tensor]:
+    """audio [B, T] with the first-leaving bands above `bandwidth` [B] filled, and the log-density [B] of these in nats.
 
-    Other bands, and all of a model without a lapped squeeze, are left as they are.
+    Bandwidths are shares of half the sample rate. Other bands, and all of a model whose highest bands don't leave
+    first, stay as they are. `log_prob(audio) − nats` is the log-likelihood of the bands that the recording has.
     """
     whitening = _whitening(model)
     if whitening is None or bool((bandwidth >= 1).all()):
-        return audio
-    layers, free = whitening
-    with torch.no_grad():
-        cond = model.conditioning(mel, audio.shape[-1])
-        z, _ = layers(audio.unsqueeze(1), cond)
-        lacking = _above(z.shape[1], bandwidth) & (torch.arange(z.shape[1], device=z.device) >= z.shape[1] - free)
-        signs = torch.randint_like(z, 2) * 2 - 1
-        audio = layers.inverse(torch.where(lacking.unsqueeze(2), signs, z), cond).squeeze(1)
-    return audio
+        return audio, torch.zeros(len(audio), device=audio.device)
+    lapped, norm, free = whitening
+    cond = model.conditioning(mel, audio.shape[-1])
+    bands, _ = lapped(audio.unsqueeze(1))
+    z, _ = norm(bands, cond)
+    log_s = (norm(bands + 1, cond)[0] - z).log()  # affine, element by element
+    lacking = _above(z.shape[1], bandwidth) & (torch.arange(z.shape[1], device=z.device) >= z.shape[1] - free)
+    signs = torch.randint_like(z, 2) * 2 - 1
+    z = torch.where(lacking.unsqueeze(2), signs, z)
+    nats = torch.where(lacking.unsqueeze(2), log_s - 0.5 - HALF_LOG_2PI, 0.0).flatten(1).sum(1)
+    return lapped.inverse(norm.inverse(z, cond)).squeeze(1), nats
 
 
 def spliced(model: FlowVocoder, audio: Tensor, other: Tensor, bandwidth: Tensor) -> Tensor:
-    """audio [B, T] below `bandwidth` [B], `other` above it; all of `audio` for a model without a lapped squeeze."""
+    """audio [B, T] below `bandwidth` [B], `other` above it; all of `audio` where `filled` fills nothing."""
     whitening = _whitening(model)
     if whitening is None or bool((bandwidth >= 1).all()):
         return audio
-    lapped = whitening[0].flows()[0]
+    lapped = whitening[0]
     low, high = lapped(audio.unsqueeze(1))[0], lapped(other.unsqueeze(1))[0]
     return lapped.inverse(torch.where(_above(low.shape[1], bandwidth).unsqueeze(2), high, low)).squeeze(1)
 
 
-def _whitening(model: FlowVocoder) -> tuple[Sequence, int] | None:
-    """The first layers of a lapglow, and how many of its highest bands leave after them."""
+def _whitening(model: FlowVocoder) -> tuple[LappedSqueeze, ActNorm | ConditionalActNorm, int] | None:
+    """The lapped squeeze, the norm behind it, and how many of the highest bands leave then; None for other models."""
     first, split = (*model.flow.parts(), None)[:2]
-    if not isinstance(split, Split) or not isinstance(first, Sequence):
+    if not isinstance(first, Sequence) or not isinstance(split, Split) or split.leaves != "last":
         return None
-    return (first, split.channels) if isinstance(first.flows()[0], LappedSqueeze) else None
+    layers = first.flows()
+    if len(layers) != 2 or not isinstance(layers[0], LappedSqueeze):
+        return None
+    return (layers[0], layers[1], split.channels) if isinstance(layers[1], (ActNorm, ConditionalActNorm)) else None
 
 
 def _above(bands: int, bandwidth: Tensor) -> Tensor:
     """Which of so many bands reach beyond each bandwidth [B]: [B, bands]."""
-    edges = torch.arange(1, bands + 1, device=bandwidth.device) / bands
-    return edges > bandwidth[:, None] + 1e-9
+    return torch.arange(1, bands + 1, device=bandwidth.device) / bands > bandwidth[:, None]

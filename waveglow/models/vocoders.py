@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from waveglow.config import nearest
@@ -129,13 +129,16 @@ def lapglow(
         )
         return [ActNorm(channels), InvertibleConv(channels), Coupling(net, mask, scale="bounded")]
 
-    squeezes: dict[str, Flow] = {"mdct": LappedSqueeze(bands), "reshape": Squeeze(bands, squeeze_cond=False)}
-    priors: dict[str, list[Flow]] = {
-        "mel": [ConditionalActNorm(bands, BandScale(n_cond, bands))],
-        "actnorm": [ActNorm(bands)],
-        "none": [],
+    squeezes: dict[str, Callable[[], Flow]] = {
+        "mdct": lambda: LappedSqueeze(bands),
+        "reshape": lambda: Squeeze(bands, squeeze_cond=False),
     }
-    layers = [chosen("squeeze", squeeze, squeezes), *chosen("prior", prior, priors)]
+    priors: dict[str, Callable[[], list[Flow]]] = {
+        "mel": lambda: [ConditionalActNorm(bands, BandScale(n_cond, bands))],
+        "actnorm": lambda: [ActNorm(bands)],
+        "none": lambda: [],
+    }
+    layers = [_chosen("squeeze", squeeze, squeezes)(), *_chosen("prior", prior, priors)()]
     levels: list[Flow | Split] = []
     channels = bands
     if n_high:
@@ -153,7 +156,7 @@ def lapglow(
     return FlowVocoder(MultiScale(levels), encoder, hop=hop, n_mels=n_mels)
 
 
-def chosen(key: str, name: str, options: Mapping[str, T]) -> T:
+def _chosen(key: str, name: str, options: Mapping[str, T]) -> T:
     """The option of that name. Raises ValueError with the nearest."""
     if name not in options:
         raise ValueError(f"{key} is {name!r}; it must be {' or '.join(options)}{nearest(name, options)}")

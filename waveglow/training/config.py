@@ -15,7 +15,7 @@ class DataConfig:
     """`manifest` is made by `waveglow prepare`; `segment_samples` is the length of a training crop."""
 
     manifest: str = ""
-    segment_samples: int = 16000
+    segment_samples: int = 16384
     workers: int = 2
 
     def __post_init__(self) -> None:

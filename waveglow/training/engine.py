@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader, default_collate
 from waveglow.audio.mel import MelSpec
 from waveglow.config import ConfigError
 from waveglow.data.sampler import StepSampler
-from waveglow.flows.actnorm import ActNorm, initialize_
+from waveglow.flows.actnorm import initialize_
 from waveglow.flows.compose import Sequence
 from waveglow.flows.coupling import Coupling
 from waveglow.models import checkpoint
@@ -111,7 +111,7 @@ class Trainer:
         self.log.record("event", self.state.step, {"what": what})
 
     def run(self) -> None:
-        """Train to the last step, or until SIGTERM or SIGINT; the state is saved at the end.
+        """Train to the last step, or until SIGTERM, SIGINT or SIGXCPU; the state is saved at the end.
 
         Raises DivergedError, OutOfMemoryError.
         """
@@ -131,7 +131,7 @@ class Trainer:
     def _initialize(self) -> None:
         """Data-dependent initialization on the first crops; every process sees the same."""
         crops = self.settings.init_crops
-        if not any(isinstance(module, ActNorm) for module in self.model.modules()) or not crops:
+        if not crops:
             return
         inputs = self.task.inputs(default_collate([self.task.dataset[g] for g in range(crops)]))
         if initialize_(self.objective, *(x.to(self.world.device) for x in inputs)):
@@ -317,7 +317,8 @@ class Trainer:
             yield
         finally:
             for number, handler in previous.items():
-                signal.signal(number, handler)
+                once = self.stop_asked and number == getattr(signal, "SIGXCPU", None)  # it comes again every second
+                signal.signal(number, signal.SIG_IGN if once else handler)
 
     def _memory_advice(self) -> str:
         settings, data = self.settings, self.config.data

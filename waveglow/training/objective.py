@@ -18,7 +18,8 @@ from waveglow.training.config import LossConfig
 class VocoderObjective(nn.Module):
     """Terms of the loss, by name; the module that DDP wraps.
 
-    `nll_nats` is −log p(audio | mel) in nats per sample, all constants included. `mr_stft`, where `config` gives it a
+    `nll_nats` is −log p(audio | mel) in nats per sample, all constants included, of the bands that the recordings have
+    (models/bandwidth.py). `mr_stft`, where `config` gives it a
     weight, is the multi-resolution STFT loss (Yamamoto, Song and Kim 2020, arXiv:1910.11480, eqs. 6–9) between the
     audio and a sample at `config.sigma`, drawn through the inverse.
     """
@@ -31,8 +32,8 @@ class VocoderObjective(nn.Module):
 
     def forward(self, audio: Tensor, mel: Tensor, bandwidth: Tensor) -> dict[str, Tensor]:
         """The terms, each averaged over the batch; `bandwidth` [B] is the recordings' share of half the sample rate."""
-        audio = filled(self.model, audio, mel, bandwidth)
-        terms = {"nll_nats": -self.model(audio, mel).mean() / audio.shape[-1]}
+        audio, lacking = filled(self.model, audio, mel, bandwidth)
+        terms = {"nll_nats": (lacking - self.model(audio, mel)).mean() / audio.shape[-1]}
         if self.config.mr_stft:
             crops = max(1, round(self.config.mr_stft_share * len(audio)))
             terms["mr_stft"] = self._spectral(audio[:crops], mel[:crops], bandwidth[:crops])

@@ -77,6 +77,11 @@ class VocoderTask:
         valid: ValidConfig,
         loss: LossConfig,
     ) -> None:
+        if segment_samples % group:
+            raise ConfigError(
+                f"data.segment_samples is {segment_samples}; this model takes groups of {group} samples: set a "
+                f"multiple, such as {max(1, round(segment_samples / group)) * group}"
+            )
         train = [clip for clip in clips if clip.split == "train"]
         self.held_out = [clip for clip in clips if clip.split == "valid"][: valid.clips]
         if not self.held_out:
@@ -120,37 +125,37 @@ class VocoderTask:
             multiple=self.group,
         )
 
-    def _filled(self, model: FlowVocoder, place: int, device: torch.device) -> Batch:
-        """A held-out clip as a batch of one on the device: (audio, mel)."""
+    def _filled(self, model: FlowVocoder, place: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+        """A held-out clip as a batch of one on the device: (audio, mel, log-density of the bands that were filled)."""
         clip = self._clip(place)
         audio, mel, bandwidth = (x[None].to(device) for x in (clip.audio, clip.mel, clip.bandwidth))
-        with torch.random.fork_rng():
-            torch.manual_seed(place)
-            return filled(model, audio, mel, bandwidth), mel
+        audio, lacking = filled(model, audio, mel, bandwidth)
+        return audio, mel, lacking
 
     @torch.no_grad()
     def validate(self, model: nn.Module, world: World) -> dict[str, float]:
         """Exact held-out likelihood, whole clips one by one, every sample weighing the same.
 
         `nll_nats` and `nll_bits` are per sample; `loss_nvidia` is what NVIDIA's training script prints at σ = 1, which
-        omits ½ log 2π; `log_det_nats` and `prior_nats` are the two parts of the log-likelihood. Bands that a narrow
-        recording lacks are drawn from the model (models/bandwidth.py), the same at every validation.
+        omits ½ log 2π; `log_det_nats` and `prior_nats` are the two parts of the log-likelihood, and `lacking_nats` is
+        what is taken off for bands that narrow recordings lack (models/bandwidth.py).
         """
         assert isinstance(model, FlowVocoder)
-        totals = torch.zeros(4, dtype=torch.float64, device=world.device)
+        totals = torch.zeros(5, dtype=torch.float64, device=world.device)
         for place in range(world.rank, len(self.held_out), world.size):
-            audio, mel = self._filled(model, place, world.device)
+            audio, mel, lacking = self._filled(model, place, world.device)
             zs, log_det = model.encode(audio, mel)
             prior = standard_normal_log_prob(zs)
-            totals += totals.new_tensor([float(prior), float(log_det), audio.shape[-1], 1])
-        prior_sum, log_det_sum, samples, clips = world.sum(totals).tolist()
-        nll = -(prior_sum + log_det_sum) / samples
+            totals += totals.new_tensor([float(prior), float(log_det), float(lacking), audio.shape[-1], 1])
+        prior_sum, log_det_sum, lacking_sum, samples, clips = world.sum(totals).tolist()
+        nll = (lacking_sum - prior_sum - log_det_sum) / samples
         return {
             "nll_nats": nll,
             "nll_bits": bits_per_sample(nll),
             "loss_nvidia": nll - HALF_LOG_2PI,
             "prior_nats": prior_sum / samples,
             "log_det_nats": log_det_sum / samples,
+            "lacking_nats": lacking_sum / samples,
             "clips": int(clips),
         }
 
@@ -176,7 +181,7 @@ class VocoderTask:
     def _show_flow(self, model: FlowVocoder, step: int, log: RunLog) -> None:
         """Log-determinants of the layers, condition numbers of the 1×1 convolutions, histograms of the latents."""
         device = next(model.parameters()).device
-        audio, mel = self._filled(model, 0, device)
+        audio, mel, _ = self._filled(model, 0, device)
         with per_flow_log_dets(model) as log_dets:
             zs, _ = model.encode(audio, mel)
         for name, nats in log_dets.items():
