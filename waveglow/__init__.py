@@ -17,11 +17,14 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 
-def load(path: str | Path = "lapglow", *, precision: Precision = "float32", device: str | None = None) -> Vocoder:
+def load(path: str | Path | None = None, *, precision: Precision = "float32", device: str | None = None) -> Vocoder:
     """Vocoder from a checkpoint directory, a training run's (its newest whole checkpoint), or a voice of the package.
+
+    None is the voice that comes with the package, whatever lies in the current folder.
 
     `precision` is that of the coupling nets: "float32", "bf16" or "fp16". Raises CheckpointError (a ValueError).
     """
+    from waveglow.models.checkpoint import VOICES
     from waveglow.synthesis import Vocoder
 
-    return Vocoder.load(path, precision=precision, device=device)
+    return Vocoder.load(path or VOICES / "lapglow", precision=precision, device=device)

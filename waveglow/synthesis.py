@@ -62,7 +62,7 @@ class Vocoder:
     def load(
         cls, path: str | Path, *, precision: Precision = "float32", device: str | torch.device | None = None
     ) -> Vocoder:
-        """Vocoder from a checkpoint directory or a training run. Raises CheckpointError."""
+        """Vocoder from a checkpoint directory, a training run or a voice's name. Raises CheckpointError."""
         loaded = checkpoint.load(path)
         return cls(loaded.model, loaded.mel_spec, precision=precision, device=device)
 

@@ -40,6 +40,10 @@ class Clip:
     mel_sha256: str | None = None
     bandwidth: int | None = None
 
+    def __post_init__(self) -> None:
+        if self.bandwidth is not None and self.bandwidth <= 0:
+            raise ConfigError(f"bandwidth is {self.bandwidth} Hz; it must be above 0")
+
     @property
     def name(self) -> str:
         return Path(self.path).stem
@@ -60,7 +64,14 @@ def read_manifest(path: Path) -> list[Clip]:
 def content_hash(clips: Iterable[Clip]) -> str:
     """SHA-256 of what is trained on and in which order, wherever the files lie."""
     facts = [
-        (clip.sha256, clip.frames, clip.sample_rate, clip.split, clip.mel_sha256, *filter(None, [clip.bandwidth]))
+        (
+            clip.sha256,
+            clip.frames,
+            clip.sample_rate,
+            clip.split,
+            clip.mel_sha256,
+            *([] if clip.bandwidth is None else [clip.bandwidth]),
+        )
         for clip in clips
     ]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()

@@ -14,8 +14,8 @@ from waveglow.nn.conv import conv, from_channels_last, normed_conv, to_channels_
 class WaveNet(nn.Module):
     """x [B, in_channels, T], cond [B, cond_channels, T] to [B, out_channels, T]; zeros at first.
 
-    Dilations are 1, 2, 4, …, and start again after `dilation_cycle` layers. The last convolution starts at zero, so
-    that a coupling with this net starts as the identity.
+    Dilations are 1, 2, 4, …, and start again after `dilation_cycle` layers (None: never). The last convolution starts
+    at zero, so that a coupling with this net starts as the identity.
     """
 
     def __init__(
@@ -27,7 +27,7 @@ class WaveNet(nn.Module):
         n_channels: int,
         n_layers: int,
         kernel_size: int = 3,
-        dilation_cycle: int = 16,
+        dilation_cycle: int | None = None,
         weight_norm: bool = True,
     ) -> None:
         super().__init__()
@@ -36,7 +36,8 @@ class WaveNet(nn.Module):
         self.start = layer(in_channels, n_channels)
         self.cond = layer(cond_channels, 2 * n_channels * n_layers) if cond_channels else None
         self.dilated = nn.ModuleList(
-            layer(n_channels, 2 * n_channels, kernel_size, dilation=2 ** (i % dilation_cycle)) for i in range(n_layers)
+            layer(n_channels, 2 * n_channels, kernel_size, dilation=2 ** (i % (dilation_cycle or n_layers)))
+            for i in range(n_layers)
         )
         self.res_skip = nn.ModuleList(
             layer(n_channels, 2 * n_channels if i < n_layers - 1 else n_channels) for i in range(n_layers)
