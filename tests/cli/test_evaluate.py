@@ -191,7 +191,7 @@ def test_the_table(done, results):
     assert [row[0] for row in cells] == ["ground truth", "Griffin-Lim", "vocoder", "peer (2 of 3 clips)"]
     score = results["rows"]["Griffin-Lim"]["scores"]["mel_l1"]
     assert cells[1][2] == f"{score['mean']:.3f} ± {score['interval']:.3f}"
-    assert "3 clips, 3.0 s; means ± their 95 % intervals. The vocoder: " in text
+    assert "3 clips, 3.0 s; means ± their 95 % intervals. The vocoder: tiny; " in text
     assert f"{results['model']['parameters']:,} parameters; sigma 0.7, seed 3; NLL " in text
     assert re.search(r"real-time factor [\d.]+ ± [\d.]+ on .+, \d+ threads?, float32\.", text)
     assert f"- mel-L1, nats: {METRICS['mel_l1'].about}" in lines
@@ -241,8 +241,8 @@ def test_the_page_has_a_player_and_a_picture_for_every_take(page, done):
 def test_the_page_has_the_table_the_sweep_and_the_blind_test(page, results):
     score = results["rows"]["vocoder"]["scores"]["mr_stft"]
     assert f"<td>{score['mean']:.3f} ± {score['interval']:.3f}</td>" in page
-    assert page.count("<svg") == 1  # of PESQ, ESTOI and MR-STFT the last alone was asked for
-    assert page.count("<circle") == 3
+    assert page.count("<svg") == 2  # PESQ and ESTOI weren't asked for
+    assert page.count("<circle") == 2 * 3
     assert 'id="blind"' in page
     assert "<option selected>vocoder</option>" in page
     for part in set(re.findall(r"get\('([a-z-]+)'\)", evaluation_page.SCRIPT)):
@@ -552,6 +552,15 @@ def test_a_manifest(model, manifest, tmp_path, split):
 def test_a_split_that_is_not_there(model, manifest, tmp_path, capsys):
     assert run("evaluate", "-c", model, manifest, tmp_path / "out", "--split", "best") == 2
     assert "has no split best; it has train, valid" in capsys.readouterr().err
+
+
+def test_a_run_is_evaluated_at_one_of_its_checkpoints(model, recordings, tmp_path):
+    shutil.copytree(model, tmp_path / "run" / "checkpoints" / "step_00000007")
+    assert run("evaluate", "-c", tmp_path / "run", recordings, tmp_path / "out", *OPTIONS) == 0
+    found = json.loads((tmp_path / "out/evaluation.json").read_text("utf-8"))
+    assert found["settings"]["checkpoint"] == str(tmp_path / "run")
+    assert found["settings"]["checkpoint_found"].endswith("step_00000007")
+    assert "The vocoder: step_00000007; " in (tmp_path / "out/evaluation.md").read_text("utf-8")
 
 
 def test_a_bad_checkpoint(recordings, tmp_path, capsys):

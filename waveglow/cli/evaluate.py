@@ -30,6 +30,7 @@ from waveglow.cli.evaluation_table import GRIFFIN_LIM, TRUTH, VOCODER
 from waveglow.config import nearest
 from waveglow.data.manifest import read_manifest
 from waveglow.metrics import METRICS
+from waveglow.models import checkpoint
 
 SIGMAS = "0,0.3,0.5,0.7,0.85,1.0"
 
@@ -80,10 +81,12 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"{args.out} is a file; name a folder for the results")
     clips, skipped = find_clips(args.input, args.out, args.split)
     others = _others(args.also, clips)
+    given, args.checkpoint = args.checkpoint, checkpoint.resolve(args.checkpoint)  # once: a run may save another one
     vocoder = open_vocoder(args)
     settings = Settings(
         input=str(args.input),
-        checkpoint=str(args.checkpoint),
+        checkpoint=str(given),
+        checkpoint_found=str(args.checkpoint),
         split=args.split,
         sigma=args.sigma,
         seed=args.seed,

@@ -35,7 +35,7 @@ from waveglow.metrics.spectral import GRIFFIN_LIM_ITERATIONS, griffin_lim
 from waveglow.synthesis import Vocoder
 
 FORMAT = 1
-SWEPT = ("pesq", "estoi", "mr_stft")
+SWEPT = ("pesq", "estoi", "mr_stft", "tones")
 SWEEP_CLIPS = 8
 ONE_SIDED = 0.975  # quantile of Student's t for an interval of 95 %
 LENGTH_TOLERANCE_SECONDS = 0.1
@@ -51,10 +51,11 @@ class Clip:
 
 @dataclass(frozen=True)
 class Settings:
-    """What the results depend on besides model, clips and packages."""
+    """What was asked for. `checkpoint_found` is the directory that `checkpoint`, a run or a name, stood for."""
 
     input: str
     checkpoint: str
+    checkpoint_found: str
     split: str | None
     sigma: float
     seed: int

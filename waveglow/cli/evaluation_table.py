@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from waveglow.metrics import METRICS
@@ -57,7 +58,12 @@ def mean_text(score: Mapping[str, Any] | None, digits: int) -> str:
 def about_vocoder(results: Results) -> str:
     """A sentence on the clips and one on the vocoder."""
     settings, scores = results["settings"], results["rows"][VOCODER]["scores"]
-    facts = [f"{results['model']['parameters']:,} parameters", f"sigma {settings['sigma']:g}, seed {settings['seed']}"]
+    name = Path(settings["checkpoint_found"]).name
+    facts = [
+        name,
+        f"{results['model']['parameters']:,} parameters",
+        f"sigma {settings['sigma']:g}, seed {settings['seed']}",
+    ]
     if "nll" in scores:
         facts.append(f"NLL {mean_text(scores['nll'], METRICS['nll'].digits)} nats per sample")
     if "rtf" in scores:
