@@ -139,8 +139,7 @@ def test_what_has_no_tone_energy(samples, group):
         tone_energy(clip, clip, group=group)
 
 
-@pytest.mark.parametrize("name", ["hifigan", "nvidia/tacotron2", "vocos"])
-@pytest.mark.parametrize("n_samples", [33_075, 30_000])
+@pytest.mark.parametrize(("name", "n_samples"), [("hifigan", 20_000), ("nvidia/tacotron2", 20_224), ("vocos", 20_001)])
 def test_griffin_lim_is_in_place(speech, name, n_samples):
     """Its log-mel is near the recording's, and nearer than when moved by a quarter of a hop."""
     spec, recording = preset(name), speech[:n_samples]
