@@ -284,11 +284,11 @@ def test_a_speed_shortens_the_clip_and_raises_its_pitch(made):
 
 
 def test_a_clip_says_how_wide_it_is(made):
-    """As wide as its corpus, times the speed; nothing is said of a clip as wide as the sample rate allows."""
+    """As wide as its corpus, times the speed; nothing is said of a clip that nearly fills the band."""
     width = {corpus.name: corpus.bandwidth for corpus in prepare.CORPORA}
     for clip in read_manifest(made / "manifest.jsonl") + read_manifest(made / "unseen.jsonl"):
         bandwidth = round(width[Path(clip.path).parent.name] * float(clip.name.partition("@")[2] or 1))
-        assert clip.bandwidth == (bandwidth if bandwidth < 11025 else None), clip.name
+        assert clip.bandwidth == (bandwidth if bandwidth < 0.95 * 11025 else None), clip.name
 
 
 @pytest.mark.parametrize("speeds", ["1.17", "0", "1.0,nan", "1.0,1.0", "1.0,3", "fast", ""])
