@@ -66,18 +66,28 @@ def waveglow(
         mix = InvertibleConvLU(channels) if lu else InvertibleConv(channels)
         return [*([ActNorm(channels)] if actnorm else []), mix, Coupling(net, mask)]
 
+    levels = _levels([Squeeze(n_group)], n_group, step, n_flows, n_early_every, n_early_size)
+    upsample = TransposedConvUpsample(n_mels, hop=hop, kernel_size=upsample_kernel or 4 * hop)
+    return FlowVocoder(MultiScale(levels), upsample, hop=hop, n_mels=n_mels)
+
+
+def _levels(
+    layers: list[Flow],
+    channels: int,
+    step: Callable[[int], list[Flow]],
+    n_flows: int,
+    n_early_every: int,
+    n_early_size: int,
+) -> list[Flow | Split]:
+    """The first layers, then `n_flows` steps; before every `n_early_every`-th some channels leave."""
     levels: list[Flow | Split] = []
-    layers: list[Flow] = [Squeeze(n_group)]
-    channels = n_group
     for k in range(n_flows):
         if k and k % n_early_every == 0:
             levels += [Sequence(layers), Split(n_early_size)]
             channels -= n_early_size
             layers = []
-        layers += step(channels)
-    levels.append(Sequence(layers))
-    upsample = TransposedConvUpsample(n_mels, hop=hop, kernel_size=upsample_kernel or 4 * hop)
-    return FlowVocoder(MultiScale(levels), upsample, hop=hop, n_mels=n_mels)
+        layers = [*layers, *step(channels)]
+    return [*levels, Sequence(layers)]
 
 
 def lapglow(
@@ -140,18 +150,9 @@ def lapglow(
     }
     layers = [_chosen("squeeze", squeeze, squeezes)(), *_chosen("prior", prior, priors)()]
     levels: list[Flow | Split] = []
-    channels = bands
     if n_high:
-        levels += [Sequence(layers), Split(n_high, leaves="last")]
-        channels -= n_high
-        layers = []
-    for k in range(n_flows):
-        if k and k % n_early_every == 0:
-            levels += [Sequence(layers), Split(n_early_size)]
-            channels -= n_early_size
-            layers = []
-        layers += step(channels)
-    levels.append(Sequence(layers))
+        levels, layers = [Sequence(layers), Split(n_high, leaves="last")], []
+    levels += _levels(layers, bands - n_high, step, n_flows, n_early_every, n_early_size)
     encoder = MelEncoder(n_mels, n_cond, places_per_frame=hop // bands)
     return FlowVocoder(MultiScale(levels), encoder, hop=hop, n_mels=n_mels)
 
