@@ -39,8 +39,8 @@ def random_model() -> Callable[..., tuple[FlowVocoder, dict[str, Any]]]:
 
 @pytest.fixture(scope="session")
 def demo_voice() -> ModuleType:
-    """recipes/ljspeech/demo_voice.py, which is no module of the package."""
-    spec = importlib.util.spec_from_file_location("demo_voice", ROOT / "recipes" / "ljspeech" / "demo_voice.py")
+    """tests/demo_voice.py, a script as well as a fixture."""
+    spec = importlib.util.spec_from_file_location("demo_voice", ROOT / "tests" / "demo_voice.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

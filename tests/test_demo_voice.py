@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-SCRIPT = Path(__file__).parents[1] / "recipes" / "ljspeech" / "demo_voice.py"
+SCRIPT = Path(__file__).parent / "demo_voice.py"
 SAMPLE_RATE = 22050
 
 

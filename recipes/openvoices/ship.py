@@ -20,7 +20,6 @@ from waveglow.models import checkpoint
 from waveglow.training.log import read_metrics
 
 ROOT = Path(__file__).parents[2]
-VOICE = ROOT / "waveglow" / "voices" / "lapglow"
 MOST_BYTES = 24_000_000
 
 CARD = """# lapglow: the voice that comes with waveglow
@@ -59,7 +58,9 @@ CC-BY-SA-3.0, the strictest of these licences."""
 def main() -> None:
     """Write what the arguments ask for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, metavar="RUN", nargs="?", help="training run, or checkpoint directory")
+    parser.add_argument(
+        "run", type=Path, metavar="RUN", nargs="?", help="training run, or the shipped voice, for a new card"
+    )
     parser.add_argument("--scores", action="append", default=[], metavar="TITLE=DIR", help="folder of an evaluation")
     parser.add_argument(
         "--samples", type=Path, metavar="DIR", help="folder of an evaluation of audio_samples/reference"
@@ -96,8 +97,8 @@ def ship(run: Path, scores: list[tuple[str, ...]]) -> None:
     )
     writers = checkpoint.model_writers(loaded.model, loaded.model_config, loaded.mel_spec, info)
     writers["README.md"] = partial(_write, text=card)
-    checkpoint.write_directory(VOICE, writers)
-    print(f"{VOICE}: {parameters:,} parameters, {size / 1e6:.1f} MB, step {info['step']}")
+    checkpoint.write_directory(checkpoint.DEFAULT_VOICE, writers)
+    print(f"{checkpoint.DEFAULT_VOICE}: {parameters:,} parameters, {size / 1e6:.1f} MB, step {info['step']}")
 
 
 def _write(path: Path, text: str) -> None:

@@ -16,7 +16,7 @@ import torch
 from tqdm import tqdm
 
 from waveglow.audio.files import Input, find_inputs
-from waveglow.models.checkpoint import VOICES, CheckpointError
+from waveglow.models.checkpoint import DEFAULT_VOICE, CheckpointError
 from waveglow.synthesis import Vocoder
 
 AUDIO_SUFFIXES = (".wav", ".flac")
@@ -49,8 +49,8 @@ def add_vocoder(parser: argparse.ArgumentParser) -> None:
         "-c",
         "--checkpoint",
         type=Path,
-        default=VOICES / "lapglow",
-        help="checkpoint directory, a training run (its newest one), or a voice of the package (its own, lapglow)",
+        default=DEFAULT_VOICE,
+        help="checkpoint directory, a training run (its newest one), or a voice of the package (lapglow)",
     )
     parser.add_argument("--device", help="cpu, cuda, cuda:1, mps (default: cuda where there is one)")
     parser.add_argument("--threads", type=int, help="CPU threads")

@@ -36,6 +36,7 @@ CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 STEPS = "checkpoints"
 VOICES = Path(__file__).parent.parent / "voices"
+DEFAULT_VOICE = VOICES / "lapglow"
 
 Writer = Callable[[Path], None]
 

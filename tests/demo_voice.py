@@ -1,4 +1,4 @@
-"""A synthetic voice that babbles, as a corpus in LJSpeech's layout, so that the demo and the tests run anywhere.
+"""A synthetic voice that babbles, as a corpus in LJSpeech's layout, so that the tests need no recordings.
 
     python demo_voice.py OUT_DIR [--clips 24] [--seed 0] [--sample-rate 22050]
 
