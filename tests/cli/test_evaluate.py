@@ -20,8 +20,9 @@ import torch
 
 import waveglow
 from waveglow.audio.mel import preset
-from waveglow.cli import evaluation, evaluation_page
-from waveglow.cli.evaluation import Cache, Clip, evenly, mean_interval
+from waveglow.cli import evaluation, evaluation_page, evaluation_rows
+from waveglow.cli.evaluation import Cache, evenly, mean_interval
+from waveglow.cli.evaluation_rows import Clip
 from waveglow.cli.evaluation_table import mean_text
 from waveglow.cli.main import main
 from waveglow.data.manifest import prepare
@@ -91,7 +92,7 @@ def results(done) -> dict:
 @pytest.fixture(autouse=True)
 def _fast(monkeypatch):
     """Griffin-Lim takes most of the time; `done`, made before this, has the real one."""
-    monkeypatch.setattr(evaluation, "griffin_lim", lambda _, __, n_samples, **___: np.full(n_samples, 0.01, np.float32))
+    monkeypatch.setattr(evaluation_rows, "griffin_lim", lambda _, __, n_samples, **___: np.full(n_samples, 0.01, np.float32))
 
 
 def wavs(out: Path) -> list[str]:

@@ -1,7 +1,6 @@
 """The work of `waveglow evaluate`: every row's wav of every clip made, scored and remembered.
 
-A row is what is compared: the recordings, Griffin-Lim, the vocoder, others. Scores belong to wav files as written, 16
-bits, at the model's sample rate.
+Scores belong to wav files as written, 16 bits, at the model's sample rate. The rows are in evaluation_rows.py.
 """
 
 from __future__ import annotations
@@ -12,12 +11,11 @@ import math
 import platform
 import re
 import sys
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,44 +24,16 @@ from tqdm import tqdm
 
 from waveglow import __version__
 from waveglow.audio.io import load_audio, save_audio
-from waveglow.audio.mel import MelSpec
-from waveglow.cli.common import AUDIO_SUFFIXES
-from waveglow.cli.evaluation_table import GRIFFIN_LIM, TRUTH, VOCODER, Results
+from waveglow.cli.evaluation_rows import Clip, GriffinLim, Other, Row, Sampled, Settings, digest, folder_of
+from waveglow.cli.evaluation_table import TRUTH, VOCODER, Results
 from waveglow.metrics import METRICS, MissingPackageError, Take, TakeScore
 from waveglow.metrics.packages import Samples, version_of
-from waveglow.metrics.spectral import GRIFFIN_LIM_ITERATIONS, griffin_lim
 from waveglow.synthesis import Vocoder
 
 FORMAT = 1
 SWEPT = ("pesq", "estoi", "mr_stft", "tones")
 SWEEP_CLIPS = 8
 ONE_SIDED = 0.975  # quantile of Student's t for an interval of 95 %
-LENGTH_TOLERANCE_SECONDS = 0.1
-
-
-@dataclass(frozen=True)
-class Clip:
-    """A recording; `name` is its place in the input without suffix, `a/b`."""
-
-    name: str
-    path: Path
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What was asked for. `checkpoint_found` is the directory that `checkpoint`, a run or a name, stood for."""
-
-    input: str
-    checkpoint: str
-    checkpoint_found: str
-    split: str | None
-    sigma: float
-    seed: int
-    precision: str
-    device: str
-    threads: int
-    metrics: list[str]
-    sigmas: list[float]
 
 
 # ---- What was done already -------------------------------------------------------------------------------------------
@@ -99,11 +69,6 @@ def _key(parts: Sequence[Any]) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def digest(path: Path) -> str:
-    """SHA-256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def model_digest(vocoder: Vocoder) -> str:
     """SHA-256 of a vocoder's folded weights and mel convention, wherever its checkpoint lies."""
     content = hashlib.sha256(vocoder.mel_spec.fingerprint.encode())
@@ -111,122 +76,6 @@ def model_digest(vocoder: Vocoder) -> str:
         content.update(f"{name} {list(tensor.shape)}".encode())
         content.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return content.hexdigest()
-
-
-# ---- Rows ------------------------------------------------------------------------------------------------------------
-
-
-class Row(Protocol):
-    """What is compared."""
-
-    @property
-    def name(self) -> str: ...
-
-    def has(self, clip: Clip) -> bool:
-        """Whether there can be a wav of that clip."""
-
-    def recipe(self, clip: Clip) -> list[Any]:
-        """What the wav depends on besides the recording, in JSON types."""
-
-    def make(self, clip: Clip, recording: Samples) -> tuple[Samples, float]:
-        """Samples, and the seconds their synthesis took. Raises ValueError."""
-
-
-@dataclass(frozen=True)
-class GriffinLim:
-    """Griffin-Lim from the mels that the vocoder gets."""
-
-    spec: MelSpec
-    name: str = GRIFFIN_LIM
-
-    def has(self, clip: Clip) -> bool:
-        return True
-
-    def recipe(self, clip: Clip) -> list[Any]:
-        return [self.spec.fingerprint, GRIFFIN_LIM_ITERATIONS, version_of("librosa")]
-
-    def make(self, clip: Clip, recording: Samples) -> tuple[Samples, float]:
-        log_mel = Take(recording, self.spec, group=1).log_mel
-        started = time.perf_counter()
-        samples = griffin_lim(log_mel, self.spec, len(recording), iterations=GRIFFIN_LIM_ITERATIONS)
-        return samples, time.perf_counter() - started
-
-
-class Sampled:
-    """The vocoder at one sigma. `timed`: one run to warm up comes before the first."""
-
-    def __init__(
-        self, vocoder: Vocoder, settings: Settings, model_sha256: str, *, sigma: float, timed: bool = False
-    ) -> None:
-        self.name = VOCODER if sigma == settings.sigma else f"sigma={sigma:g}"
-        self.sigma = sigma
-        self._vocoder = vocoder
-        self._settings = settings
-        self._model_sha256 = model_sha256
-        self._warm = not timed
-
-    def has(self, clip: Clip) -> bool:
-        return True
-
-    def recipe(self, clip: Clip) -> list[Any]:
-        settings = self._settings
-        return [self._model_sha256, self.sigma, settings.seed, settings.precision, settings.device, settings.threads]
-
-    def make(self, clip: Clip, recording: Samples) -> tuple[Samples, float]:
-        mel = self._vocoder.mel(recording, self._vocoder.sample_rate)
-        if not self._warm:
-            self._synthesized(mel)
-            self._warm = True
-        started = time.perf_counter()
-        samples = self._synthesized(mel)
-        took = time.perf_counter() - started
-        return _fitted(samples, len(recording)), took
-
-    def _synthesized(self, mel: torch.Tensor) -> Samples:
-        return self._vocoder.synthesize(mel, sigma=self.sigma, seed=self._settings.seed).cpu().numpy()
-
-
-@dataclass(frozen=True)
-class Other:
-    """A folder of the same clips by another vocoder."""
-
-    name: str
-    folder: Path
-    sample_rate: int
-
-    def has(self, clip: Clip) -> bool:
-        return found_in(self.folder, clip) is not None
-
-    def recipe(self, clip: Clip) -> list[Any]:
-        return [digest(self._file(clip)), self.sample_rate]
-
-    def make(self, clip: Clip, recording: Samples) -> tuple[Samples, float]:
-        samples = load_audio(self._file(clip), sample_rate=self.sample_rate).samples
-        if abs(len(samples) - len(recording)) > LENGTH_TOLERANCE_SECONDS * self.sample_rate:
-            lengths = f"{len(samples) / self.sample_rate:.2f} s against {len(recording) / self.sample_rate:.2f} s"
-            raise ValueError(f"{self._file(clip)}: {lengths} of the recording; is it the same clip?")
-        return _fitted(samples, len(recording)), 0.0
-
-    def _file(self, clip: Clip) -> Path:
-        file = found_in(self.folder, clip)
-        if file is None:
-            raise ValueError(f"{self.folder}: has no {clip.name}.wav")
-        return file
-
-
-def found_in(folder: Path, clip: Clip) -> Path | None:
-    """Another's file of a clip: of its name in the same sub-folder, or at the top."""
-    stems = dict.fromkeys((clip.name, Path(clip.name).name))
-    return next((p for stem in stems for s in AUDIO_SUFFIXES if (p := folder / f"{stem}{s}").is_file()), None)
-
-
-def folder_of(row: str) -> str:
-    """The folder of a row's wavs: of `Griffin-Lim` it is `griffin-lim`."""
-    return re.sub(r"[^\w.=-]+", "-", row).strip("-.").lower()
-
-
-def _fitted(samples: Samples, length: int) -> Samples:
-    return np.pad(samples[:length], (0, max(0, length - len(samples))))
 
 
 # ---- The work --------------------------------------------------------------------------------------------------------

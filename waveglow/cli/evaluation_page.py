@@ -20,7 +20,8 @@ from waveglow.audio.files import write_atomically
 from waveglow.audio.io import load_audio
 from waveglow.audio.mel import MelSpec
 from waveglow.cli import evaluation_table, figures
-from waveglow.cli.evaluation import SWEPT, folder_of
+from waveglow.cli.evaluation import SWEPT
+from waveglow.cli.evaluation_rows import folder_of
 from waveglow.cli.evaluation_table import TRUTH, VOCODER, Results, mean_text
 from waveglow.metrics import Take
 
