@@ -9,7 +9,7 @@ band that a recording lacks (models/bandwidth.py), while the others had to learn
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 
 import torch
@@ -47,9 +47,14 @@ def held_out(run: Path) -> tuple[float, float | None]:
 
 def main() -> None:
     torch.set_num_threads(1)
-    root = Path(sys.argv[1])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", type=Path, metavar="RUNS", help="folder of finished runs, as ablate.sh leaves it")
+    root = parser.parse_args().runs
+    finished = sorted(path.parent for path in root.glob("*/DONE"))
+    if not finished:
+        parser.error(f"{root} has no finished run (*/DONE); ablate.sh makes them")
     rows, curves = [], {}
-    for run in sorted(path.parent for path in root.glob("*/DONE")):
+    for run in finished:
         nll, low = held_out(run)
         train = [m for m in read_metrics(run / "metrics.jsonl") if m["kind"] == "train" and m["loss"] is not None]
         rows.append((nll, f"| {run.name} | {nll:.3f} | {'' if low is None else f'{low:.3f}'} | {train[-1]['step']} |"))

@@ -10,6 +10,7 @@ what was shipped; ship.sh does all of it in turn.
 from __future__ import annotations
 
 import argparse
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -66,14 +67,27 @@ def main() -> None:
         "--samples", type=Path, metavar="DIR", help="folder of an evaluation of audio_samples/reference"
     )
     args = parser.parse_args()
-    if args.samples:
-        page = SAMPLES.format(table=(args.samples / "evaluation.md").read_text(encoding="utf-8"))
-        (ROOT / "audio_samples" / "README.md").write_text(page, encoding="utf-8")
-    if args.run:
-        ship(args.run, [tuple(scored.split("=", 1)) for scored in args.scores])
+    if not (args.run or args.samples):
+        parser.error("give RUN, or --samples")
+    try:
+        if args.samples:
+            page = SAMPLES.format(table=(args.samples / "evaluation.md").read_text(encoding="utf-8"))
+            (ROOT / "audio_samples" / "README.md").write_text(page, encoding="utf-8")
+        if args.run:
+            ship(args.run, [_titled(scores) for scores in args.scores])
+    except (ValueError, OSError) as error:
+        print(f"ship.py: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
-def ship(run: Path, scores: list[tuple[str, ...]]) -> None:
+def _titled(text: str) -> tuple[str, Path]:
+    title, equals, folder = text.partition("=")
+    if not equals:
+        raise ValueError(f"--scores is {text!r}; it is TITLE=DIR")
+    return title, Path(folder)
+
+
+def ship(run: Path, scores: list[tuple[str, Path]]) -> None:
     """Write the voice of a run, with the tables of evaluations (title, folder)."""
     loaded = checkpoint.load(run)
     info = training_facts(run, loaded.info)
@@ -84,8 +98,8 @@ def ship(run: Path, scores: list[tuple[str, ...]]) -> None:
     parameters = sum(p.numel() for p in loaded.model.parameters())
     size = sum(t.nbytes for t in loaded.model.state_dict().values())
     if size > MOST_BYTES:
-        raise SystemExit(f"ship.py: {size / 1e6:.1f} MB of weights; the package takes at most {MOST_BYTES / 1e6:.0f}")
-    tables = [f"\n{title}:\n\n{(Path(d) / 'evaluation.md').read_text(encoding='utf-8')}" for title, d in scores]
+        raise ValueError(f"{run}: {size / 1e6:.1f} MB of weights; the package takes at most {MOST_BYTES / 1e6:.0f}")
+    tables = [f"\n{title}:\n\n{(folder / 'evaluation.md').read_text(encoding='utf-8')}" for title, folder in scores]
     card = CARD.format(
         parameters=parameters / 1e6,
         size=size / 1e6,
@@ -112,7 +126,7 @@ def training_facts(run: Path, info: dict[str, Any]) -> dict[str, Any]:
     lines = [m for m in read_metrics(run / "metrics.jsonl") if m.get("step", 0) <= info["step"]]
     valid = [m for m in lines if m["kind"] == "valid"]
     if not valid:
-        raise SystemExit(f"ship.py: {run} is no training run, or has not validated yet (metrics.jsonl); train on")
+        raise ValueError(f"{run}: is no training run, or has not validated yet (metrics.jsonl); train on")
     hours = max(m["elapsed_seconds"] for m in lines) / 3600
     return {"step": info["step"], "training_hours": round(hours, 2), "nll_nats": round(valid[-1]["nll_nats"], 4)}
 
