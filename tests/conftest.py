@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +18,11 @@ from waveglow.models.registry import build
 from waveglow.models.vocoder import FlowVocoder
 
 ROOT = Path(__file__).parents[1]
+
+# Two processes that fill one of numba's caches at once can crash (numba issue 10128): each test worker has its own.
+os.environ["NUMBA_CACHE_DIR"] = str(
+    Path(tempfile.gettempdir(), f"waveglow-numba-{os.getuid()}", os.environ.get("PYTEST_XDIST_WORKER", "alone"))
+)
 
 
 @pytest.fixture(scope="session")
