@@ -100,8 +100,9 @@ def test_a_run_leaves_what_users_look_for(train):
 def test_the_terms_of_the_loss_are_logged_one_by_one(train):
     _, run = train("train.steps=2", "loss.mr_stft=0.3", "loss.mr_stft_share=0.5")
     for step in lines(run, "train"):
-        assert step["loss"] == pytest.approx(step["nll_nats"] + 0.3 * step["mr_stft"])
-        assert step["mr_stft"] > 0
+        spectral = step["mr_stft"] - 0.5 * step["mr_stft_between"]
+        assert step["loss"] == pytest.approx(step["nll_nats"] + 0.3 * spectral)
+        assert step["mr_stft"] > step["mr_stft_between"] > 0
 
 
 def test_a_limit_on_cpu_time_saves_and_ends_well(trainer):

@@ -43,10 +43,22 @@ def test_the_spectral_term_compares_samples_with_that_share_of_the_audio(model, 
     torch.manual_seed(2)
     terms = VocoderObjective(model, LossConfig(mr_stft=0.3, mr_stft_share=share, sigma=0.5))(*batch)
     torch.manual_seed(2)
-    zs = [0.5 * torch.randn(crops, *shape) for shape in model.latent_shapes(T)]
-    sampled = model.decode(zs, mel[:crops])
-    expected = MultiResolutionSTFTLoss()(sampled[:, None], audio[:crops, None])
-    torch.testing.assert_close(terms["mr_stft"], expected)
+    zs = [0.5 * torch.randn(2 * crops, *shape) for shape in model.latent_shapes(T)]
+    first, second = model.decode(zs, mel[:crops].repeat_interleave(2, 0)).unflatten(0, (crops, 2)).unbind(1)
+    distance = MultiResolutionSTFTLoss()
+    to_speech = distance(torch.cat([first, second])[:, None], audio[:crops].repeat(2, 1)[:, None])
+    torch.testing.assert_close(terms["mr_stft"], to_speech)
+    torch.testing.assert_close(terms["mr_stft_between"], distance(first[:, None], second[:, None]))
+
+
+def test_without_repulsion_one_sample_is_drawn(model, batch):
+    audio, mel, _ = batch
+    torch.manual_seed(2)
+    terms = VocoderObjective(model, LossConfig(mr_stft=0.3, repulsion=0.0))(*batch)
+    torch.manual_seed(2)
+    sampled = model.decode([torch.randn(4, *shape) for shape in model.latent_shapes(T)], mel)
+    torch.testing.assert_close(terms["mr_stft"], MultiResolutionSTFTLoss()(sampled[:, None], audio[:, None]))
+    assert "mr_stft_between" not in terms
 
 
 def test_the_spectral_term_reaches_every_coupling_net(model, batch):
@@ -68,7 +80,9 @@ def test_bands_that_recordings_lack_are_in_no_term(model, batch):
     assert all(torch.allclose(terms[name], again[name], rtol=1e-4) for name in terms)
 
 
-@pytest.mark.parametrize("wrong", [{"mr_stft": -1.0}, {"sigma": -0.1}, {"mr_stft_share": 0.0}, {"mr_stft_share": 1.5}])
+@pytest.mark.parametrize(
+    "wrong", [{"mr_stft": -1.0}, {"sigma": -0.1}, {"mr_stft_share": 0.0}, {"mr_stft_share": 1.5}, {"repulsion": 0.6}]
+)
 def test_weights_out_of_range_are_refused(wrong):
     with pytest.raises(ConfigError, match=f"loss.{next(iter(wrong))}"):
         LossConfig(**wrong)

@@ -49,11 +49,16 @@ class OptimConfig:
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Likelihood, plus `mr_stft` times a spectral loss of samples at `sigma`, on that share of a batch's crops."""
+    """Likelihood, plus `mr_stft` times a spectral loss of samples at `sigma`, on that share of a batch's crops.
+
+    `repulsion` is the weight, within the spectral loss, of the distance between two samples of one mel; at 0.5 the loss
+    is an energy distance, least where samples vary as speech does; at 0 it is least where they do not vary at all.
+    """
 
     mr_stft: float = 0.0
     mr_stft_share: float = 1.0
-    sigma: float = 0.7
+    repulsion: float = 0.5
+    sigma: float = 1.0
 
     def __post_init__(self) -> None:
         if self.mr_stft < 0 or self.sigma < 0 or not 0 < self.mr_stft_share <= 1:
@@ -61,6 +66,8 @@ class LossConfig:
                 f"loss.mr_stft is {self.mr_stft}, loss.sigma {self.sigma} and loss.mr_stft_share "
                 f"{self.mr_stft_share}; the first two must be at least 0, the third above 0 and at most 1"
             )
+        if not 0 <= self.repulsion <= 0.5:
+            raise ConfigError(f"loss.repulsion is {self.repulsion}; it must be from 0 (none) to 0.5 (energy distance)")
 
 
 @dataclass(frozen=True)

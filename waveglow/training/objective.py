@@ -19,9 +19,11 @@ class VocoderObjective(nn.Module):
     """Terms of the loss, by name; the module that DDP wraps.
 
     `nll_nats` is −log p(audio | mel) in nats per sample, all constants included, of the bands that the recordings have
-    (models/bandwidth.py). `mr_stft`, where `config` gives it a
-    weight, is the multi-resolution STFT loss (Yamamoto, Song and Kim 2020, arXiv:1910.11480, eqs. 6–9) between the
-    audio and a sample at `config.sigma`, drawn through the inverse.
+    (models/bandwidth.py). `mr_stft`, where `config` gives it a weight, is the multi-resolution STFT loss (Yamamoto,
+    Song and Kim 2020, arXiv:1910.11480, eqs. 6–9) between the audio and samples at `config.sigma`, drawn through the
+    inverse; `mr_stft_between`, where `config.repulsion` has one, is that between two samples of one mel. Their
+    difference is a spectral energy distance (Gritsenko et al. 2020, arXiv:2008.01160): without the second, the
+    best sample is the same one every time, with pulses in step with the frames of the mel.
     """
 
     def __init__(self, model: FlowVocoder, config: LossConfig) -> None:
@@ -36,13 +38,18 @@ class VocoderObjective(nn.Module):
         terms = {"nll_nats": (lacking - self.model(audio, mel)).mean() / audio.shape[-1]}
         if self.config.mr_stft:
             crops = max(1, round(self.config.mr_stft_share * len(audio)))
-            terms["mr_stft"] = self._spectral(audio[:crops], mel[:crops], bandwidth[:crops])
+            terms |= self._spectral(audio[:crops], mel[:crops], bandwidth[:crops])
         return terms
 
-    def _spectral(self, audio: Tensor, mel: Tensor, bandwidth: Tensor) -> Tensor:
+    def _spectral(self, audio: Tensor, mel: Tensor, bandwidth: Tensor) -> dict[str, Tensor]:
+        samples = 2 if self.config.repulsion else 1
+        audio, mel, bandwidth = (each.repeat_interleave(samples, 0) for each in (audio, mel, bandwidth))
         shapes = self.model.latent_shapes(audio.shape[-1])
         zs = [self.config.sigma * torch.randn(len(audio), *shape, device=audio.device) for shape in shapes]
         sampled = self.model.decode(zs, mel)
         with full_precision(audio):
-            sampled = spliced(self.model, sampled, audio, bandwidth)
-            return self.mr_stft(sampled[:, None], audio[:, None])
+            sampled, audio = spliced(self.model, sampled, audio, bandwidth)[:, None], audio[:, None]
+            terms = {"mr_stft": self.mr_stft(sampled, audio)}
+            if samples == 2:
+                terms["mr_stft_between"] = self.mr_stft(sampled[::2], sampled[1::2])
+        return terms

@@ -103,9 +103,13 @@ class VocoderTask:
         return VocoderObjective(model, self.loss_config)
 
     def loss(self, terms: Mapping[str, Tensor]) -> Tensor:
-        """−log p in nats per sample, plus the other terms by their weights."""
-        loss = terms["nll_nats"]
-        return loss + self.loss_config.mr_stft * terms["mr_stft"] if "mr_stft" in terms else loss
+        """−log p in nats per sample, plus the weighted spectral loss: distance to speech less that between samples."""
+        weights, loss = self.loss_config, terms["nll_nats"]
+        if weights.mr_stft:
+            loss = loss + weights.mr_stft * terms["mr_stft"]
+        if weights.mr_stft and weights.repulsion:
+            loss = loss - weights.mr_stft * weights.repulsion * terms["mr_stft_between"]
+        return loss
 
     def seconds(self, batch: Batch) -> float:
         """Seconds of audio in a batch."""
