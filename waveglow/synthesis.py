@@ -63,7 +63,7 @@ class Vocoder:
         cls, path: str | Path, *, precision: Precision = "float32", device: str | torch.device | None = None
     ) -> Vocoder:
         """Vocoder from a checkpoint directory, a training run or a voice's name. Raises CheckpointError."""
-        loaded = checkpoint.load(path)
+        loaded = checkpoint.load_vocoder(path)
         return cls(loaded.model, loaded.mel_spec, precision=precision, device=device)
 
     @property

@@ -31,7 +31,7 @@ PLOTTED = ("reshape-none", "reshape-mel", "mdct-none", "mdct-mel")  # each half 
 def held_out(run: Path) -> tuple[float, float | None]:
     """NLL in nats per sample, and that of the bands below the split where the highest leave first."""
     config = from_mapping(RunConfig, read_with_base(run / "config.yaml"))
-    model, spec = checkpoint.load(run).model, config.mel_spec()
+    model, spec = checkpoint.load_vocoder(run).model, config.mel_spec()
     manifest = Path(config.data.manifest)
     clips = read_manifest(manifest / "manifest.jsonl" if manifest.is_dir() else manifest)
     total, low, samples = 0.0, 0.0, 0

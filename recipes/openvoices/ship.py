@@ -89,7 +89,7 @@ def _titled(text: str) -> tuple[str, Path]:
 
 def ship(run: Path, scores: list[tuple[str, Path]]) -> None:
     """Write the voice of a run, with the tables of evaluations (title, folder)."""
-    loaded = checkpoint.load(run)
+    loaded = checkpoint.load_vocoder(run)
     info = training_facts(run, loaded.info)
     with torch.no_grad():
         for parameter in loaded.model.parameters():

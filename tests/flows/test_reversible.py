@@ -49,8 +49,8 @@ STACKS = {"deep": lambda: deep(4), "shared_net": shared_net, "shared_layer": sha
 STACK_NAMES = list(STACKS)
 
 
-def sequence(layers, *, reversible, dtype=torch.float64):
-    module = Sequence(layers, reversible=reversible)
+def sequence(layers, *, memory, dtype=torch.float64):
+    module = Sequence(layers, memory=memory)
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.add_(torch.randn_like(parameter), alpha=0.15)
@@ -60,8 +60,8 @@ def sequence(layers, *, reversible, dtype=torch.float64):
 def twins(name):
     """The same stack twice, plain and reversible, with the same parameters."""
     torch.manual_seed(0)
-    plain = sequence(STACKS[name](), reversible=False)
-    rebuilt = sequence(STACKS[name](), reversible=True)
+    plain = sequence(STACKS[name](), memory="none")
+    rebuilt = sequence(STACKS[name](), memory="reversible")
     rebuilt.load_state_dict(plain.state_dict())
     return plain, rebuilt
 
@@ -138,10 +138,10 @@ def test_gradients_accumulate_over_two_backward_passes():
     torch.testing.assert_close([p.grad for p in rebuilt.parameters()], [2 * grad for grad in once])
 
 
-def kept_bytes(depth, *, reversible):
+def kept_bytes(depth, *, memory):
     """Bytes of activations that autograd keeps for the backward pass, each memory once, parameters excluded."""
     torch.manual_seed(0)
-    module = sequence(deep(depth), reversible=reversible, dtype=torch.float32)
+    module = sequence(deep(depth), memory=memory, dtype=torch.float32)
     parameters = {parameter.untyped_storage().data_ptr() for parameter in module.parameters()}
     kept = {}
 
@@ -158,9 +158,9 @@ def kept_bytes(depth, *, reversible):
 
 
 def test_kept_activations_do_not_grow_with_depth():
-    shallow, deeper = (kept_bytes(depth, reversible=True) for depth in (4, 16))
+    shallow, deeper = (kept_bytes(depth, memory="reversible") for depth in (4, 16))
     assert 0 < deeper <= 1.1 * shallow
-    plain_shallow, plain_deeper = (kept_bytes(depth, reversible=False) for depth in (4, 16))
+    plain_shallow, plain_deeper = (kept_bytes(depth, memory="none") for depth in (4, 16))
     assert plain_deeper > 3 * plain_shallow
     assert plain_shallow > 10 * shallow
 
@@ -200,6 +200,6 @@ def test_a_layer_of_its_own_needs_no_retrace():
         def inverse(self, z, cond=None):
             return z * (-self.log_s).exp()
 
-    plain, rebuilt = (Sequence([Scale(), coupling(), Scale()], reversible=r).double() for r in (False, True))
+    plain, rebuilt = (Sequence([Scale(), coupling(), Scale()], memory=m).double() for m in ("none", "reversible"))
     rebuilt.load_state_dict(plain.state_dict())
     assert_same_gradients(plain, rebuilt, *inputs())

@@ -237,7 +237,7 @@ def test_running_out_of_memory_names_the_numbers_to_lower(train, monkeypatch, ca
     said = capsys.readouterr().err
     assert "train.batch_size (4)" in said
     assert "data.segment_samples (2048)" in said
-    assert "train.memory=reversible" in said
+    assert "train.memory=checkpoint" in said
 
 
 def test_a_full_disk_does_not_stop_the_training(trainer, monkeypatch):

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from waveglow.cli.common import default_device
-from waveglow.models.registry import MODELS, build
+from waveglow.models.registry import VOCODERS, build_vocoder
 from waveglow.models.vocoder import FlowVocoder
 from waveglow.synthesis import HALF, Vocoder
 
@@ -34,7 +34,7 @@ SEGMENT_SAMPLES = 8192
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument(
-        "--models", nargs="+", default=["lapglow", "waveglow-64", "waveglow-256"], choices=MODELS, metavar="NAME"
+        "--models", nargs="+", default=["lapglow", "waveglow-64", "waveglow-256"], choices=VOCODERS, metavar="NAME"
     )
     parser.add_argument("--precisions", nargs="+", default=["float32", "bf16"], choices=["float32", "bf16", "fp16"])
     parser.add_argument("--seconds", type=float, default=3.0, help="of audio to synthesize (3)")
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _rows(name: str, device: torch.device, args: argparse.Namespace) -> list[dict[str, Any]]:
     torch.manual_seed(0)
-    model = build({"name": name}).to(device)
+    model = build_vocoder({"name": name}).to(device)
     frames = round(args.seconds * SAMPLE_RATE / model.hop)
     mel, audio = torch.randn(model.n_mels, frames), 0.1 * torch.randn(2, SEGMENT_SAMPLES, device=device)
     segment_mel = torch.randn(2, model.n_mels, -(-SEGMENT_SAMPLES // model.hop), device=device)

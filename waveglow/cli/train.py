@@ -24,13 +24,15 @@ from waveglow.cli.common import set_threads, usable_device
 from waveglow.config import ConfigError, dump, from_mapping, merged, parse_overrides, read_with_base, to_mapping
 from waveglow.data.manifest import content_hash, prepare, read_manifest
 from waveglow.models import checkpoint
-from waveglow.models.registry import build, resolved
+from waveglow.models.registry import build_vocoder, resolved
 from waveglow.models.vocoder import FlowVocoder
 from waveglow.training import state as states
 from waveglow.training.config import RunConfig
 from waveglow.training.distributed import World, world
 from waveglow.training.engine import Trainer
 from waveglow.training.task import VocoderTask
+
+Initial = checkpoint.Checkpoint[FlowVocoder] | None
 
 FINE_TUNING: dict[str, Any] = {"optim": {"lr": 1e-5}}
 
@@ -60,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     """Train."""
     if args.threads is not None:
         set_threads(args.threads)
-    initial = checkpoint.load(args.init_from) if args.init_from else None
+    initial = checkpoint.load_vocoder(args.init_from) if args.init_from else None
     config = resolve_config(args, initial)
     if args.print_config:
         print(yaml.safe_dump(to_mapping(config), sort_keys=False), end="")
@@ -84,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def resolve_config(args: argparse.Namespace, initial: checkpoint.Checkpoint | None) -> RunConfig:
+def resolve_config(args: argparse.Namespace, initial: Initial) -> RunConfig:
     """--config, else what the run goes on with, else the model of --init-from; then --data and the overrides.
 
     Weights to start from bring their model and mel convention, and a lower learning rate unless --config says one.
@@ -107,7 +109,7 @@ def resolve_config(args: argparse.Namespace, initial: checkpoint.Checkpoint | No
     return config
 
 
-def _require_fit(config: RunConfig, initial: checkpoint.Checkpoint | None) -> None:
+def _require_fit(config: RunConfig, initial: Initial) -> None:
     """Raises ConfigError where model or mel convention are set to others than those of the weights to start from."""
     asked = config.model_config()
     if initial is None:
@@ -123,12 +125,11 @@ def _require_fit(config: RunConfig, initial: checkpoint.Checkpoint | None) -> No
         raise ConfigError("mel is another convention than that of the weights of --init-from; drop the setting")
 
 
-def _train(args: argparse.Namespace, config: RunConfig, initial: checkpoint.Checkpoint | None, here: World) -> None:
+def _train(args: argparse.Namespace, config: RunConfig, initial: Initial, here: World) -> None:
     resume = _resume_from(args, here)
     torch.manual_seed(config.train.seed)
-    model = initial.model if initial and resume is None else build(config.model_config())
+    model = initial.model if initial and resume is None else build_vocoder(config.model_config())
     clips = read_manifest(_manifest(args.run_dir, config, here))
-    assert isinstance(model, FlowVocoder)
     task = VocoderTask(
         clips,
         config.mel_spec(),

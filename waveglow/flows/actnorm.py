@@ -34,8 +34,7 @@ class ActNorm(Flow):
     def _shaped(self, x: Tensor) -> tuple[Tensor, Tensor]:
         if x.shape[1] != self.channels:
             raise ValueError(f"ActNorm of {self.channels} channels got {x.shape[1]}")
-        shape = (1, -1) + (1,) * (x.dim() - 2)
-        return self.bias.view(shape), self.log_scale.view(shape)
+        return per_channel(self.bias, x), per_channel(self.log_scale, x)
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         bias, log_scale = self._shaped(x)
@@ -64,6 +63,26 @@ class ActNorm(Flow):
         self.bias.copy_(-rows.mean(1))
         self.log_scale.copy_(-std.clamp(min=STD_FLOOR).log())
         self.initialized.fill_(True)
+
+
+class Scale(Flow):
+    """`z = x · exp(log_scale)`, a factor a channel: NICE's last layer (Dinh et al. 2014, arXiv:1410.8516, §3.3)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.log_scale = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        log_det = self.log_scale.sum(dtype=log_det_dtype(x)) * positions(x)
+        return x * per_channel(self.log_scale, x).exp(), log_det.expand(x.shape[0])
+
+    def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
+        return z * per_channel(-self.log_scale, z).exp()
+
+
+def per_channel(values: Tensor, x: Tensor) -> Tensor:
+    """values [C] in a shape that fits x [B, C, *S]."""
+    return values.view((1, -1) + (1,) * (x.dim() - 2))
 
 
 class ConditionalActNorm(Flow):
@@ -102,7 +121,7 @@ class ConditionalActNorm(Flow):
                 f"which must give {expected}"
             )
         log_s, t = output.chunk(2, dim=1) if self.shift else (output, 0.0)
-        return log_s + self.log_scale.view((1, -1) + (1,) * (x.dim() - 2)), t
+        return log_s + per_channel(self.log_scale, x), t
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         log_s, t = self._log_s_and_t(x, cond)

@@ -8,32 +8,43 @@ from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from waveglow.flows.base import Flow, Shape, zero_log_det
 from waveglow.flows.reversible import conditions, reversible_forward
+
+Memory = Literal["none", "checkpoint", "reversible"]
+
+
+def _run_again(layer: Flow, x: Tensor, cond: Tensor | None) -> tuple[Tensor, Tensor]:
+    result: tuple[Tensor, Tensor] = checkpoint(layer, x, cond, use_reentrant=False)
+    return result
 
 
 class Sequence(Flow):
     """Layers in data order: `z = f_n(… f_1(x))`, `log_det = Σ log_det_k`.
 
-    With `reversible` the backward pass rebuilds activations by inversion, so that memory does not grow with depth.
+    `memory` is what the backward pass reads: "none" saves no memory and keeps all activations; "checkpoint" keeps each
+    layer's input and runs it again (Chen et al. 2016, arXiv:1604.06174); "reversible" keeps one output and rebuilds the
+    rest by inversion, so that memory does not grow with depth.
     """
 
-    def __init__(self, layers: Iterable[Flow], *, reversible: bool = False) -> None:
+    def __init__(self, layers: Iterable[Flow], *, memory: Memory = "none") -> None:
         super().__init__()
         self.layers = nn.ModuleList(layers)
-        self.reversible = reversible
+        self.memory = memory
 
     def flows(self) -> list[Flow]:
         """The layers, in data order."""
         return cast(list[Flow], list(self.layers))
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        if self.reversible and torch.is_grad_enabled():
+        memory = self.memory if torch.is_grad_enabled() else "none"
+        if memory == "reversible":
             return reversible_forward(self.flows(), x, cond)
         log_det = zero_log_det(x)
         for layer in self.flows():
-            x, layer_log_det = layer(x, cond)
+            x, layer_log_det = _run_again(layer, x, cond) if memory == "checkpoint" else layer(x, cond)
             log_det = log_det + layer_log_det
             cond = layer.condition(cond)
         return x, log_det

@@ -6,7 +6,7 @@ NICE (Dinh et al. 2014, arXiv:1410.8516, §3.2) adds; RealNVP (2016, arXiv:1605.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -16,11 +16,26 @@ from waveglow.config import nearest
 from waveglow.flows.base import Flow, Retraced, sum_per_sample
 
 
-class ChannelMask(nn.Module):
+class Mask(Protocol):
+    """Which part of x [B, C, *S] moves."""
+
+    kept_channels: int
+    moved_channels: int
+
+    def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x to (kept [B, C_kept, *S], moved [B, C_moved, *S])."""
+
+    def join(self, kept: Tensor, moved: Tensor) -> Tensor:
+        """What `split` took apart, [B, C, *S]."""
+
+    def confine(self, values: Tensor) -> Tensor:
+        """values [B, C_moved, *S] where x moves, 0 elsewhere."""
+
+
+class ChannelMask:
     """Which channels of [B, C, *S] move: the last C // 2 or the first C // 2."""
 
     def __init__(self, channels: int, *, moves: Literal["first", "last"] = "last") -> None:
-        super().__init__()
         if channels < 2:
             raise ValueError(f"a coupling of {channels} channel has nothing to split; it needs at least 2")
         self.moves = moves
@@ -36,6 +51,60 @@ class ChannelMask(nn.Module):
     def join(self, kept: Tensor, moved: Tensor) -> Tensor:
         """What `split` took apart, [B, C, *S]."""
         return torch.cat([kept, moved] if self.moves == "last" else [moved, kept], dim=1)
+
+    def confine(self, values: Tensor) -> Tensor:
+        """All values: the moved part is a tensor of its own."""
+        return values
+
+
+class CheckerboardMask:
+    """Every other place of [B, C, *S] moves (RealNVP §3.4), those whose indices have an even or an odd sum.
+
+    Both parts keep the shape of x, with zeros in the places of the other.
+    """
+
+    def __init__(self, channels: int, *, moves: Literal["even", "odd"] = "even") -> None:
+        self.kept_channels = self.moved_channels = channels
+        self.parity = {"even": 0, "odd": 1}[moves]
+
+    def _moves(self, x: Tensor) -> Tensor:
+        index_sum = torch.zeros((), dtype=torch.long, device=x.device)
+        for axis, size in enumerate(x.shape[2:]):
+            places = torch.arange(size, device=x.device)
+            index_sum = index_sum + places.view(-1, *[1] * (x.dim() - 3 - axis))
+        return index_sum % 2 == self.parity  # S
+
+    def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x [B, C, *S] to (kept, moved), both [B, C, *S]."""
+        moves = self._moves(x)
+        return x * ~moves, x * moves
+
+    def join(self, kept: Tensor, moved: Tensor) -> Tensor:
+        """What `split` took apart, [B, C, *S]."""
+        return torch.where(self._moves(kept), moved, kept)
+
+    def confine(self, values: Tensor) -> Tensor:
+        """values [B, C, *S] in the places that move, 0 in the others."""
+        return values * self._moves(values)
+
+
+class WholeMask:
+    """All of [B, C, *S] moves; the net sees zeros and the conditioning. With "(x-t)/s" it is a learned prior of x."""
+
+    def __init__(self, channels: int) -> None:
+        self.kept_channels = self.moved_channels = channels
+
+    def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x [B, C, *S] to (zeros, x)."""
+        return torch.zeros_like(x), x
+
+    def join(self, kept: Tensor, moved: Tensor) -> Tensor:
+        """What moved, [B, C, *S]."""
+        return moved
+
+    def confine(self, values: Tensor) -> Tensor:
+        """All values."""
+        return values
 
 
 class Form(NamedTuple):
@@ -72,7 +141,7 @@ class Coupling(Flow):
             2, by a tanh), or "additive" (s = 1).
     """
 
-    def __init__(self, net: nn.Module, mask: ChannelMask, *, form: str = "s*x+t", scale: str = "exp") -> None:
+    def __init__(self, net: nn.Module, mask: Mask, *, form: str = "s*x+t", scale: str = "exp") -> None:
         super().__init__()
         if form not in FORMS:
             raise ValueError(f"coupling form {form!r} is unknown{nearest(form, FORMS)}")
@@ -91,9 +160,9 @@ class Coupling(Flow):
                 f"the coupling net gives {output.shape[1]} channels, {self.scale} coupling needs {expected}"
             )
         if self.scale == "additive":
-            return torch.zeros_like(output), output
+            return torch.zeros_like(output), self.mask.confine(output)
         raw, t = output.chunk(2, dim=1)
-        return SCALES[self.scale](raw), t
+        return self.mask.confine(SCALES[self.scale](raw)), self.mask.confine(t)
 
     def _log_det(self, log_s: Tensor) -> Tensor:
         return FORMS[self.form].sign * sum_per_sample(log_s)

@@ -6,6 +6,8 @@ WaveGlow uses it in one dimension (Prenger et al. 2018, arXiv:1811.00002, §2.2)
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -87,13 +89,13 @@ class InvertibleConvLU(InvertibleConv):
 
 
 class Shuffle(Flow):
-    """A fixed random permutation of the channels; `log_det = 0`."""
+    """A fixed permutation of the channels, random where no `order` is given; `log_det = 0`."""
 
     order: Tensor
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, *, order: Sequence[int] | None = None) -> None:
         super().__init__()
-        self.register_buffer("order", torch.randperm(channels))
+        self.register_buffer("order", torch.randperm(channels) if order is None else torch.tensor(order))
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return x[:, self.order], zero_log_det(x)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor
 
 from waveglow.flows.base import Flow, Shape, zero_log_det
@@ -30,6 +32,32 @@ class Squeeze(Flow):
     def out_shape(self, shape: Shape) -> Shape:
         channels, *sizes = shape
         return squeezed_shape(channels, sizes, self.factor)
+
+
+class Flatten(Flow):
+    """[B, C, *S] to [B, C·|S|, 1], every value a channel, for flows of vectors (NICE); `log_det = 0`.
+
+    Arguments:
+        shape: (C, *S). Raises ValueError where x has another.
+    """
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.shape = shape
+
+    def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self.out_shape(tuple(x.shape[1:]))
+        return x.reshape(x.shape[0], -1, 1), zero_log_det(x)
+
+    def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
+        return z.reshape(z.shape[0], *self.shape)
+
+    def out_shape(self, shape: Shape) -> Shape:
+        if shape != self.shape:
+            raise ValueError(
+                f"Flatten of {list(self.shape)} got {list(shape)}; the flow behind it fits that shape only"
+            )
+        return (math.prod(shape), 1)
 
 
 def squeezed_shape(channels: int, sizes: list[int] | Shape, g: int) -> Shape:

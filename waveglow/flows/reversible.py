@@ -23,7 +23,7 @@ def reversible_forward(layers: Layers[Flow], x: Tensor, cond: Tensor | None) -> 
     if torch.is_autocast_enabled(x.device.type):
         raise ValueError(
             "reversible training needs float32 nets, since rebuilt inputs drift in half precision; "
-            "set train.precision=float32 or train.memory=none"
+            "set train.precision=float32 or train.memory=checkpoint"
         )
     parameters = dict.fromkeys(p for layer in layers for p in layer.parameters() if p.requires_grad)  # each once
     z, log_det = _Rebuild.apply(layers, x, cond, *parameters)

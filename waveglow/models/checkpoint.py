@@ -18,7 +18,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -27,7 +27,8 @@ from torch import Tensor, nn
 
 from waveglow import __version__
 from waveglow.audio.mel import MelSpec
-from waveglow.models.registry import build
+from waveglow.models.image import FlowImage
+from waveglow.models.registry import Model, build
 from waveglow.models.vocoder import FlowVocoder
 
 FORMAT = 1
@@ -45,11 +46,15 @@ class CheckpointError(ValueError):
     """A checkpoint that is missing, damaged or doesn't fit; the message names the file, the fault and what to do."""
 
 
+M = TypeVar("M", bound=nn.Module, covariant=True)
+N = TypeVar("N", FlowVocoder, FlowImage)
+
+
 @dataclass(frozen=True)
-class Checkpoint:
+class Checkpoint(Generic[M]):
     """A model with what it was saved with."""
 
-    model: FlowVocoder
+    model: M
     model_config: dict[str, Any]
     mel_spec: MelSpec | None
     info: dict[str, Any]
@@ -172,7 +177,7 @@ def save(
     write_directory(path, model_writers(model, model_config, mel_spec, info or {}))
 
 
-def load(path: Path | str) -> Checkpoint:
+def load(path: Path | str) -> Checkpoint[Model]:
     """Checkpoint from its directory, the newest whole one of a training run's, or a voice of the package by its name.
 
     The model is built from the configuration without memory for its weights, compared with the names and shapes that
@@ -190,6 +195,22 @@ def load(path: Path | str) -> Checkpoint:
         raise CheckpointError(f"{directory / CONFIG}: {error}") from error
     model.load_state_dict(read_tensors(directory / WEIGHTS, model.state_dict()), assign=True)
     return Checkpoint(model.eval(), config["model"], mel_spec, config.get("info") or {}, directory)
+
+
+def load_vocoder(path: Path | str) -> Checkpoint[FlowVocoder]:
+    """As `load`. Raises CheckpointError for a model of images too."""
+    return _of_kind(load(path), FlowVocoder, "a model of images; its commands are those of `waveglow image`")
+
+
+def load_image(path: Path | str) -> Checkpoint[FlowImage]:
+    """As `load`. Raises CheckpointError for a vocoder too."""
+    return _of_kind(load(path), FlowImage, "a vocoder; `waveglow image` takes nice, realnvp and glow")
+
+
+def _of_kind(loaded: Checkpoint[Model], kind: type[N], what_it_is: str) -> Checkpoint[N]:
+    if not isinstance(loaded.model, kind):
+        raise CheckpointError(f"{loaded.path}: is {loaded.model_config['name']}, {what_it_is}")
+    return Checkpoint(loaded.model, loaded.model_config, loaded.mel_spec, loaded.info, loaded.path)
 
 
 def voices() -> dict[str, Path]:

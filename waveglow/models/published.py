@@ -8,7 +8,7 @@ fused `cond_layer` too. Weight norm has one gain an output channel, so that fusi
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -17,23 +17,23 @@ from torch import Tensor
 from waveglow.config import ConfigError, nearest
 from waveglow.flows.coupling import Coupling
 from waveglow.flows.permute import InvertibleConv
-from waveglow.models.registry import build
-from waveglow.models.vocoder import FlowVocoder
+from waveglow.models.published_images import glow_rosinality, realnvp_chrischute
+from waveglow.models.registry import Model, build
 
-FAMILIES = ("nvidia-waveglow",)
 State = dict[str, Tensor]
 
 
 def from_state_dict(
     state: Mapping[str, Tensor], *, family: str | None = None, config: Mapping[str, Any] | None = None
-) -> FlowVocoder:
+) -> Model:
     """Model with the weights of a published state dict.
 
     Arguments:
-        state: as the published repository saves it; layouts A, B and C, `module.` prefixes, weight-norm pairs under old
-            and new names, half precision.
-        family: "nvidia-waveglow", told from the names where it is None.
-        config: the published repository's own constructor arguments, inferred from the shapes where absent.
+        state: as the published repository saves it; `module.` prefixes, weight-norm pairs under old and new names, half
+            precision; of NVIDIA/waveglow layouts A, B and C.
+        family: "nvidia-waveglow", "glow-rosinality" or "realnvp-chrischute"; told from the names where it is None.
+        config: the published repository's own constructor arguments, inferred from the shapes where absent; for
+            images `image_size` and `n_bits` too, which no tensor tells.
 
     Raises ConfigError where the family is unknown or the tensors don't fit it.
     """
@@ -42,28 +42,49 @@ def from_state_dict(
 
 def convert(
     state: Mapping[str, Tensor], *, family: str | None = None, config: Mapping[str, Any] | None = None
-) -> tuple[FlowVocoder, dict[str, Any]]:
+) -> tuple[Model, dict[str, Any]]:
     """As `from_state_dict`, with the model's configuration for the registry."""
     state = _cleaned(state)
-    if (family or _family(state)) not in FAMILIES:
-        raise ConfigError(f"family {family!r} is unknown{nearest(str(family), FAMILIES)}")
-    _require_known(state)
-    state = _layout_c(state)
-    model_config = _waveglow_config(state, config or {})
+    family = family or _family(state)
+    if family not in FAMILIES:
+        raise ConfigError(f"family {family!r} is unknown{nearest(family, FAMILIES)}")
+    model_config, ours = FAMILIES[family](state, config or {})
     with torch.device("meta"):
         model = build(model_config)
-    ours = _renamed(state, model)
     _check(ours, model.state_dict())
     model.load_state_dict(ours, assign=True)
     return model.eval(), model_config
 
 
+def _nvidia_waveglow(state: State, config: Mapping[str, Any]) -> tuple[dict[str, Any], State]:
+    _require_known(state)
+    state = _layout_c(state)
+    model_config = _waveglow_config(state, config)
+    with torch.device("meta"):
+        model = build(model_config)
+    return model_config, _renamed(state, model)
+
+
+FAMILIES: dict[str, Callable[[State, Mapping[str, Any]], tuple[dict[str, Any], State]]] = {
+    "nvidia-waveglow": _nvidia_waveglow,
+    "glow-rosinality": glow_rosinality,
+    "realnvp-chrischute": realnvp_chrischute,
+}
+SIGNS = {
+    "nvidia-waveglow": ("convinv.0.conv.weight", "upsample.weight"),
+    "glow-rosinality": ("blocks.0.flows.0.actnorm.loc",),
+    "realnvp-chrischute": ("flows.in_couplings.0.rescale.weight_g",),
+}
+
+
 def _family(state: State) -> str:
-    if "convinv.0.conv.weight" in state and "upsample.weight" in state:
-        return "nvidia-waveglow"
+    for family, names in SIGNS.items():
+        if all(name in state for name in names):
+            return family
+    known = "; ".join(f"{family} has {' and '.join(names)}" for family, names in SIGNS.items())
     raise ConfigError(
-        "the family can't be told from these tensors: nvidia-waveglow has convinv.0.conv.weight and upsample.weight, "
-        f"here are {', '.join(sorted(state)[:3])} …; name it with --family"
+        f"the family can't be told from these tensors: {known}; here are {', '.join(sorted(state)[:3])} …; name it "
+        "with --family"
     )
 
 
@@ -164,7 +185,7 @@ def _early(sizes: list[int]) -> tuple[int, int]:
     return len(sizes), 1
 
 
-def _renamed(state: State, model: FlowVocoder) -> State:
+def _renamed(state: State, model: Model) -> State:
     mixes = [name for name, module in model.named_modules() if isinstance(module, InvertibleConv)]
     nets = [f"{name}.net" for name, module in model.named_modules() if isinstance(module, Coupling)]
     names = {"upsample": "conditioner.conv"}

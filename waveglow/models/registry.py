@@ -8,10 +8,13 @@ from functools import partial
 from typing import Any
 
 from waveglow.config import ConfigError, nearest
-from waveglow.models import vocoders
+from waveglow.models import images, vocoders
+from waveglow.models.image import FlowImage
 from waveglow.models.vocoder import FlowVocoder
 
-MODELS: dict[str, Callable[..., FlowVocoder]] = {
+Model = FlowVocoder | FlowImage
+
+VOCODERS: dict[str, Callable[..., FlowVocoder]] = {
     "lapglow": vocoders.lapglow,
     "waveglow": vocoders.waveglow,
     "waveglow-64": partial(vocoders.waveglow, n_channels=64, actnorm=False),
@@ -20,10 +23,13 @@ MODELS: dict[str, Callable[..., FlowVocoder]] = {
     "waveglow-512": partial(vocoders.waveglow, n_channels=512, actnorm=False),
 }
 
-MAY_BE_0 = ("n_high",)
+IMAGES: dict[str, Callable[..., FlowImage]] = {"nice": images.nice, "realnvp": images.realnvp, "glow": images.glow}
+MODELS: dict[str, Callable[..., Model]] = {**VOCODERS, **IMAGES}
+
+MAY_BE_0 = ("n_high", "n_classes")
 
 
-def build(config: Mapping[str, Any]) -> FlowVocoder:
+def build(config: Mapping[str, Any]) -> Model:
     """Model from `{"name": NAME, **numbers}`.
 
     Raises ConfigError for an unknown name or key, a value of another type, or numbers that don't fit each other.
@@ -33,6 +39,14 @@ def build(config: Mapping[str, Any]) -> FlowVocoder:
         return MODELS[name](**numbers)
     except ValueError as error:
         raise ConfigError(f"model {name}: {error}") from error
+
+
+def build_vocoder(config: Mapping[str, Any]) -> FlowVocoder:
+    """As `build`. Raises ConfigError for an image model too."""
+    model = build(config)
+    if not isinstance(model, FlowVocoder):
+        raise ConfigError(f"model.name is {config['name']!r}, a model of images; vocoders: {', '.join(VOCODERS)}")
+    return model
 
 
 def resolved(config: Mapping[str, Any]) -> dict[str, Any]:

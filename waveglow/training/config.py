@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from waveglow.audio.mel import MelSpec, preset
 from waveglow.config import ConfigError
+from waveglow.flows.compose import Memory
 from waveglow.models.registry import resolved
 
 
@@ -80,7 +81,7 @@ class TrainConfig:
     seed: int = 0
     precision: Literal["float32", "bf16", "fp16"] = "float32"
     compile: bool = False
-    memory: Literal["none", "reversible"] = "none"
+    memory: Memory = "none"
     ema_decay: float = 0.999
     init_crops: int = 16
     max_bad_steps: int = 10
@@ -105,7 +106,7 @@ class TrainConfig:
         if self.memory == "reversible" and self.precision != "float32":
             raise ConfigError(
                 f"train.memory is reversible and train.precision is {self.precision}: rebuilt activations drift in "
-                "half precision; set train.precision=float32 or train.memory=none"
+                "half precision; set train.precision=float32 or train.memory=checkpoint"
             )
 
 

@@ -141,7 +141,7 @@ class Trainer:
         """Memory mode, compilation and DDP, after the averaged copy was made."""
         for module in self.model.modules():
             if isinstance(module, Sequence):
-                module.reversible = self.settings.memory == "reversible"
+                module.memory = self.settings.memory
             if isinstance(module, Coupling) and self.settings.compile:
                 module.net.compile()
         self.parallel: Callable[..., dict[str, Tensor]] = self.objective
@@ -325,7 +325,7 @@ class Trainer:
         return (
             f"out of memory on {self.world.device}: lower train.batch_size ({settings.batch_size}) or "
             f"data.segment_samples ({data.segment_samples}), raise train.accumulate ({settings.accumulate}), which "
-            f"keeps the batch, or set train.memory=reversible ({settings.memory}); "
+            f"keeps the batch, or set train.memory=checkpoint or reversible ({settings.memory}); "
             f"before the first step, train.init_crops ({settings.init_crops}) counts too"
         )
 

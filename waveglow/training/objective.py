@@ -30,7 +30,7 @@ class VocoderObjective(nn.Module):
         super().__init__()
         self.model = model
         self.config = config
-        self.mr_stft = MultiResolutionSTFTLoss()
+        self.mr_stft = MultiResolutionSTFTLoss(w_sc=0.0)
 
     def forward(self, audio: Tensor, mel: Tensor, bandwidth: Tensor) -> dict[str, Tensor]:
         """The terms, each averaged over the batch; `bandwidth` [B] is the recordings' share of half the sample rate."""

@@ -1,0 +1,56 @@
+"""Batch normalization as a layer of a flow (RealNVP, arXiv:1605.08803, §3.7 and appendix E)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from waveglow.flows.actnorm import per_channel
+from waveglow.flows.base import Flow, Retraced, log_det_dtype, positions
+
+EPS = 1e-5
+
+
+class FlowBatchNorm(Flow):
+    """`z = (x − mean) / √(var + ε)` a channel, `log_det = −½ positions · Σ log(var + ε)`.
+
+    In training, mean and variance are running averages that include the batch, with its gradient; in evaluation and in
+    `inverse` they are those of training. This is the one layer whose output, in training, depends on the whole batch
+    and that changes state in `forward`.
+
+    Arguments:
+        momentum: weight of the past in the running averages.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, channels: int, *, momentum: float = 0.9) -> None:
+        super().__init__()
+        self.momentum = momentum
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+
+    def _statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        if not self.training:
+            return self.running_mean, self.running_var
+        rows = x.transpose(0, 1).flatten(1)  # (C, B*S)
+        mean = torch.lerp(rows.mean(1), self.running_mean, self.momentum)
+        var = torch.lerp(rows.var(1, correction=0), self.running_var, self.momentum)
+        self.running_mean.copy_(mean.detach())
+        self.running_var.copy_(var.detach())
+        return mean, var
+
+    def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        mean, var = self._statistics(x)
+        log_det = -0.5 * (var + EPS).log().sum(dtype=log_det_dtype(x)) * positions(x)
+        return (x - per_channel(mean, x)) * per_channel(var + EPS, x).rsqrt(), log_det.expand(x.shape[0])
+
+    def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
+        return z * per_channel(self.running_var + EPS, z).sqrt() + per_channel(self.running_mean, z)
+
+    def retrace(self, z: Tensor, cond: Tensor | None) -> Retraced:
+        """As in Flow. Raises ValueError in training: z alone does not tell the batch's statistics."""
+        if self.training:
+            raise ValueError("FlowBatchNorm can't be rebuilt in training; set train.memory=checkpoint or none")
+        return super().retrace(z, cond)

@@ -1,0 +1,212 @@
+"""FlowImage: the exact likelihood of images, its inverse, and what one does with latents.
+
+Shapes: pixels uint8 [B, C, H, W]; x [B, C, H, W], the flow's continuous domain: pixels dequantized, one unit wide.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence as Values
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from waveglow.config import nearest
+from waveglow.flows.base import Shape
+from waveglow.flows.compose import MultiScale
+from waveglow.flows.likelihood import BASES, bits_per_dim
+from waveglow.noise import Purpose, philox
+
+PIXEL_VALUES = 256
+Latents = list[Tensor]
+
+
+class FlowImage(nn.Module):
+    """A flow over images.
+
+    Arguments:
+        flow: MultiScale over x [B, C, H, W]; its latents follow `base`, independently.
+        shape: (C, H, W).
+        n_bits: 1 to 8; a pixel counts by its upper n_bits.
+        lowest: where black begins in x: −½ (Glow) or 0 (RealNVP, NICE).
+        base: "normal" or "logistic".
+        n_classes: where it is not 0, the density is that of an image given its class y [B], from 0.
+    """
+
+    def __init__(
+        self,
+        flow: MultiScale,
+        *,
+        shape: tuple[int, int, int],
+        n_bits: int = 8,
+        lowest: float = 0.0,
+        base: str = "normal",
+        n_classes: int = 0,
+    ) -> None:
+        super().__init__()
+        if not 1 <= n_bits <= 8:
+            raise ValueError(f"n_bits is {n_bits}; it must be from 1 to 8")
+        if base not in BASES:
+            raise ValueError(f"base is {base!r}, which is unknown{nearest(base, BASES)}")
+        self.flow = flow
+        self.shape = shape
+        self.n_bits = n_bits
+        self.lowest = lowest
+        self.base = base
+        self.n_classes = n_classes
+
+    # ---- Pixels and the flow's domain ----
+
+    def dequantize(self, pixels: Tensor, *, seed: int | Values[int] = 0) -> Tensor:
+        """Pixels uint8 [B, C, H, W] to x, with uniform noise of one step of 2^−n_bits.
+
+        Arguments:
+            seed: of the noise; the i-th image takes noise i of that seed, or the first noise of the i-th of a list.
+
+        Raises ValueError where the pixels are not uint8 or not of the model's shape.
+        """
+        draws = [generator.random(self.shape, dtype=np.float32) for generator in _generators(seed, len(pixels))]
+        return self.continuous(pixels, torch.from_numpy(np.stack(draws)).to(pixels.device))
+
+    def continuous(self, pixels: Tensor, noise: Tensor) -> Tensor:
+        """Pixels uint8 [B, C, H, W] and noise in [0, 1) of their shape to x. Raises ValueError as `dequantize`."""
+        if pixels.dtype != torch.uint8 or tuple(pixels.shape[1:]) != self.shape:
+            raise ValueError(
+                f"pixels are {pixels.dtype} of {list(pixels.shape)}; this model takes uint8 of "
+                f"[B, {', '.join(map(str, self.shape))}]"
+            )
+        return ((pixels >> (8 - self.n_bits)) + noise) / 2**self.n_bits + self.lowest
+
+    def to_pixels(self, x: Tensor) -> Tensor:
+        """x [B, C, H, W] to the uint8 pixels whose cells hold it, clipped to black and white; not-a-number is black."""
+        levels = ((x - self.lowest) * 2**self.n_bits).nan_to_num(0.0).floor().clamp(0, 2**self.n_bits - 1)
+        return levels.to(torch.uint8) * (PIXEL_VALUES >> self.n_bits)
+
+    def outside(self, x: Tensor) -> dict[str, int]:
+        """How many values of x `to_pixels` has to mend: "non_finite", and "out_of_range" of black to white."""
+        finite = x.isfinite()
+        beyond = (x < self.lowest) | (x >= self.lowest + 1)
+        return {"non_finite": int((~finite).sum()), "out_of_range": int((finite & beyond).sum())}
+
+    # ---- Likelihood ----
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Same as `log_prob`."""
+        return self.log_prob(x, y)
+
+    def log_prob(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """log p(x), or log p(x | y) of a model with classes: a density over x, [B], in nats with all constants."""
+        zs, log_det = self.encode(x, y)
+        return BASES[self.base].log_prob(zs) + log_det
+
+    def bits_per_dim(self, pixels: Tensor, y: Tensor | None = None, *, seed: int | Values[int] = 0) -> Tensor:
+        """Bits for each of the C·H·W values of pixels uint8 [B, C, H, W]: [B].
+
+        An upper bound on −log2 P(pixels) / (C·H·W), by uniform dequantization. A model that knows nothing, uniform on
+        its domain, has n_bits.
+        """
+        log_prob = self.log_prob(self.dequantize(pixels, seed=seed), y)
+        return bits_per_dim(log_prob, dims=math.prod(self.shape), n_bits=self.n_bits)
+
+    # ---- Latents ----
+
+    def encode(self, x: Tensor, y: Tensor | None = None) -> tuple[Latents, Tensor]:
+        """x [B, C, H, W] to (zs, log_det [B]): the latents of all levels in leaving order, each distributed as `base`.
+
+        Raises ValueError where x has another shape, or y is missing, not wanted or out of range.
+        """
+        if tuple(x.shape[1:]) != self.shape:
+            raise ValueError(f"x has shape {list(x.shape)}; this model takes [B, {', '.join(map(str, self.shape))}]")
+        return self.flow(x, self._condition(y, x))
+
+    def decode(self, zs: Values[Tensor], y: Tensor | None = None) -> Tensor:
+        """zs, as `encode` gives them, to x [B, C, H, W]."""
+        return self.flow.inverse(zs, self._condition(y, zs[0]))
+
+    def latent_shapes(self) -> list[Shape]:
+        """(C_i, *S_i) of each latent, in leaving order."""
+        return self.flow.latent_shapes(self.shape)
+
+    def _condition(self, y: Tensor | None, like: Tensor) -> Tensor | None:
+        if not self.n_classes:
+            if y is not None:
+                raise ValueError("this model has no classes; leave y out")
+            return None
+        if y is None or tuple(y.shape) != (len(like),) or not ((y >= 0) & (y < self.n_classes)).all():
+            given = "nothing" if y is None else y.tolist()
+            raise ValueError(f"y is {given}; this model takes a class from 0 to {self.n_classes - 1} for each image")
+        return F.one_hot(y.long(), self.n_classes).to(like.dtype)[:, :, None, None]  # (B, n_classes, 1, 1)
+
+    # ---- What one does with them ----
+
+    @torch.no_grad()
+    def sample(
+        self, n: int, *, temperature: float = 0.7, y: Tensor | None = None, seed: int | Values[int] = 0
+    ) -> Tensor:
+        """n images, x [n, C, H, W]; image i depends on the seed, i and the temperature alone.
+
+        Arguments:
+            temperature: what the latents of every level are multiplied by; lower is smoother and more alike.
+            seed: as for `dequantize`.
+        """
+        if not (math.isfinite(temperature) and temperature >= 0):
+            raise ValueError(f"temperature is {temperature}; it must be a finite number >= 0")
+        device = next(self.parameters()).device
+        draw = BASES[self.base].draw
+        rows = [[draw(g, shape) for shape in self.latent_shapes()] for g in _generators(seed, n, Purpose.LATENT)]
+        zs = [temperature * torch.from_numpy(np.stack(level)).to(device) for level in zip(*rows, strict=True)]
+        return self.decode(zs, None if y is None else y.to(device))
+
+    @torch.no_grad()
+    def interpolate(self, x1: Tensor, x2: Tensor, steps: int, *, spherical: bool = False) -> Tensor:
+        """`steps` images from x1 [C, H, W] to x2, both included: x [steps, C, H, W].
+
+        Linear in the latents of all levels, or along the great circle, which keeps their length, with `spherical`.
+        """
+        if steps < 2:
+            raise ValueError(f"steps is {steps}; it must be at least 2, for the two ends")
+        zs, _ = self.encode(torch.stack([x1, x2]))
+        start, end = torch.cat([z.flatten(1) for z in zs], dim=1)  # (D,) each
+        t = torch.linspace(0, 1, steps, device=x1.device)[:, None]
+        path = _great_circle(start, end, t) if spherical else torch.lerp(start, end, t)
+        return self.decode(self._by_level(path))
+
+    @torch.no_grad()
+    def attribute_direction(self, x_pos: Tensor, x_neg: Tensor) -> Latents:
+        """Mean latents of images that have an attribute less those of images that have not, [C_i, *S_i] each level.
+
+        Glow, §6; x_pos and x_neg are [B, C, H, W]. For sets that don't fit in memory, average `encode` over batches.
+        """
+        pos, neg = self.encode(x_pos)[0], self.encode(x_neg)[0]
+        return [p.mean(0) - n.mean(0) for p, n in zip(pos, neg, strict=True)]
+
+    @torch.no_grad()
+    def manipulate(self, x: Tensor, direction: Values[Tensor], alpha: float) -> Tensor:
+        """x [B, C, H, W] moved by alpha times a direction of `attribute_direction`; alpha 0 gives x again."""
+        zs, _ = self.encode(x)
+        return self.decode([z + alpha * d for z, d in zip(zs, direction, strict=True)])
+
+    def _by_level(self, flat: Tensor) -> Latents:
+        shapes = self.latent_shapes()
+        parts = flat.split([math.prod(shape) for shape in shapes], dim=1)
+        return [part.reshape(-1, *shape) for part, shape in zip(parts, shapes, strict=True)]
+
+
+def _generators(seed: int | Values[int], n: int, purpose: Purpose = Purpose.DEQUANTIZE) -> list[np.random.Generator]:
+    """A generator for each of n images. Raises ValueError where there are other than n seeds."""
+    if isinstance(seed, (int, np.integer)):
+        return [philox(int(seed), purpose, place) for place in range(n)]
+    if len(seed) != n:
+        raise ValueError(f"got {len(seed)} seeds for {n} images; give one seed, or one an image")
+    return [philox(each, purpose, 0) for each in seed]
+
+
+def _great_circle(start: Tensor, end: Tensor, t: Tensor) -> Tensor:
+    """Points [N, D] at t [N, 1] from start [D] to end (Shoemake 1985); straight where the two are parallel."""
+    cosine = F.cosine_similarity(start, end, dim=0).clamp(-1, 1)
+    angle = torch.acos(cosine)
+    if angle.sin() < 1e-4:
+        return torch.lerp(start, end, t)
+    return (torch.sin((1 - t) * angle) * start + torch.sin(t * angle) * end) / angle.sin()

@@ -1,0 +1,162 @@
+"""Builders of image flows: NICE, RealNVP and Glow, as numbers over shared layers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection
+from typing import Literal
+
+from waveglow.config import nearest
+from waveglow.flows.actnorm import ActNorm, Scale
+from waveglow.flows.base import Flow
+from waveglow.flows.batchnorm import FlowBatchNorm
+from waveglow.flows.compose import MultiScale, Sequence, Split
+from waveglow.flows.coupling import ChannelMask, CheckerboardMask, Coupling, Mask, WholeMask
+from waveglow.flows.logit import Logit
+from waveglow.flows.permute import InvertibleConv, InvertibleConvLU, Reverse, Shuffle
+from waveglow.flows.reshape import Flatten, Squeeze
+from waveglow.models.image import FlowImage
+from waveglow.nn.image_nets import MLP, GlowNet, ResidualNet, ZeroConv2d
+
+PERMUTATIONS: dict[str, Callable[[int], Flow]] = {
+    "reverse": lambda channels: Reverse(),
+    "shuffle": Shuffle,
+    "conv": InvertibleConv,
+    "conv-lu": InvertibleConvLU,
+}
+COUPLINGS = {"additive": "additive", "affine": "sigmoid"}
+
+
+def nice(
+    *,
+    image_size: int = 28,
+    channels: int = 1,
+    n_bits: int = 8,
+    n_couplings: int = 4,
+    n_hidden: int = 1000,
+    n_layers: int = 5,
+    partition: Literal["odd-even", "halves"] = "odd-even",
+    base: Literal["logistic", "normal"] = "logistic",
+) -> FlowImage:
+    """NICE (Dinh, Krueger and Bengio 2014, arXiv:1410.8516, §5.1): additive couplings, then a scale for each value.
+
+    The image is a vector. The parts are odd and even values, or the first and second half; the whole vector is
+    reversed after each coupling.
+    """
+    _require_known("partition", partition, ("odd-even", "halves"))
+    shape = (channels, image_size, image_size)
+    dims = math.prod(shape)
+    layers: list[Flow] = [Flatten(shape)]
+    if partition == "odd-even":
+        layers.append(Shuffle(dims, order=[*range(0, dims, 2), *range(1, dims, 2)]))
+    for _ in range(n_couplings):
+        mask = ChannelMask(dims)
+        net = MLP(mask.kept_channels, mask.moved_channels, n_hidden, n_layers)
+        layers += [Coupling(net, mask, scale="additive"), Reverse()]
+    flow = MultiScale([Sequence([*layers, Scale(dims)])])
+    return FlowImage(flow, shape=shape, n_bits=n_bits, base=base)
+
+
+def realnvp(
+    *,
+    image_size: int = 32,
+    channels: int = 3,
+    n_bits: int = 8,
+    n_scales: int = 2,
+    n_channels: int = 64,
+    n_blocks: int = 8,
+    flow_batch_norm: bool = True,
+) -> FlowImage:
+    """RealNVP (Dinh, Sohl-Dickstein and Bengio 2016, arXiv:1605.08803, §3.6): checkerboard, then channel couplings.
+
+    At every scale but the last, half of the values leave; the nets' width doubles from scale to scale, and channel
+    couplings are twice as wide. The input is in [0, 1] and passes a logit first; latents are N(0, 1).
+    """
+    _require_divisible(image_size, 2 ** (n_scales - 1), "n_scales", n_scales)
+
+    def coupled(mask: Mask, width: int, total: int) -> list[Flow]:
+        sparse = isinstance(mask, CheckerboardMask)
+        net = ResidualNet(mask.kept_channels, 2 * mask.moved_channels, width, n_blocks, sparse=sparse)
+        norm = [FlowBatchNorm(total)] if flow_batch_norm else []
+        return [Coupling(net, mask, form="(x+t)*s"), *norm]
+
+    levels: list[Flow | Split] = []
+    c, width = channels, n_channels
+    for scale in range(n_scales):
+        last = scale == n_scales - 1
+        layers: list[Flow] = [Logit()] if scale == 0 else []
+        for moves in ("even", "odd", "even", *(["odd"] if last else [])):
+            layers += coupled(CheckerboardMask(c, moves=moves), width, c)  # type: ignore[arg-type]
+        if last:
+            levels.append(Sequence(layers))
+            break
+        layers.append(Squeeze(2))
+        for moved in ("first", "last", "first"):
+            layers += coupled(ChannelMask(4 * c, moves=moved), 2 * width, 4 * c)
+        levels += [Sequence([*layers, Shuffle(4 * c, order=diagonals_first(c))]), Split(2 * c, leaves="last")]
+        c, width = 2 * c, 2 * width
+    return FlowImage(MultiScale(levels), shape=(channels, image_size, image_size), n_bits=n_bits)
+
+
+def diagonals_first(channels: int) -> list[int]:
+    """Order of squeezed channels by place, top left, bottom right, top right, bottom left: half of it is a diagonal."""
+    return [4 * channel + place for place in (0, 3, 1, 2) for channel in range(channels)]
+
+
+def glow(
+    *,
+    image_size: int = 32,
+    channels: int = 3,
+    n_bits: int = 8,
+    n_levels: int = 3,
+    n_steps: int = 32,
+    n_hidden: int = 512,
+    permutation: Literal["reverse", "shuffle", "conv", "conv-lu"] = "conv-lu",
+    coupling: Literal["additive", "affine"] = "affine",
+    net_actnorm: bool = True,
+    learned_top: bool = True,
+    n_classes: int = 0,
+) -> FlowImage:
+    """Glow (Kingma and Dhariwal 2018, arXiv:1807.03039): L levels of K steps of ActNorm, permutation and coupling.
+
+    Between levels the second half of the channels leaves, standardized by a prior that the other half tells. The top's
+    prior is N(0, 1), learned, or learned for each class.
+    """
+    _require_known("permutation", permutation, PERMUTATIONS)
+    _require_known("coupling", coupling, COUPLINGS)
+    _require_divisible(image_size, 2**n_levels, "n_levels", n_levels)
+    if n_levels * n_steps > 1024:
+        raise ValueError(f"n_levels × n_steps is {n_levels} × {n_steps}; at most 1024 steps are built")
+    if n_classes and not learned_top:
+        raise ValueError(f"n_classes is {n_classes} and learned_top is off; classes enter by the learned top prior")
+
+    def step(c: int) -> list[Flow]:
+        mask, scale = ChannelMask(c), COUPLINGS[coupling]
+        outputs = mask.moved_channels * (1 if scale == "additive" else 2)
+        net = GlowNet(mask.kept_channels, outputs, n_hidden, norm=ActNorm if net_actnorm else None)
+        return [ActNorm(c), PERMUTATIONS[permutation](c), Coupling(net, mask, form="(x+t)*s", scale=scale)]
+
+    levels: list[Flow | Split] = []
+    c = channels
+    for level in range(1, n_levels + 1):
+        c *= 4
+        steps = [layer for _ in range(n_steps) for layer in step(c)]
+        levels.append(Sequence([Squeeze(2, squeeze_cond=False), *steps]))
+        if level < n_levels:
+            prior = Coupling(ZeroConv2d(c // 2, c), ChannelMask(c), form="(x-t)/s")
+            levels.append(Split(c // 2, leaves="last", prior=prior))
+            c //= 2
+    if learned_top:
+        levels.append(Coupling(ZeroConv2d(c, 2 * c, n_classes=n_classes), WholeMask(c), form="(x-t)/s"))
+    shape = (channels, image_size, image_size)
+    return FlowImage(MultiScale(levels), shape=shape, n_bits=n_bits, lowest=-0.5, n_classes=n_classes)
+
+
+def _require_known(name: str, value: str, known: Collection[str]) -> None:
+    if value not in known:
+        raise ValueError(f"{name} is {value!r}, which is unknown{nearest(value, known)}")
+
+
+def _require_divisible(image_size: int, factor: int, name: str, value: int) -> None:
+    if image_size % factor:
+        raise ValueError(f"image_size is {image_size} and {name} is {value}; it must be a multiple of {factor}")

@@ -1,0 +1,171 @@
+"""Published image flows as tensors of ours: rosinality/glow-pytorch and chrischute/real-nvp, names and layouts only."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from waveglow.config import ConfigError, nearest
+from waveglow.models.images import diagonals_first
+
+State = dict[str, Tensor]
+Converted = tuple[dict[str, Any], State]  # model configuration, our tensors
+
+
+class _Part(State):
+    """The tensors under a prefix. Raises ConfigError, with the whole name, for what isn't there."""
+
+    def __init__(self, state: Mapping[str, Tensor], prefix: str) -> None:
+        super().__init__({name.removeprefix(prefix): t for name, t in state.items() if name.startswith(prefix)})
+        self.prefix = getattr(state, "prefix", "") + prefix
+
+    def __missing__(self, name: str) -> Tensor:
+        raise ConfigError(f"the checkpoint lacks {self.prefix + name!r}; is it whole, and --family right?")
+
+
+# ---- rosinality/glow-pytorch: Glow(in_channel, n_flow, n_block, affine, conv_lu) -------------------------------------
+
+
+def glow_rosinality(state: State, config: Mapping[str, Any]) -> Converted:
+    """It scales by sigmoid(h + 2) and has no ActNorm inside its nets.
+
+    Its last block's 1×1 convolutions are by LU whatever `conv_lu` says: where they differ, all become plain matrices.
+    """
+    image_size, n_bits = _of_images(config, {"image_size": 64, "n_bits": 5})
+    n_levels = 1 + max((int(name.split(".")[1]) for name in state if name.startswith("blocks.")), default=0)
+    n_steps = len({name.split(".")[3] for name in state if name.startswith("blocks.0.flows.")})
+    by_lu = not any(name.endswith("invconv.weight") for name in state)
+    ours: State = {}
+    for level in range(n_levels):
+        block = _Part(state, f"blocks.{level}.")
+        for k in range(n_steps):
+            actnorm, mix, coupling = (f"flow.levels.{2 * level}.layers.{1 + 3 * k + i}." for i in range(3))
+            step = _Part(block, f"flows.{k}.")
+            ours |= _renamed(actnorm, _actnorm(_Part(step, "actnorm.")))
+            ours |= _renamed(mix, _mix(_Part(step, "invconv."), by_lu=by_lu))
+            ours |= _renamed(f"{coupling}net.", _net(_Part(step, "coupling.net.")))
+        place = f"flow.levels.{2 * level + 1}." + ("prior.net." if level < n_levels - 1 else "net.")
+        ours |= _renamed(place, {name: _log_s_first(t) for name, t in _zero_conv(_Part(block, "prior.")).items()})
+    first = _Part(state, "blocks.0.flows.0.")
+    squeezed_channels = first["actnorm.loc"].numel()
+    affine = first["coupling.net.4.conv.bias"].numel() == squeezed_channels
+    return {
+        "name": "glow",
+        "image_size": image_size,
+        "channels": squeezed_channels // 4,
+        "n_bits": n_bits,
+        "n_levels": n_levels,
+        "n_steps": n_steps,
+        "n_hidden": first["coupling.net.2.bias"].numel(),
+        "permutation": "conv-lu" if by_lu else "conv",
+        "coupling": "affine" if affine else "additive",
+        "net_actnorm": False,
+    }, ours
+
+
+def _renamed(place: str, tensors: State) -> State:
+    return {place + name: tensor for name, tensor in tensors.items()}
+
+
+def _actnorm(part: _Part) -> State:
+    scale = part["scale"].flatten()
+    return {"bias": part["loc"].flatten(), "log_scale": scale.abs().log(), "initialized": torch.tensor(True)}
+
+
+def _mix(part: _Part, *, by_lu: bool) -> State:
+    if "weight" in part:
+        return {"weight": part["weight"].flatten(1)}
+    lower, upper = part["w_l"].tril(-1), part["w_u"].triu(1)
+    if by_lu:
+        ours = {"permutation": part["w_p"], "sign": part["s_sign"], "log_s": part["w_s"]}
+        return {**ours, "lower": lower, "upper": upper}
+    diagonal = torch.diag(part["s_sign"] * part["w_s"].exp())
+    return {"weight": part["w_p"] @ (lower + torch.eye(len(lower))) @ (upper + diagonal)}
+
+
+def _net(part: _Part) -> State:
+    convs = {f"{here}.{kind}": part[f"{i}.{kind}"] for i, here in CONVS.items() for kind in ("weight", "bias")}
+    return {**convs, **_renamed("last.", _zero_conv(_Part(part, "4.")))}
+
+
+def _zero_conv(part: _Part) -> State:
+    return {"conv.weight": part["conv.weight"], "conv.bias": part["conv.bias"], "log_gain": part["scale"]}
+
+
+def _log_s_first(tensor: Tensor) -> Tensor:
+    """Outputs (mean, log_s) as (log_s, mean), of weights and biases [2C, ...] and of gains [1, 2C, 1, 1]."""
+    axis = 1 if tensor.shape[0] == 1 else 0
+    return tensor.roll(tensor.shape[axis] // 2, axis)
+
+
+CONVS = {0: "first", 2: "second"}
+
+# ---- chrischute/real-nvp: RealNVP(num_scales, in_channels, mid_channels, num_blocks) ---------------------------------
+
+
+def realnvp_chrischute(state: State, config: Mapping[str, Any]) -> Converted:
+    """It has batch norm in its nets only.
+
+    Its z is one picture: our latents from the last to the first, each in the place from which it left.
+    """
+    image_size, n_bits = _of_images(config, {"image_size": 32, "n_bits": 8})
+    all_of_it, first = _Part(state, ""), _Part(state, "flows.in_couplings.0.")
+    channels, hidden = first["rescale.weight_g"].numel(), first["st_net.in_conv.conv.bias"].numel()
+    n_scales = 1 + max(name.count("next_block.") for name in state)
+    ours: State = {}
+    for scale in range(n_scales - 1):
+        order = torch.tensor(diagonals_first(channels * 2**scale))
+        ours[f"flow.levels.{2 * scale}.layers.{_first_coupling(scale) + 7}.order"] = order
+    for name, tensor in state.items():
+        if name.endswith("rescale.weight_g"):  # a weight-normed gain: g · v / |v|
+            ours[_realnvp_name(name.replace("rescale.weight_g", "gain"))] = tensor * all_of_it[name[:-1] + "v"].sign()
+        elif name != "data_constraint" and not name.endswith("rescale.weight_v"):
+            ours[_realnvp_name(name)] = tensor.long() if name.endswith("num_batches_tracked") else tensor
+    return {
+        "name": "realnvp",
+        "image_size": image_size,
+        "channels": channels,
+        "n_bits": n_bits,
+        "n_scales": n_scales,
+        "n_channels": hidden,
+        "n_blocks": sum(bool(re.fullmatch(r"st_net\.blocks\.\d+\.in_norm\.bias", name)) for name in first),
+        "flow_batch_norm": False,
+    }, ours
+
+
+COUPLING = re.compile(r"flows\.((?:next_block\.)*)(in|out)_couplings\.(\d+)\.(?:st_net\.)?(.*)")
+OF_A_CONV = {
+    ".conv.weight_g": ".parametrizations.weight.original0",
+    ".conv.weight_v": ".parametrizations.weight.original1",
+    ".conv.bias": ".bias",
+}
+
+
+def _realnvp_name(name: str) -> str:
+    parts = COUPLING.fullmatch(name)
+    if parts is None:
+        raise ConfigError(f"the checkpoint has {name!r}, which chrischute's RealNVP hasn't; is --family right?")
+    scale, rest = parts[1].count("."), parts[4]
+    layer = _first_coupling(scale) + int(parts[3]) + (4 if parts[2] == "out" else 0)  # behind three and the squeeze
+    for theirs, here in OF_A_CONV.items():
+        rest = rest.replace(theirs, here)
+    return f"flow.levels.{2 * scale}.layers.{layer}.net.{rest}"
+
+
+def _first_coupling(scale: int) -> int:
+    """Its place at a scale: behind the logit at the first."""
+    return 1 if scale == 0 else 0
+
+
+def _of_images(config: Mapping[str, Any], defaults: Mapping[str, int]) -> tuple[int, ...]:
+    """What no tensor tells, from the configuration or by the published default."""
+    for key, value in config.items():
+        if key not in defaults:
+            raise ConfigError(f"--set {key} is nothing that these tensors leave open{nearest(key, defaults)}")
+        if not isinstance(value, int):
+            raise ConfigError(f"--set {key} is {value!r}; it must be a whole number")
+    return tuple(config.get(key, default) for key, default in defaults.items())
