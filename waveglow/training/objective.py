@@ -19,7 +19,7 @@ class VocoderObjective(nn.Module):
     """Terms of the loss, by name; the module that DDP wraps.
 
     `nll_nats` is −log p(audio | mel) in nats per sample, all constants included, of the bands that the recordings have
-    (models/bandwidth.py). `mr_stft`, where `config` gives it a weight, is the mean distance of log-magnitudes at several
+    (models/bandwidth.py). `mr_stft`, where `config` gives it a weight, is the mean distance of log-magnitudes at three
     STFT resolutions (Yamamoto, Song and Kim 2020, arXiv:1910.11480, eqs. 8–9) between the audio and samples at
     `config.sigma`, drawn through the inverse; `mr_stft_between`, where `config.repulsion` has one, is that between two
     samples of one mel. The first less half the second is a spectral energy distance (Gritsenko et al. 2020,
