@@ -24,6 +24,7 @@ class Purpose(IntEnum):
     ORDER = 2
     CROP = 3
     SILENCE = 4
+    FLIP = 5
 
 
 def philox(seed: int, purpose: Purpose, place: int, block: int = 0) -> np.random.Generator:
