@@ -12,7 +12,7 @@ import pytest
 import soundfile
 from PIL import Image
 
-from waveglow.cli import figures, report
+from waveglow.cli import figures, report, run_report
 
 SAMPLE_RATE = 8000
 
@@ -151,7 +151,7 @@ def test_a_step_passed_twice_counts_once_by_its_newest_line(tmp_path):
     write_lines(tmp_path, valid_line(100, -1.0), valid_line(200, -9.0), valid_line(200, -2.0), valid_line(150, -1.5))
     steps = [
         (record["step"], record["nll_nats"])
-        for record in report.by_step(report.records_of(tmp_path / "metrics.jsonl"), "valid")
+        for record in run_report.by_step(run_report.records_of(tmp_path / "metrics.jsonl"), "valid")
     ]
     assert steps == [(100, -1.0), (150, -1.5), (200, -2.0)]
 
@@ -162,7 +162,7 @@ def test_a_step_passed_twice_counts_once_by_its_newest_line(tmp_path):
     ids=["one run", "resumed from zero", "resumed from the checkpoint's time"],
 )
 def test_trained_time_adds_up_over_resumes(seconds, total):
-    assert report.trained_seconds([train_line(i, elapsed_seconds=value) for i, value in enumerate(seconds)]) == total
+    assert run_report.trained_seconds([train_line(i, elapsed_seconds=value) for i, value in enumerate(seconds)]) == total
 
 
 @pytest.mark.parametrize("content", [None, "", '{"kind": "tra', '{"kind": "event", "step": 1, "what": "started"}\n'])
@@ -200,15 +200,15 @@ def test_a_run_just_begun_has_a_report(tmp_path):
     ],
 )
 def test_verdict(points, verdict):
-    assert report.trend(points).startswith(verdict)
+    assert run_report.trend(points).startswith(verdict)
 
 
 def test_verdict_names_slope_and_best_checkpoint():
-    assert "falls by 0.05 ± " in report.trend(falling(0.05))
-    assert "over the last 4 validations (steps 9,000 to 12,000)" in report.trend(falling(0.05))
+    assert "falls by 0.05 ± " in run_report.trend(falling(0.05))
+    assert "over the last 4 validations (steps 9,000 to 12,000)" in run_report.trend(falling(0.05))
     worse = falling(0.2, count=8) + [(9000 + 1000 * i, -5 + 0.05 * i) for i in range(4)]
-    assert "rises by 0.05 ± " in report.trend(worse)
-    assert "best checkpoint, step 8,000" in report.trend(worse)
+    assert "rises by 0.05 ± " in run_report.trend(worse)
+    assert "best checkpoint, step 8,000" in run_report.trend(worse)
 
 
 def test_spectrogram_has_low_frequencies_at_the_bottom_and_is_bright_where_loud():
