@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from waveglow import __version__
 from waveglow.config import nearest
@@ -25,6 +25,7 @@ VERBS = {
     "info": "what a checkpoint is: model, mel convention, likelihood",
     "bench": "synthesis and training speed on this machine",
     "report": "an HTML page about a training run: curves, verdict, audio",
+    "image": "image flows (NICE, RealNVP, Glow): train, sample, interpolate, manipulate",
 }
 EXIT_CODES = "exit codes: 0 ok, 2 usage, 3 some inputs failed, 4 bad checkpoint, 5 training diverged"
 
@@ -32,14 +33,31 @@ EXIT_CODES = "exit codes: 0 ok, 2 usage, 3 some inputs failed, 4 bad checkpoint,
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    return dispatch(
+        "waveglow",
+        given,
+        VERBS,
+        description="Flow-based speech synthesis: mel spectrogram to waveform in one parallel pass.",
+    )
+
+
+def dispatch(command: str, given: list[str], verbs: Mapping[str, str], *, description: str) -> int:
+    """Run the verb that `given` begins with, by its module; returns the exit code.
+
+    `command` is what stands before the verb. A verb that has verbs of its own has a module with `main(given)`; any
+    other a module with `add_arguments(parser)` and `run(args)`.
+    """
     if not given or given[0].startswith("-"):
-        return _overview(given)
-    if given[0] not in VERBS:
-        print(f"waveglow: unknown command {given[0]!r}{nearest(given[0], VERBS)}", file=sys.stderr)
+        return _overview(command, given, verbs, description)
+    if given[0] not in verbs:
+        print(f"{command}: unknown command {given[0]!r}{nearest(given[0], verbs)}", file=sys.stderr)
         return 2
-    module = importlib.import_module(f"waveglow.cli.{given[0].replace('-', '_')}")
+    name = f"{command} {given[0]}"
+    module = importlib.import_module(f"waveglow.cli.{'_'.join(name.split()[1:]).replace('-', '_')}")
+    if hasattr(module, "main"):
+        return int(module.main(given[1:]))
     parser = argparse.ArgumentParser(
-        prog=f"waveglow {given[0]}",
+        prog=name,
         description=module.__doc__,
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -52,10 +70,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = _exit_code(error)
         if code is None:
             raise
-        print(f"waveglow {given[0]}: {error}", file=sys.stderr)
+        print(f"{name}: {error}", file=sys.stderr)
         return code
     except KeyboardInterrupt:
-        print(f"waveglow {given[0]}: interrupted", file=sys.stderr)
+        print(f"{name}: interrupted", file=sys.stderr)
         return 130
 
 
@@ -68,14 +86,15 @@ def _exit_code(error: Exception) -> int | None:
     return None if isinstance(error, RuntimeError) else 2
 
 
-def _overview(given: list[str]) -> int:
+def _overview(command: str, given: list[str], verbs: Mapping[str, str], description: str) -> int:
+    width = max(10, 1 + max(map(len, verbs)))
     parser = argparse.ArgumentParser(
-        prog="waveglow",
-        usage="waveglow [-h] [--version] COMMAND ...",
-        description="Flow-based speech synthesis: mel spectrogram to waveform in one parallel pass.",
+        prog=command,
+        usage=f"{command} [-h] [--version] COMMAND ...",
+        description=description,
         epilog="commands:\n"
-        + "\n".join(f"  {verb:<10} {summary}" for verb, summary in VERBS.items())
-        + f"\n\n`waveglow COMMAND --help` tells more, with examples.\n{EXIT_CODES}",
+        + "\n".join(f"  {verb:<{width}} {summary}" for verb, summary in verbs.items())
+        + f"\n\n`{command} COMMAND --help` tells more, with examples.\n{EXIT_CODES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"waveglow {__version__}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from waveglow.audio.mel import MelSpec, preset
 from waveglow.config import ConfigError
@@ -122,6 +122,33 @@ class ValidConfig:
     def __post_init__(self) -> None:
         if self.clips < 1 or self.max_seconds <= 0:
             raise ConfigError(f"valid.clips ({self.clips}) and valid.max_seconds ({self.max_seconds}) must be above 0")
+
+
+class Loading(Protocol):
+    """How training samples are read."""
+
+    @property
+    def workers(self) -> int:
+        """Processes that read them."""
+
+
+class Settings(Protocol):
+    """What the engine must know of a run's configuration, of any kind."""
+
+    @property
+    def data(self) -> Loading:
+        """How samples are read."""
+
+    @property
+    def optim(self) -> OptimConfig:
+        """Optimizer and learning rate."""
+
+    @property
+    def train(self) -> TrainConfig:
+        """Steps, batches, memory, logs."""
+
+    def model_config(self) -> dict[str, Any]:
+        """All the model's numbers, as checkpoints keep them."""
 
 
 @dataclass(frozen=True)

@@ -21,19 +21,19 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, default_collate
 
-from waveglow.audio.mel import MelSpec
 from waveglow.config import ConfigError
 from waveglow.data.sampler import StepSampler
 from waveglow.flows.actnorm import initialize_
-from waveglow.flows.compose import Sequence
+from waveglow.flows.batchnorm import FlowBatchNorm
+from waveglow.flows.compose import Memory, Sequence
 from waveglow.flows.coupling import Coupling
 from waveglow.models import checkpoint
 from waveglow.training import state as states
-from waveglow.training.config import RunConfig, TrainConfig
+from waveglow.training.config import Settings, TrainConfig
 from waveglow.training.distributed import World
 from waveglow.training.log import RunLog
 from waveglow.training.optim import averaged, learning_rate, make_optimizer
-from waveglow.training.task import Task
+from waveglow.training.task import Task, Wording
 
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 STOPPING = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGXCPU") if hasattr(signal, name)]
@@ -53,17 +53,20 @@ class Trainer:
     Arguments:
         model: what is trained, on the CPU, as built or with loaded weights.
         task: batches, loss, validation (training/task.py).
-        config: the whole run's.
+        config: the whole run's, of any kind.
         run: directory of checkpoints, logs and samples.
         world: this process among all.
-        data_hash: of the manifest, kept in checkpoints; another one is refused at a resume unless `allow_data_change`.
+        data_hash: of all data, kept in checkpoints; another one is refused at a resume unless `allow_data_change`.
+
+    Raises ConfigError where the settings don't fit the model or each other, CheckpointError where `resume` is another
+    run's.
     """
 
     def __init__(
         self,
         model: nn.Module,
         task: Task,
-        config: RunConfig,
+        config: Settings,
         *,
         run: Path,
         world: World,
@@ -73,7 +76,8 @@ class Trainer:
     ) -> None:
         self.task, self.config, self.run_dir, self.world = task, config, run, world
         self.settings: TrainConfig = config.train
-        self.spec: MelSpec = config.mel_spec()
+        self.wording: Wording = task.wording
+        _require_memory_mode(model, self.settings.memory)
         self.stop_asked = False
         self.bad_in_a_row = 0
         self.model = model.to(world.device)
@@ -89,20 +93,24 @@ class Trainer:
             "train.seed": self.settings.seed,
             "train.batch_size": self.settings.batch_size,
             "optim.name": config.optim.name,
-            "data.manifest (SHA-256)": data_hash,
+            self._hash_name: data_hash,
         }
         self.best = _best_so_far(run)
         self._sampler()  # refuses a batch that can't be divided, before anything is written
         if resume is not None:
-            self._resume(resume, allowed={"data.manifest (SHA-256)"} if allow_data_change else set())
+            self._resume(resume, allowed={self._hash_name} if allow_data_change else set())
         self.log = RunLog(run, total_steps=self.settings.steps, start_step=self.state.step, enabled=world.is_first)
         if resume is not None:
             self.event(f"resumed from {resume.name}")
 
+    @property
+    def _hash_name(self) -> str:
+        return f"{self.wording.source} (SHA-256)"
+
     def _resume(self, directory: Path, *, allowed: set[str]) -> None:
         fixed = {name: value for name, value in self.fixed.items() if name not in allowed}
         model_config = self.config.model_config()
-        states.require_same(directory, model_config=model_config, mel_spec=self.spec, fixed=fixed)
+        states.require_same(directory, model_config=model_config, mel_spec=self.task.spec, fixed=fixed)
         states.load_state(directory, self.state)
         self.average.n_averaged.fill_(self.state.n_averaged)
 
@@ -171,12 +179,12 @@ class Trainer:
         )
 
     def _steps(self) -> None:
-        settings, batches, meter = self.settings, self._loader(), _Meter()
+        settings, batches, meter = self.settings, self._loader(), _Meter(self.wording.rate)
         while self.state.step < settings.steps:
-            terms, norm, seconds = self._step(batches)
+            terms, norm, amount = self._step(batches)
             if norm is None:
                 self._bad_step()
-            meter.add(terms, norm, seconds)
+            meter.add(terms, norm, amount)
             step = self.state.step
             if step % settings.log_every_steps == 0:
                 lr = self.state.optimizer.param_groups[0]["lr"]
@@ -191,13 +199,13 @@ class Trainer:
             if validate:
                 self._validate()
             if save or validate:
-                meter = _Meter()
+                meter = _Meter(self.wording.rate)
             if stop:
                 self.event("stopped by a signal; run the same command to go on")
                 return
 
     def _step(self, batches: Iterator[Any]) -> tuple[dict[str, float], float | None, float]:
-        """One optimizer step: (loss and its terms, gradient norm or None if not finite, seconds of material)."""
+        """One optimizer step: (loss and its terms, gradient norm or None if not finite, amount of material)."""
         settings, state = self.settings, self.state
         torch.manual_seed(settings.seed * 1_000_003 + state.step * self.world.size + self.world.rank)
         lr = learning_rate(self.config.optim, state.step, settings.steps)
@@ -205,7 +213,7 @@ class Trainer:
             group["lr"] = lr
         state.optimizer.zero_grad(set_to_none=True)
         values: defaultdict[str, float] = defaultdict(float)
-        seconds = 0.0
+        amount = 0.0
         for micro in range(settings.accumulate):
             batch = self._next(batches)
             inputs = tuple(x.to(self.world.device, non_blocking=True) for x in self.task.inputs(batch))
@@ -216,7 +224,7 @@ class Trainer:
                 state.scaler.scale(loss / settings.accumulate).backward()
             for name, term in {**terms, "loss": loss}.items():
                 values[name] += float(term.detach()) / settings.accumulate
-            seconds += self.task.seconds(inputs)
+            amount += self.task.amount(inputs)
         state.scaler.unscale_(state.optimizer)
         norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optim.clip_norm))
         [bad] = self.world.any(not (math.isfinite(values["loss"]) and math.isfinite(norm)))
@@ -227,10 +235,10 @@ class Trainer:
         state.scaler.update()
         state.step += 1
         self.bad_in_a_row = self.bad_in_a_row + 1 if bad else 0
-        return dict(values), None if bad else norm, seconds
+        return dict(values), None if bad else norm, amount
 
     def _next(self, batches: Iterator[Any]) -> Any:
-        """The next batch. A clip that can't be read ends the run, with what was learned so far saved."""
+        """The next batch. A sample that can't be read ends the run, with what was learned so far saved."""
         try:
             return next(batches)
         except (ValueError, OSError, RuntimeError) as error:
@@ -238,10 +246,17 @@ class Trainer:
                 self._save()
             last_line = str(error).strip().splitlines()[-1]  # a worker's error brings its traceback along
             reason = re.sub(r"^[\w.]+Error: ", "", last_line)
-            raise ConfigError(f"a training clip can't be read: {reason}; mend or drop it, and prepare again") from error
+            raise ConfigError(
+                f"a training {self.wording.sample} can't be read: {reason}; mend or drop it, and prepare again"
+            ) from error
 
     def _bad_step(self) -> None:
-        """A step that was skipped in all processes, because one had no finite loss or gradient."""
+        """A step that was skipped in all processes, because one had no finite loss or gradient.
+
+        Running averages (batch norm) it has moved all the same; the averaged copy has those of the last good step.
+        """
+        for buffer, good in zip(self.model.buffers(), self.average.module.buffers(), strict=True):
+            buffer.copy_(good)
         size = self.settings.batch_size
         batch = self.task.describe(range((self.state.step - 1) * size, self.state.step * size))
         self.event(f"step skipped: loss or gradient not finite; batch: {batch}")
@@ -251,7 +266,7 @@ class Trainer:
         raise DivergedError(
             f"{self.bad_in_a_row} steps in a row had no finite loss or gradient; the weights of "
             f"{saved[-1].name if saved else 'the start'} are the last good ones and stay. Lower optim.lr or "
-            "optim.clip_norm, look for silent or damaged clips among those named above, or set "
+            f"optim.clip_norm, look for {self.wording.suspects} among those named above, or set "
             "train.precision=float32; then run again"
         )
 
@@ -260,7 +275,7 @@ class Trainer:
         self.average.eval()
         metrics = self.task.validate(self.average.module, self.world)
         if self.world.is_first:
-            self.task.show(self.average.module, self.run_dir, self.state.step, self.log)
+            metrics |= self.task.show(self.average.module, self.run_dir, self.state.step, self.log)
         metrics["seconds"] = round(time.perf_counter() - started, 2)
         self.log.record("valid", self.state.step, metrics)
         if self.world.is_first and metrics["nll_nats"] < self.best:
@@ -272,8 +287,8 @@ class Trainer:
             self.run_dir / "best",
             self.average.module,
             self.config.model_config(),
-            mel_spec=self.spec,
-            info={"step": self.state.step, **metrics},
+            mel_spec=self.task.spec,
+            info={"step": self.state.step, **metrics, **self.task.info},
         )
         self.best = metrics["nll_nats"]
 
@@ -284,8 +299,12 @@ class Trainer:
                     self.run_dir,
                     self.state,
                     model_config=self.config.model_config(),
-                    mel_spec=self.spec,
-                    info={"step": self.state.step, "best_nll_nats": self.best if math.isfinite(self.best) else None},
+                    mel_spec=self.task.spec,
+                    info={
+                        "step": self.state.step,
+                        "best_nll_nats": self.best if math.isfinite(self.best) else None,
+                        **self.task.info,
+                    },
                     fixed=self.fixed,
                     keep=self.settings.keep_checkpoints,
                 )
@@ -321,12 +340,21 @@ class Trainer:
                 signal.signal(number, signal.SIG_IGN if once else handler)
 
     def _memory_advice(self) -> str:
-        settings, data = self.settings, self.config.data
+        settings = self.settings
         return (
             f"out of memory on {self.world.device}: lower train.batch_size ({settings.batch_size}) or "
-            f"data.segment_samples ({data.segment_samples}), raise train.accumulate ({settings.accumulate}), which "
+            f"{self.wording.lower}, raise train.accumulate ({settings.accumulate}), which "
             f"keeps the batch, or set train.memory=checkpoint or reversible ({settings.memory}); "
             f"before the first step, train.init_crops ({settings.init_crops}) counts too"
+        )
+
+
+def _require_memory_mode(model: nn.Module, memory: Memory) -> None:
+    """Raises ConfigError where the model's layers can't be run again in the backward pass."""
+    if memory != "none" and any(isinstance(module, FlowBatchNorm) for module in model.modules()):
+        raise ConfigError(
+            f"train.memory is {memory}, and this model has flow batch norm, whose running averages move with each "
+            "pass, so that no second pass is like the first; set train.memory=none, or model.flow_batch_norm=false"
         )
 
 
@@ -347,19 +375,20 @@ def _best_so_far(run: Path) -> float:
 class _Meter:
     """Means since the last log line, validation or checkpoint: what a resumed run can repeat."""
 
-    def __init__(self) -> None:
+    def __init__(self, rate: str) -> None:
+        self.rate = rate
         self.reset()
 
     def reset(self) -> None:
         """Forget all steps."""
         self.terms: defaultdict[str, float] = defaultdict(float)
         self.norms: list[float] = []
-        self.seconds = 0.0
+        self.amount = 0.0
         self.started = time.perf_counter()
 
-    def add(self, terms: Mapping[str, float], norm: float | None, seconds: float) -> None:
+    def add(self, terms: Mapping[str, float], norm: float | None, amount: float) -> None:
         """A step of this process; `norm` is None where it was skipped."""
-        self.seconds += seconds
+        self.amount += amount
         if norm is not None:
             for name, value in terms.items():
                 self.terms[name] += value
@@ -369,14 +398,14 @@ class _Meter:
         """Means of the loss and its terms over all processes, of the gradient norm, and rates; then starts anew."""
         wall = time.perf_counter() - self.started
         names, n = sorted(self.terms), len(self.norms)
-        totals = [self.seconds, *(self.terms[name] for name in names)]
-        seconds, *sums = world.sum(torch.tensor(totals, dtype=torch.float64)).tolist()
+        totals = [self.amount, *(self.terms[name] for name in names)]
+        amount, *sums = world.sum(torch.tensor(totals, dtype=torch.float64)).tolist()
         result: dict[str, float | None] = {
             "loss": None,
             **{name: total / (n * world.size) for name, total in zip(names, sums, strict=True)},
             "grad_norm": sum(self.norms) / n if n else None,
             "steps_per_second": n / wall,
-            "audio_seconds_per_second": seconds / wall,
+            self.rate: amount / wall,
         }
         self.reset()
         return result

@@ -71,10 +71,10 @@ class RunLog:
         if self.writer is not None:
             self.safely(self.writer.add_audio, name, samples, step, sample_rate)
 
-    def picture(self, name: str, grey: Tensor, step: int) -> None:
-        """A picture [H, W] of values in 0..1, in TensorBoard."""
+    def picture(self, name: str, values: Tensor, step: int) -> None:
+        """A picture in TensorBoard: [H, W], [1, H, W] or [3, H, W], of values in 0..1, or uint8."""
         if self.writer is not None:
-            self.safely(self.writer.add_image, name, grey[None], step)
+            self.safely(self.writer.add_image, name, values.view(-1, *values.shape[-2:]), step)
 
     def histogram(self, name: str, values: Tensor, step: int) -> None:
         """A histogram, in TensorBoard."""

@@ -14,7 +14,11 @@ from waveglow.training.config import OptimConfig
 
 
 def make_optimizer(parameters: Iterable[nn.Parameter], config: OptimConfig) -> torch.optim.Optimizer:
-    """The optimizer that the configuration names."""
+    """The optimizer that the configuration names.
+
+    "adamax" is torch's, after Kingma and Ba (2014, arXiv:1412.6980, §7.1): lr / (1 − β1ᵗ) · m / max(β2·u, |g| + ε).
+    OpenAI's code for Glow also multiplies by √(1 − β2ᵗ), as Adam does, so that its first steps are smaller.
+    """
     classes: dict[str, Any] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "adamax": torch.optim.Adamax}
     beta1, beta2 = config.betas
     fused = {} if config.name == "adamax" else {"fused": True}

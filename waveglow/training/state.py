@@ -58,7 +58,7 @@ def save_state(
     state: TrainState,
     *,
     model_config: Mapping[str, Any],
-    mel_spec: MelSpec,
+    mel_spec: MelSpec | None,
     info: Mapping[str, Any],
     fixed: Mapping[str, Any],
     keep: int,
@@ -158,7 +158,7 @@ def _with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor
 
 
 def require_same(
-    directory: Path, *, model_config: Mapping[str, Any], mel_spec: MelSpec, fixed: Mapping[str, Any]
+    directory: Path, *, model_config: Mapping[str, Any], mel_spec: MelSpec | None, fixed: Mapping[str, Any]
 ) -> None:
     """Raises CheckpointError where a checkpoint's model, mel convention or fixed settings are others than now."""
     saved = read_config(directory)
@@ -172,7 +172,7 @@ def require_same(
             f"{directory}: is of another model (model.{changed[0]} is {saved['model'].get(changed[0])!r} there, "
             f"{model_config.get(changed[0])!r} here); use another run directory"
         )
-    if MelSpec.from_dict(saved["mel"]) != mel_spec:
+    if (MelSpec.from_dict(saved["mel"]) if saved["mel"] else None) != mel_spec:
         raise CheckpointError(f"{directory}: was trained on another mel convention; use another run directory")
     then = _meta(directory).get("fixed", {})
     for name, value in fixed.items():

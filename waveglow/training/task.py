@@ -1,12 +1,13 @@
 """What the engine must know of a kind of model: its batches, its loss, its validation, what to look at and listen to.
 
-VocoderTask is speech given its mel. The engine sees only the protocol.
+VocoderTask is speech given its mel; image_task.py has images. The engine sees only the protocol.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,6 +22,7 @@ from waveglow.data.manifest import Clip
 from waveglow.data.speech import Example, SpeechCrops, whole_clip
 from waveglow.flows.base import Flow
 from waveglow.flows.compose import Sequence
+from waveglow.flows.coupling import Coupling
 from waveglow.flows.likelihood import HALF_LOG_2PI, bits_per_sample, standard_normal_log_prob
 from waveglow.flows.permute import InvertibleConv
 from waveglow.models.bandwidth import filled
@@ -34,12 +36,43 @@ from waveglow.training.objective import VocoderObjective
 Batch = tuple[Tensor, ...]
 
 
+@dataclass(frozen=True)
+class Wording:
+    """What a task's material is called in logs, messages and checkpoints.
+
+    Arguments:
+        sample: one of them, as in "a training clip can't be read".
+        suspects: what to look for where a training diverges.
+        rate: name in metrics.jsonl of how much material a second brings.
+        source: the setting that says where the data are; their hash is kept under that name.
+        lower: what to lower, beside train.batch_size, where memory is short.
+    """
+
+    sample: str
+    suspects: str
+    rate: str
+    source: str
+    lower: str
+
+
 class Task(Protocol):
     """A kind of training, for any model that fits it."""
 
     @property
     def dataset(self) -> Dataset[Any]:
         """Training samples by number."""
+
+    @property
+    def spec(self) -> MelSpec | None:
+        """The mel convention of the model's conditioning, if it has one."""
+
+    @property
+    def wording(self) -> Wording:
+        """What the material is called."""
+
+    @property
+    def info(self) -> Mapping[str, Any]:
+        """What checkpoints tell of the data."""
 
     def inputs(self, batch: Any) -> Batch:
         """The objective's arguments out of a collated batch."""
@@ -50,8 +83,8 @@ class Task(Protocol):
     def loss(self, terms: Mapping[str, Tensor]) -> Tensor:
         """Scalar loss from its terms."""
 
-    def seconds(self, batch: Batch) -> float:
-        """How much material a batch holds, in seconds."""
+    def amount(self, batch: Batch) -> float:
+        """How much material a batch holds, as `wording.rate` counts it."""
 
     def describe(self, numbers: Iterable[int]) -> str:
         """Names of training samples, for messages."""
@@ -59,8 +92,8 @@ class Task(Protocol):
     def validate(self, model: nn.Module, world: World) -> dict[str, float]:
         """Metrics on the held-out split; `nll_nats` is the one that counts, lower is better."""
 
-    def show(self, model: nn.Module, run: Path, step: int, log: RunLog) -> None:
-        """Pictures and sounds."""
+    def show(self, model: nn.Module, run: Path, step: int, log: RunLog) -> dict[str, float]:
+        """Pictures and sounds; returns what was counted in them, for the log."""
 
 
 class VocoderTask:
@@ -88,6 +121,14 @@ class VocoderTask:
             raise ConfigError("the manifest has no clips of the split 'valid'; make it with `waveglow prepare`")
         self.dataset = SpeechCrops(train, spec, segment_samples=segment_samples, seed=seed)
         self.spec = spec
+        self.wording = Wording(
+            sample="clip",
+            suspects="silent or damaged clips",
+            rate="audio_seconds_per_second",
+            source="data.manifest",
+            lower=f"data.segment_samples ({segment_samples})",
+        )
+        self.info: Mapping[str, Any] = {}
         self.seed = seed
         self.group = group
         self.valid = valid
@@ -111,7 +152,7 @@ class VocoderTask:
             loss = loss - weights.mr_stft * weights.repulsion * terms["mr_stft_between"]
         return loss
 
-    def seconds(self, batch: Batch) -> float:
+    def amount(self, batch: Batch) -> float:
         """Seconds of audio in a batch."""
         return batch[0].numel() / self.spec.sample_rate
 
@@ -164,7 +205,7 @@ class VocoderTask:
         }
 
     @torch.no_grad()
-    def show(self, model: nn.Module, run: Path, step: int, log: RunLog) -> None:
+    def show(self, model: nn.Module, run: Path, step: int, log: RunLog) -> dict[str, float]:
         """Synthesize the first held-out clips; log the flow's inner life on the first of them."""
         assert isinstance(model, FlowVocoder)
         vocoder = Vocoder(model, self.spec)
@@ -180,20 +221,12 @@ class VocoderTask:
             self._keep(run / "samples" / f"step_{step:08d}" / f"{name}.wav", again, log)
             log.audio(f"{name}/synthesized", again, self.spec.sample_rate, step)
             log.picture(f"{name}/synthesized", brightness(vocoder.mel(again, self.spec.sample_rate).cpu()), step)
-        self._show_flow(model, step, log)
-
-    def _show_flow(self, model: FlowVocoder, step: int, log: RunLog) -> None:
-        """Log-determinants of the layers, condition numbers of the 1×1 convolutions, histograms of the latents."""
-        device = next(model.parameters()).device
-        audio, mel, _ = self._filled(model, 0, device)
+        audio, mel, _ = self._filled(model, 0, next(model.parameters()).device)
         with per_flow_log_dets(model) as log_dets:
             zs, _ = model.encode(audio, mel)
-        for name, nats in log_dets.items():
-            log.scalar(f"log_det_per_sample/{name}", nats / audio.shape[-1], step)
-        for name, number in condition_numbers(model).items():
-            log.scalar(f"condition_number/{name}", number, step)
-        for i, z in enumerate(zs):
-            log.histogram(f"latent/{i}", z, step)
+        log_dets = {f"log_det_per_sample/{name}": nats / audio.shape[-1] for name, nats in log_dets.items()}
+        show_flow(log, step, model=model, log_dets=log_dets, zs=zs)
+        return {}
 
     def _keep(self, path: Path, audio: Tensor, log: RunLog) -> None:
         def write() -> None:
@@ -209,9 +242,22 @@ def brightness(mel: Tensor) -> Tensor:
     return (mel.flip(0) - low) / (high - low).clamp(min=1e-6)
 
 
+def show_flow(log: RunLog, step: int, *, model: nn.Module, log_dets: Mapping[str, float], zs: Iterable[Tensor]) -> None:
+    """Log-determinants of the layers, condition numbers of the 1×1 convolutions, histograms of the latents."""
+    for name, value in log_dets.items():
+        log.scalar(name, value, step)
+    for name, number in condition_numbers(model).items():
+        log.scalar(f"condition_number/{name}", number, step)
+    for i, z in enumerate(zs):
+        log.histogram(f"latent/{i}", z, step)
+
+
 @contextmanager
 def per_flow_log_dets(model: nn.Module) -> Iterator[dict[str, float]]:
-    """Within it, the log-determinants of every flow layer that runs, by module name (batch mean, nats)."""
+    """Within it, the log-determinants of every flow layer that runs, by module name (batch mean, nats).
+
+    A coupling net may use a layer as a mere function, whose log-determinant does not count.
+    """
     values: dict[str, float] = {}
 
     def keeper(name: str) -> Callable[[nn.Module, Any, tuple[Tensor, Tensor]], None]:
@@ -220,7 +266,9 @@ def per_flow_log_dets(model: nn.Module) -> Iterator[dict[str, float]]:
 
         return keep
 
-    layers = [(n, m) for n, m in model.named_modules() if isinstance(m, Flow) and not isinstance(m, Sequence)]
+    nets = {m for coupling in model.modules() if isinstance(coupling, Coupling) for m in coupling.net.modules()}
+    flows = [(n, m) for n, m in model.named_modules() if isinstance(m, Flow) and not isinstance(m, Sequence)]
+    layers = [(name, module) for name, module in flows if module not in nets]
     hooks = [module.register_forward_hook(keeper(name)) for name, module in layers]
     try:
         yield values
