@@ -5,21 +5,39 @@ from pathlib import Path
 import pytest
 
 from waveglow.config import load
-from waveglow.models.registry import build
+from waveglow.models.registry import build, build_vocoder
 from waveglow.training.config import RunConfig
+from waveglow.training.image_config import ImageRunConfig
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 CONFIGS = sorted(RECIPES.rglob("*.yaml"))
+OF_IMAGES = [path for path in CONFIGS if path.is_relative_to(RECIPES / "celeba")]
+OF_SPEECH = [path for path in CONFIGS if path not in OF_IMAGES]
 
 
 def test_all_configurations_are_found():
-    assert len(CONFIGS) == 8
+    assert (len(OF_SPEECH), len(OF_IMAGES)) == (8, 8)
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+TINY_IMAGES = {
+    "glow": ["model.n_hidden=4", "model.n_steps=1"],
+    "realnvp": ["model.n_channels=2", "model.n_blocks=1"],
+    "nice": ["model.n_hidden=4", "model.n_layers=1"],
+}
+
+
+@pytest.mark.parametrize("path", OF_IMAGES, ids=lambda path: path.stem)
+def test_a_configuration_of_images_resolves_and_its_model_builds(path):
+    whole = load(ImageRunConfig, path, [])
+    config = load(ImageRunConfig, path, [*TINY_IMAGES[whole.model["name"]], "model.image_size=64"])
+    model = build(config.model_config())
+    assert model.n_bits == whole.model_config()["n_bits"]
+
+
+@pytest.mark.parametrize("path", OF_SPEECH, ids=lambda path: path.stem)
 def test_a_configuration_resolves_and_its_model_builds(path):
     config = load(RunConfig, path, ["model.n_layers=1", "model.n_channels=4"])
-    model = build(config.model_config())
+    model = build_vocoder(config.model_config())
     assert model.hop == config.mel_spec().hop
     assert config.data.segment_samples % model.group == 0
 

@@ -4,9 +4,9 @@ Every held-out face is moved against what it is: with the attribute, away from i
 it is read from its pixels by the reader that knows how the faces are drawn (demo_faces.py). How far to move is chosen
 for each attribute on the validation faces; the table is of the test faces.
 
-    python recipes/celeba/measure.py runs/demo-faces --data runs/demo-faces/data --directions runs/demo-faces/attributes
+    python recipes/celeba/measure.py -c RUN --data RUN/data --directions RUN/attributes
 
-Writes RUN_DIR/attributes/measured.txt and measured.json.
+Writes measured.txt and measured.json beside the directions.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import torch
 from demo_faces import read_attributes
 from torch import Tensor
 
-from waveglow.cli.image_common import Opened, open_model
+from waveglow.cli.image_common import Opened, add_model, open_model
 from waveglow.cli.image_directions import Directions, read_directions
 from waveglow.cli.image_inputs import open_data
 from waveglow.data.images import Images
@@ -55,11 +55,9 @@ def success(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("checkpoint", type=Path, metavar="RUN_DIR", help="or a checkpoint")
+    add_model(parser)
     parser.add_argument("--data", type=Path, required=True, metavar="FOLDER", help="of the drawn faces, prepared")
     parser.add_argument("--directions", type=Path, required=True, metavar="DIR", help="of `waveglow image attributes`")
-    parser.add_argument("--device")
-    parser.add_argument("--threads", type=int)
     args = parser.parse_args()
     opened = open_model(args)
     directions = read_directions(args.directions, opened)

@@ -34,8 +34,8 @@ training: `recipes/openvoices`.
 
 **Data and licences.** {data}
 
-**Training.** {hours:.1f} hours on one CPU core, {step:,} steps; held-out exact NLL {nll:.3f} nats per sample on the
-validation clips (bands above a recording's bandwidth left out). The curve: `waveglow report` of a run.
+**Training.** {training}; held-out exact NLL {nll:.3f} nats per sample on the validation clips (bands above a
+recording's bandwidth left out). The curve: `recipes/openvoices/EXPERIMENTS.md`, and `waveglow report` of a run.
 
 **How wide it is.** The recordings hold speech up to 7 or 7.6 kHz; above that the model has heard only recordings played
 up to 1.38 times as fast, and draws noise whose energy it infers from the mel.
@@ -104,8 +104,7 @@ def ship(run: Path, scores: list[tuple[str, Path]]) -> None:
         parameters=parameters / 1e6,
         size=size / 1e6,
         data=DATA,
-        hours=info["training_hours"],
-        step=info["step"],
+        training=info.get("training") or f"{info['training_hours']:.1f} hours, {info['step']:,} steps",
         nll=info["nll_nats"],
         scores="".join(tables) or "\nNot scored yet.\n",
     )

@@ -162,7 +162,8 @@ def test_a_step_passed_twice_counts_once_by_its_newest_line(tmp_path):
     ids=["one run", "resumed from zero", "resumed from the checkpoint's time"],
 )
 def test_trained_time_adds_up_over_resumes(seconds, total):
-    assert run_report.trained_seconds([train_line(i, elapsed_seconds=value) for i, value in enumerate(seconds)]) == total
+    lines = [train_line(i, elapsed_seconds=value) for i, value in enumerate(seconds)]
+    assert run_report.trained_seconds(lines) == total
 
 
 @pytest.mark.parametrize("content", [None, "", '{"kind": "tra', '{"kind": "event", "step": 1, "what": "started"}\n'])

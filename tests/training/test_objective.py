@@ -8,7 +8,7 @@ from waveglow.config import ConfigError
 from waveglow.flows.lapped import LappedSqueeze
 from waveglow.models.registry import build
 from waveglow.training.config import LossConfig
-from waveglow.training.objective import VocoderObjective
+from waveglow.training.objective import RESOLUTIONS, VocoderObjective
 
 T = 4096
 
@@ -45,7 +45,7 @@ def test_the_spectral_term_compares_samples_with_that_share_of_the_audio(model, 
     torch.manual_seed(2)
     zs = [0.5 * torch.randn(2 * crops, *shape) for shape in model.latent_shapes(T)]
     first, second = model.decode(zs, mel[:crops].repeat_interleave(2, 0)).unflatten(0, (crops, 2)).unbind(1)
-    distance = MultiResolutionSTFTLoss(w_sc=0.0)
+    distance = MultiResolutionSTFTLoss(**RESOLUTIONS, w_sc=0.0)
     to_speech = distance(torch.cat([first, second])[:, None], audio[:crops].repeat(2, 1)[:, None])
     torch.testing.assert_close(terms["mr_stft"], to_speech)
     torch.testing.assert_close(terms["mr_stft_between"], distance(first[:, None], second[:, None]))
@@ -57,7 +57,8 @@ def test_without_repulsion_one_sample_is_drawn(model, batch):
     terms = VocoderObjective(model, LossConfig(mr_stft=0.3, repulsion=0.0))(*batch)
     torch.manual_seed(2)
     sampled = model.decode([torch.randn(4, *shape) for shape in model.latent_shapes(T)], mel)
-    torch.testing.assert_close(terms["mr_stft"], MultiResolutionSTFTLoss(w_sc=0.0)(sampled[:, None], audio[:, None]))
+    distance = MultiResolutionSTFTLoss(**RESOLUTIONS, w_sc=0.0)
+    torch.testing.assert_close(terms["mr_stft"], distance(sampled[:, None], audio[:, None]))
     assert "mr_stft_between" not in terms
 
 

@@ -26,6 +26,7 @@ VERBS = {
     "attributes": "find the direction in the latents of each attribute, such as a smile",
     "manipulate": "add or remove attributes: held-out pictures, or your own photos",
     "evaluate": "how good is an image flow? bits per dimension, reconstruction",
+    "report": "an HTML page about a training run: curves, verdict, all its pictures",
 }
 
 

@@ -82,9 +82,8 @@ def to_pixels(model: FlowImage, x: Tensor, what: str) -> tuple[Tensor, dict[str,
     """x [N, C, H, W] as pixels, and how many values had to be mended; stderr says where some were no numbers."""
     counts = {"values": x.numel(), **model.outside(x)}
     if counts["non_finite"]:
-        print(
-            f"notice: {what}: {counts['non_finite']} of {x.numel()} values aren't finite; drawn black", file=sys.stderr
-        )
+        lost = f"{counts['non_finite']} of {x.numel()} values aren't finite, drawn black"
+        print(f"notice: {what}: {lost}; so far from the data the inverse overflowed, go less far", file=sys.stderr)
     return model.to_pixels(x).cpu(), counts
 
 

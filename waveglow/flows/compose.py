@@ -8,6 +8,7 @@ from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.utils.checkpoint import checkpoint
 
 from waveglow.flows.base import Flow, Shape, zero_log_det
@@ -17,8 +18,18 @@ Memory = Literal["none", "checkpoint", "reversible"]
 
 
 def _run_again(layer: Flow, x: Tensor, cond: Tensor | None) -> tuple[Tensor, Tensor]:
-    result: tuple[Tensor, Tensor] = checkpoint(layer, x, cond, use_reentrant=False)
-    return result
+    """The layer, to run again in the backward pass from the running averages (batch norm) that it had before."""
+    before = {name: buffer.clone() for name, buffer in layer.named_buffers()} if layer.training else {}
+    again = False
+
+    def run(x: Tensor, cond: Tensor | None) -> tuple[Tensor, Tensor]:
+        nonlocal again
+        first, again = not again, True
+        result: tuple[Tensor, Tensor] = layer(x, cond) if first else functional_call(layer, before, (x, cond))
+        return result
+
+    outputs: tuple[Tensor, Tensor] = checkpoint(run, x, cond, use_reentrant=False)
+    return outputs
 
 
 class Sequence(Flow):

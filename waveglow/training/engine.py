@@ -351,10 +351,10 @@ class Trainer:
 
 def _require_memory_mode(model: nn.Module, memory: Memory) -> None:
     """Raises ConfigError where the model's layers can't be run again in the backward pass."""
-    if memory != "none" and any(isinstance(module, FlowBatchNorm) for module in model.modules()):
+    if memory == "reversible" and any(isinstance(module, FlowBatchNorm) for module in model.modules()):
         raise ConfigError(
-            f"train.memory is {memory}, and this model has flow batch norm, whose running averages move with each "
-            "pass, so that no second pass is like the first; set train.memory=none, or model.flow_batch_norm=false"
+            "train.memory is reversible, and this model has flow batch norm, which can't be rebuilt in training: its "
+            "output does not tell the batch's statistics; set train.memory=checkpoint or none"
         )
 
 

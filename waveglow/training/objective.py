@@ -14,12 +14,19 @@ from waveglow.models.bandwidth import filled, spliced
 from waveglow.models.vocoder import FlowVocoder
 from waveglow.training.config import LossConfig
 
+# Windows of 5 to 109 ms: the short ones hear the pulses of a voice, the longest one tells 10 Hz apart.
+RESOLUTIONS = {
+    "fft_sizes": [4096, 2048, 1024, 512, 256],
+    "win_lengths": [2400, 1200, 600, 240, 120],
+    "hop_sizes": [480, 240, 120, 50, 25],
+}
+
 
 class VocoderObjective(nn.Module):
     """Terms of the loss, by name; the module that DDP wraps.
 
     `nll_nats` is −log p(audio | mel) in nats per sample, all constants included, of the bands that the recordings have
-    (models/bandwidth.py). `mr_stft`, where `config` gives it a weight, is the mean distance of log-magnitudes at three
+    (models/bandwidth.py). `mr_stft`, where `config` gives it a weight, is the mean distance of log-magnitudes at five
     STFT resolutions (Yamamoto, Song and Kim 2020, arXiv:1910.11480, eqs. 8–9) between the audio and samples at
     `config.sigma`, drawn through the inverse; `mr_stft_between`, where `config.repulsion` has one, is that between two
     samples of one mel. The first less half the second is a spectral energy distance (Gritsenko et al. 2020,
@@ -31,7 +38,7 @@ class VocoderObjective(nn.Module):
         super().__init__()
         self.model = model
         self.config = config
-        self.mr_stft = MultiResolutionSTFTLoss(w_sc=0.0)
+        self.mr_stft = MultiResolutionSTFTLoss(**RESOLUTIONS, w_sc=0.0)
 
     def forward(self, audio: Tensor, mel: Tensor, bandwidth: Tensor) -> dict[str, Tensor]:
         """The terms, each averaged over the batch; `bandwidth` [B] is the recordings' share of half the sample rate."""

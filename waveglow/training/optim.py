@@ -21,9 +21,9 @@ def make_optimizer(parameters: Iterable[nn.Parameter], config: OptimConfig) -> t
     """
     classes: dict[str, Any] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "adamax": torch.optim.Adamax}
     beta1, beta2 = config.betas
-    fused = {} if config.name == "adamax" else {"fused": True}
+    fast = {"foreach": True} if config.name == "adamax" else {"fused": True}
     return classes[config.name](
-        parameters, lr=config.lr, betas=(beta1, beta2), eps=config.eps, weight_decay=config.weight_decay, **fused
+        parameters, lr=config.lr, betas=(beta1, beta2), eps=config.eps, weight_decay=config.weight_decay, **fast
     )
 
 
