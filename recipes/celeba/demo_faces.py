@@ -49,8 +49,8 @@ JPEG_QUALITY = 95
 FEWEST, MOST = 20, 999_999  # faces: one for each split, and six digits
 
 # The ends of what varies and is no attribute: x, y, size, degrees, mouth and eyes of a Face.
-LOWEST = -0.8, -0.6, 0.96, 9.0, 3.7, 0.92
-HIGHEST = 0.8, 0.6, 1.04, 15.0, 4.4, 1.08
+LOWEST = -0.8, -0.6, 0.96, 4.0, 3.7, 0.92
+HIGHEST = 0.8, 0.6, 1.04, 8.0, 4.4, 1.08
 
 # A picture is linear in its paints' colours. The first three differ from face to face, the others are the same in all.
 PAINTS = SKY, HAIR, SKIN, INK, WHITE, LIPS, BLUSH, SHIRT = range(8)
@@ -89,7 +89,7 @@ class Face(NamedTuple):
     x: float = 0.0
     y: float = 0.0
     size: float = 1.0
-    degrees: float = 12.0
+    degrees: float = 6.0
     mouth: float = 4.05  # half its width
     eyes: float = 1.0
     tints: Array = np.zeros((3, 3))
@@ -166,7 +166,7 @@ def _haze(y: Array) -> Array:
 
 def _layers(face: Face, x: Array, y: Array, *, edge: float) -> Iterator[tuple[int, Window, Array]]:
     """From back to front: a paint, and how it covers a window. `edge` is the width of a soft edge in cells."""
-    for part, middle, reach in (_body, face.y + 20, 14.0), (_head, face.y, 14.0), (_features, face.y, 10.5):
+    for part, middle, reach in (_body, face.y + 20, 14.0), (_head, face.y, 14.5), (_features, face.y, 10.5):
         rows, columns = _near(y, middle, reach), _near(x, face.x, reach)  # few pixels matter: 3 times faster
         for paint, opacity, inside in part(face, x[columns], y[rows, None]):
             yield paint, (rows, columns), np.clip(inside * (1 / edge) + 0.5, 0, opacity)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -21,35 +20,35 @@ from demo_faces import read_attributes
 from torch import Tensor
 
 from waveglow.cli.image_common import Opened, add_model, open_model
-from waveglow.cli.image_directions import Directions, read_directions
+from waveglow.cli.image_directions import read_directions
 from waveglow.cli.image_inputs import open_data
 from waveglow.data.images import Images
+from waveglow.models.image import FlowImage, Latents
 
-ALPHAS = (0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0)
+ALPHAS = (0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 3.5)
 
 
-def read_after(
-    opened: Opened, images: Images, directions: Directions, attribute: int, alpha: float
-) -> Iterator[Tensor]:
-    """Of each batch, (attributes before, attributes read after): bool [2, B, A]."""
-    model, has = opened.model, torch.from_numpy(images.attributes()[1]).bool()
-    direction = directions.of({directions.names[attribute]: 1.0})
-    for places in torch.arange(len(images)).split(100):
-        before = has[places]
-        zs, _ = model.encode(model.dequantize(images.pixels(places.tolist()), seed=places.tolist()))
-        sign = torch.where(before[:, attribute], -1.0, 1.0).view(-1, 1, 1, 1)
-        signed = [z + sign * alpha * d for z, d in zip(zs, direction, strict=True)]
-        after = torch.from_numpy(read_attributes(model.to_pixels(model.decode(signed)).numpy()))
-        yield torch.stack([before, after])
+@torch.no_grad()
+def encoded(opened: Opened, images: Images, faces: int) -> tuple[Latents, Tensor]:
+    """(latents [N, C_i, *S_i], attributes bool [N, A]) of the first so many faces."""
+    places = torch.arange(min(faces, len(images)))
+    model = opened.model
+    batches = [model.encode(model.dequantize(images.pixels(p.tolist()), seed=p.tolist()))[0] for p in places.split(100)]
+    return [torch.cat(level) for level in zip(*batches, strict=True)], torch.from_numpy(images.attributes()[1])[
+        places
+    ].bool()
 
 
 @torch.no_grad()
 def success(
-    opened: Opened, images: Images, directions: Directions, attribute: int, alpha: float
+    model: FlowImage, zs: Latents, has: Tensor, direction: Latents, attribute: int, alpha: float
 ) -> tuple[float, list[float]]:
     """(share of faces whose attribute flipped, share that kept each of the others)."""
-    before, after = torch.cat(list(read_after(opened, images, directions, attribute, alpha)), dim=1)
-    changed = (before != after).double().mean(0)
+    sign = torch.where(has[:, attribute], -1.0, 1.0).view(-1, 1, 1, 1)
+    moved = [z + sign * alpha * d for z, d in zip(zs, direction, strict=True)]
+    batches = zip(*(level.split(100) for level in moved), strict=True)
+    pixels = torch.cat([model.to_pixels(model.decode(batch)) for batch in batches])
+    changed = (has != torch.from_numpy(read_attributes(pixels.numpy()))).double().mean(0)
     return float(changed[attribute]), [1 - float(c) for i, c in enumerate(changed) if i != attribute]
 
 
@@ -58,17 +57,23 @@ def main() -> None:
     add_model(parser)
     parser.add_argument("--data", type=Path, required=True, metavar="FOLDER", help="of the drawn faces, prepared")
     parser.add_argument("--directions", type=Path, required=True, metavar="DIR", help="of `waveglow image attributes`")
+    parser.add_argument("--tune", type=int, default=200, metavar="N", help="validation faces to choose alpha by (200)")
+    parser.add_argument("--faces", type=int, default=500, metavar="N", help="test faces of the table (500)")
     args = parser.parse_args()
     opened = open_model(args)
     directions = read_directions(args.directions, opened)
-    valid, test = (open_data(args.data, split, opened.model) for split in ("valid", "test"))
+    tuning, held_out = (
+        encoded(opened, open_data(args.data, split, opened.model), faces)
+        for split, faces in (("valid", args.tune), ("test", args.faces))
+    )
     lines = [f"{'attribute':<12} alpha  flipped  least kept of the others"]
     rows = []
     for i, name in enumerate(directions.names):
-        tried = {alpha: success(opened, valid, directions, i, alpha) for alpha in ALPHAS}
+        direction = directions.of({name: 1.0})
+        tried = {alpha: success(opened.model, *tuning, direction, i, alpha) for alpha in ALPHAS}
         alpha = max(tried, key=lambda a: min(tried[a][0], *tried[a][1]))
-        flipped, kept = success(opened, test, directions, i, alpha)
-        rows.append({"attribute": name, "alpha": alpha, "flipped": flipped, "kept": kept, "faces": len(test)})
+        flipped, kept = success(opened.model, *held_out, direction, i, alpha)
+        rows.append({"attribute": name, "alpha": alpha, "flipped": flipped, "kept": kept, "faces": len(held_out[1])})
         lines.append(f"{name:<12} {alpha:5.2f}  {flipped:7.1%}  {min(kept):.1%}")
         print(lines[-1] if i else "\n".join(lines), flush=True)
     (args.directions / "measured.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -101,6 +101,6 @@ if wants 4; then
   if grep -q '"attribute_names": \[[^]]' <(tr -d '\n' <"$data/images.json"); then
     waveglow image attributes -c "$run" --data "$data" --regress "$run/attributes"
   fi
-  ! $demo || python "$here/measure.py" -c "$run" --data "$data" --directions "$run/attributes"
+  ! $demo || python "$here/measure.py" -c "$run" --data "$data" --directions "$run/attributes" --tune 60 --faces 100
   waveglow image report "$run"
 fi

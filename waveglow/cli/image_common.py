@@ -13,6 +13,7 @@ import torch
 from waveglow.cli.common import set_threads, usable_device
 from waveglow.data.image_sources import SPLITS
 from waveglow.models import checkpoint
+from waveglow.models.checkpoint import DEFAULT_PAINTER
 from waveglow.models.image import FlowImage
 
 # ---- Options ---------------------------------------------------------------------------------------------------------
@@ -21,7 +22,12 @@ from waveglow.models.image import FlowImage
 def add_model(parser: argparse.ArgumentParser) -> None:
     """Options of everything that runs an image flow."""
     parser.add_argument(
-        "-c", "--checkpoint", type=Path, required=True, metavar="CKPT", help="checkpoint directory, or a training run"
+        "-c",
+        "--checkpoint",
+        type=Path,
+        default=DEFAULT_PAINTER,
+        metavar="CKPT",
+        help="checkpoint directory, training run, or a model of the package (demo-faces)",
     )
     parser.add_argument("--device", help="cpu, cuda, cuda:1, mps (default: cuda where there is one)")
     parser.add_argument("--threads", type=int, help="CPU threads")

@@ -27,6 +27,7 @@ from waveglow.cli.image_common import add_model, add_pictures, numbers, open_mod
 from waveglow.cli.image_directions import moved, read_directions
 from waveglow.cli.image_inputs import open_pictures
 from waveglow.cli.image_output import OUT_HELP, output, table, to_pixels
+from waveglow.models.checkpoint import DEFAULT_PAINTER
 
 ALPHAS = "-1,-.5,.5,1"
 
@@ -37,7 +38,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_pictures(parser)
     parser.add_argument("out", type=Path, metavar="OUT", help=OUT_HELP)
     parser.add_argument(
-        "--directions", type=Path, required=True, metavar="FILE", help="directions.safetensors, or its folder"
+        "--directions",
+        type=Path,
+        default=DEFAULT_PAINTER,
+        metavar="FILE",
+        help="directions.safetensors, or its folder (those of demo-faces)",
     )
     parser.add_argument(
         "--attribute", type=_weighted, action="append", required=True, metavar="NAME[=WEIGHT]", help="what to add (1)"

@@ -38,6 +38,8 @@ WEIGHTS = "model.safetensors"
 STEPS = "checkpoints"
 VOICES = Path(__file__).parent.parent / "voices"
 DEFAULT_VOICE = VOICES / "lapglow"
+PAINTERS = VOICES.with_name("painters")
+DEFAULT_PAINTER = PAINTERS / "demo-faces"
 
 Writer = Callable[[Path], None]
 
@@ -214,18 +216,28 @@ def _of_kind(loaded: Checkpoint[Model], kind: type[N], what_it_is: str) -> Check
 
 
 def voices() -> dict[str, Path]:
-    """The checkpoints that come with the package, by name."""
-    return {path.parent.name: path.parent for path in sorted(VOICES.glob(f"*/{CONFIG}"))}
+    """The vocoders that come with the package, by name."""
+    return _in(VOICES)
+
+
+def painters() -> dict[str, Path]:
+    """The image flows that come with the package, by name."""
+    return _in(PAINTERS)
+
+
+def _in(folder: Path) -> dict[str, Path]:
+    return {path.parent.name: path.parent for path in sorted(folder.glob(f"*/{CONFIG}"))}
 
 
 def resolve(path: Path) -> Path:
-    """The checkpoint directory that a path means: itself, the newest valid one of a run, or a voice of the package."""
-    if not path.exists() and str(path) in voices():
-        return voices()[str(path)]
+    """The checkpoint directory that a path means: itself, the newest valid one of a run, or one of the package."""
+    shipped = voices() | painters()
+    if not path.exists() and str(path) in shipped:
+        return shipped[str(path)]
     if not path.exists():
         raise CheckpointError(
             f"{path}: does not exist; give a checkpoint directory, the directory of a training run, or the name of a "
-            f"voice that comes with the package ({', '.join(voices()) or 'there is none'})"
+            f"model that comes with the package ({', '.join(shipped) or 'there is none'})"
         )
     if path.is_file():
         raise CheckpointError(f"{path}: is a file, a checkpoint is a directory; for a .pt file use `waveglow convert`")
