@@ -71,12 +71,13 @@ data="${data:-$run/data}"
 
 wants() { [ "$stage" -le "$1" ] && [ "$1" -le "$stop_stage" ]; }
 say() { echo "== stage $1: $2"; }
+refused() { [ "$1" -eq 3 ] || exit "$1"; }  # 3: the rest is there
 
 if wants 1; then
   say 1 "prepare"
   ! $demo || python "$here/demo_faces.py" "$source" --faces 4000
   prepare=(image prepare --dataset "$dataset" ${size:+--size "$size"} "${download[@]+"${download[@]}"}")
-  waveglow "${prepare[@]}" ${source:+"$source"} "$data" || [ $? -eq 3 ]  # 3: some pictures were refused, and named
+  waveglow "${prepare[@]}" ${source:+"$source"} "$data" || refused $?  # some pictures were refused, and named
 fi
 
 if wants 2; then

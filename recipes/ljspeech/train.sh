@@ -61,12 +61,13 @@ data="$run/data"
 
 wants() { [ "$stage" -le "$1" ] && [ "$1" -le "$stop_stage" ]; }
 say() { echo "== stage $1: $2"; }
+refused() { [ "$1" -eq 3 ] || exit "$1"; }  # 3: the rest is there
 
 if wants 1; then
   say 1 "prepare"
   if [ ! -f "$data/manifest.jsonl" ]; then
     $demo || corpus="$(python "$here/prepare.py" "$corpus")" || exit 2
-    waveglow prepare "$corpus" "$data" || [ $? -eq 3 ]  # 3: some recordings were refused, and named
+    waveglow prepare "$corpus" "$data" || refused $?  # some recordings were refused, and named
   fi
   echo "$data/manifest.jsonl: $(wc -l <"$data/manifest.jsonl") clips"
 fi

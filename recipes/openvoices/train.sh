@@ -51,6 +51,7 @@ command -v waveglow >/dev/null || fail "the waveglow command isn't installed; ru
 
 wants() { [ "$stage" -le "$1" ] && [ "$1" -le "$stop_stage" ]; }
 say() { echo "== stage $1: $2"; }
+refused() { [ "$1" -eq 3 ] || exit "$1"; }  # 3: the rest is there
 
 [ -f "$config" ] || [ ! -f "$here/conf/$config" ] || config="$here/conf/$config"
 ! wants 2 || [ -f "$config" ] || fail "no configuration $config; there are: $(cd "$here" && echo conf/*.yaml)"
@@ -59,7 +60,7 @@ if wants 1; then
   say 1 "fetch and prepare"
   if [ ! -f "$data/manifest.jsonl" ] || [ ! -f "$data/unseen.jsonl" ]; then
     "$here/fetch.sh" "$data/debs"
-    python "$here/prepare.py" "$data/debs" "$data" || [ $? -eq 3 ]  # 3: some recordings were refused, and named
+    python "$here/prepare.py" "$data/debs" "$data" || refused $?  # some recordings were refused, and named
   fi
   echo "$data/manifest.jsonl: $(wc -l <"$data/manifest.jsonl") clips"
 fi
