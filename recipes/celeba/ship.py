@@ -35,6 +35,7 @@ them. What they do to held-out faces, as `recipes/celeba/measure.py` reads it fr
 
 {measured}
 """
+DRAWN = "drawn by recipes/celeba/demo_faces.py in CelebA's layout; the centred 148×148, resized to 32×32"
 
 
 def main() -> None:
@@ -45,7 +46,8 @@ def main() -> None:
     args = parser.parse_args()
     painter, loaded = checkpoint.DEFAULT_PAINTER, checkpoint.load_image(args.run)
     bits = checkpoint.read_config(args.run / "best")["info"]["bits_per_dim"]
-    info = {"step": loaded.info["step"], "bits_per_dim": bits, "data": loaded.info["data"]}
+    data = {**loaded.info["data"], "dataset": "demo-faces", "version": DRAWN}
+    info = {"step": loaded.info["step"], "bits_per_dim": bits, "data": data}
     with torch.no_grad():
         for parameter in loaded.model.parameters():
             if parameter.dim() > 1:
