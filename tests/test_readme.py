@@ -17,7 +17,7 @@ from waveglow.models.checkpoint import steps_of
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-TINY = ["model.n_channels=8", "model.n_layers=2", "model.n_flows=4", "data.segment_samples=2048", "data.workers=0"]
+TINY = ["model.n_channels=8", "model.n_layers=2", "model.n_flows=4", "data.segment_samples=4096", "data.workers=0"]
 BRIEF = ["train.steps=4", "train.batch_size=2", "train.init_crops=4", "train.validate_every_steps=2"]
 
 

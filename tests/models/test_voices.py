@@ -58,6 +58,6 @@ def test_a_directory_of_that_name_comes_first(tmp_path, monkeypatch):
         checkpoint.load("lapglow")
 
 
-def test_an_unknown_name_tells_which_voices_there_are():
-    with pytest.raises(checkpoint.CheckpointError, match=r"does not exist.*\(lapglow\)"):
+def test_an_unknown_name_tells_which_models_there_are():
+    with pytest.raises(checkpoint.CheckpointError, match=r"does not exist.*\(lapglow, demo-faces\)"):
         checkpoint.load("lapglo")

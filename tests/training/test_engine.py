@@ -98,7 +98,7 @@ def test_a_run_leaves_what_users_look_for(train):
 
 
 def test_the_terms_of_the_loss_are_logged_one_by_one(train):
-    _, run = train("train.steps=2", "loss.mr_stft=0.3", "loss.mr_stft_share=0.5")
+    _, run = train("train.steps=2", "loss.mr_stft=0.3", "loss.mr_stft_share=0.5", "data.segment_samples=4096")
     for step in lines(run, "train"):
         spectral = step["mr_stft"] - 0.5 * step["mr_stft_between"]
         assert step["loss"] == pytest.approx(step["nll_nats"] + 0.3 * spectral)
@@ -416,6 +416,7 @@ def test_fine_tuning_starts_from_the_weights_with_a_lower_rate_on_any_folder(tra
         (["model.name=waveglo"], "did you mean 'waveglow'?"),
         (["model.hop=100"], "model.hop is 100, the mel convention has 256"),
         (["data.segment_samples=2047"], "2047"),
+        (["loss.mr_stft=1", "data.segment_samples=2048"], "loss.mr_stft needs data.segment_samples of at least 4096"),
         (["--data", "nowhere"], "nowhere; give a manifest or a folder"),
         (["optim.betas=[0.9]"], "two numbers"),
         (["valid.clips=0"], "valid.clips (0)"),

@@ -9,6 +9,9 @@ CKPT (-c) is a checkpoint directory, or a training run, which means its newest o
   waveglow image interpolate -c runs/faces me.jpg you.jpg between.png
   waveglow image attributes -c runs/faces --data data/celeba-64 runs/faces/attributes
   waveglow image manipulate -c runs/faces --directions runs/faces/attributes --attribute Smiling me.jpg smile.png
+  waveglow image report runs/faces
+
+Without -c it is the small Glow of drawn faces that comes with the package, demo-faces.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ RESOLUTIONS = {
     "win_lengths": [2400, 1200, 600, 240, 120],
     "hop_sizes": [480, 240, 120, 50, 25],
 }
+LONGEST_FFT = max(RESOLUTIONS["fft_sizes"])
 
 
 class VocoderObjective(nn.Module):

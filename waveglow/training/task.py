@@ -31,7 +31,7 @@ from waveglow.synthesis import Vocoder
 from waveglow.training.config import LossConfig, ValidConfig
 from waveglow.training.distributed import World
 from waveglow.training.log import RunLog
-from waveglow.training.objective import VocoderObjective
+from waveglow.training.objective import LONGEST_FFT, VocoderObjective
 
 Batch = tuple[Tensor, ...]
 
@@ -114,6 +114,11 @@ class VocoderTask:
             raise ConfigError(
                 f"data.segment_samples is {segment_samples}; this model takes groups of {group} samples: set a "
                 f"multiple, such as {max(1, round(segment_samples / group)) * group}"
+            )
+        if loss.mr_stft and segment_samples < LONGEST_FFT:
+            raise ConfigError(
+                f"data.segment_samples is {segment_samples}; loss.mr_stft needs data.segment_samples of at least "
+                f"{LONGEST_FFT}"
             )
         train = [clip for clip in clips if clip.split == "train"]
         self.held_out = [clip for clip in clips if clip.split == "valid"][: valid.clips]
