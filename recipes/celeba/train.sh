@@ -2,6 +2,7 @@
 # From CelebA to an image flow: prepare, train, evaluate, pictures. Every stage resumes; run the same command again.
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+source "$here/../stages.sh"
 
 usage() {
   cat <<EOF
@@ -23,8 +24,6 @@ list_attr_celeba.txt and list_eval_partition.txt), or what --dataset names; Cele
   KEY=VALUE           settings, such as train.batch_size=32 or train.memory=checkpoint
 EOF
 }
-
-fail() { echo "train.sh: $1" >&2; exit 2; }
 
 source="" config="" run="" data="" dataset=celeba size="" gpus=0 stage=1 stop_stage=4 demo=false download=() settings=()
 while [ $# -gt 0 ]; do
@@ -50,12 +49,8 @@ while [ $# -gt 0 ]; do
     *) [ -z "$source" ] || fail "two sources given, $source and $1; give one"; source="$1"; shift ;;
   esac
 done
-for number in "$gpus" "$stage" "$stop_stage" "${size:-0}"; do
-  [[ "$number" =~ ^[0-9]+$ ]] || fail "$number is no whole number; see --help"
-done
-[ "$stage" -ge 1 ] && [ "$stage" -le "$stop_stage" ] && [ "$stop_stage" -le 4 ] ||
-  fail "stages are 1 to 4, --stage $stage to --stop-stage $stop_stage is none; see --help"
-command -v waveglow >/dev/null || fail "the waveglow command isn't installed; run 'make setup' and '. .venv/bin/activate'"
+require_numbers "${size:-0}"
+require_waveglow
 
 init=()
 if $demo; then
@@ -66,28 +61,19 @@ else
   run="${run:-runs/celeba}" config="${config:-$here/conf/glow-64.yaml}"
 fi
 data="${data:-$run/data}"
-[ -f "$config" ] || [ ! -f "$here/conf/$config" ] || config="$here/conf/$config"
-[ -f "$config" ] || fail "no configuration $config; there are: $(cd "$here/conf" && echo *.yaml)"
-
-wants() { [ "$stage" -le "$1" ] && [ "$1" -le "$stop_stage" ]; }
-say() { echo "== stage $1: $2"; }
-refused() { [ "$1" -eq 3 ] || exit "$1"; }  # 3: the rest is there
+find_config
 
 if wants 1; then
   say 1 "prepare"
   ! $demo || python "$here/demo_faces.py" "$source" --faces 4000
   prepare=(image prepare --dataset "$dataset" ${size:+--size "$size"} "${download[@]+"${download[@]}"}")
-  waveglow "${prepare[@]}" ${source:+"$source"} "$data" || refused $?  # some pictures were refused, and named
+  waveglow "${prepare[@]}" ${source:+"$source"} "$data" || refused $?
 fi
 
 if wants 2; then
   say 2 "train"
   train=(image train --config "$config" --data "$data" --run-dir "$run" "${init[@]+"${init[@]}"}" "${settings[@]+"${settings[@]}"}")
-  if [ "$gpus" -gt 0 ]; then
-    torchrun --standalone --nproc-per-node "$gpus" -m waveglow.cli.main "${train[@]}"
-  else
-    waveglow "${train[@]}"
-  fi
+  launch "${train[@]}"
 fi
 
 if wants 3; then

@@ -2,6 +2,7 @@
 # From LJSpeech to a vocoder: prepare, train, synthesize, report. Every stage resumes; run the same command again.
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+source "$here/../stages.sh"
 
 usage() {
   cat <<EOF
@@ -19,8 +20,6 @@ without data/LJSpeech-1.1, the corpus (2.6 GiB) is downloaded and its checksum v
   KEY=VALUE           settings, such as train.batch_size=24 or train.steps=1000
 EOF
 }
-
-fail() { echo "train.sh: $1" >&2; exit 2; }
 
 corpus="" config="" run="" gpus=0 stage=1 stop_stage=4 demo=false settings=()
 while [ $# -gt 0 ]; do
@@ -42,12 +41,8 @@ while [ $# -gt 0 ]; do
     *) [ -z "$corpus" ] || fail "two corpora given, $corpus and $1; give one"; corpus="$1"; shift ;;
   esac
 done
-for number in "$gpus" "$stage" "$stop_stage"; do
-  [[ "$number" =~ ^[0-9]+$ ]] || fail "$number is no whole number; see --help"
-done
-[ "$stage" -ge 1 ] && [ "$stage" -le "$stop_stage" ] && [ "$stop_stage" -le 4 ] ||
-  fail "stages are 1 to 4, --stage $stage to --stop-stage $stop_stage is none; see --help"
-command -v waveglow >/dev/null || fail "the waveglow command isn't installed; run 'make setup' and '. .venv/bin/activate'"
+require_numbers
+require_waveglow
 
 if $demo; then
   [ -z "$corpus" ] || fail "--demo has its own corpus, and $corpus was given; drop one of them"
@@ -55,19 +50,14 @@ if $demo; then
 else
   run="${run:-runs/ljspeech}" config="${config:-$here/conf/waveglow.yaml}"
 fi
-[ -f "$config" ] || [ ! -f "$here/conf/$config" ] || config="$here/conf/$config"
-[ -f "$config" ] || fail "no configuration $config; there are: $(cd "$here/conf" && echo *.yaml)"
+find_config
 data="$run/data"
-
-wants() { [ "$stage" -le "$1" ] && [ "$1" -le "$stop_stage" ]; }
-say() { echo "== stage $1: $2"; }
-refused() { [ "$1" -eq 3 ] || exit "$1"; }  # 3: the rest is there
 
 if wants 1; then
   say 1 "prepare"
   if [ ! -f "$data/manifest.jsonl" ]; then
     $demo || corpus="$(python "$here/prepare.py" "$corpus")" || exit 2
-    waveglow prepare "$corpus" "$data" || refused $?  # some recordings were refused, and named
+    waveglow prepare "$corpus" "$data" || refused $?
   fi
   echo "$data/manifest.jsonl: $(wc -l <"$data/manifest.jsonl") clips"
 fi
@@ -75,11 +65,7 @@ fi
 if wants 2; then
   say 2 "train"
   train=(train --config "$config" --data "$data" --run-dir "$run" "${settings[@]+"${settings[@]}"}")
-  if [ "$gpus" -gt 0 ]; then
-    torchrun --standalone --nproc-per-node "$gpus" -m waveglow.cli.main "${train[@]}"
-  else
-    waveglow "${train[@]}"
-  fi
+  launch "${train[@]}"
 fi
 
 if wants 3; then

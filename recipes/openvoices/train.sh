@@ -2,6 +2,7 @@
 # From open voices to a vocoder: prepare, train, evaluate, report. Every stage resumes; run the same command again.
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+source "$here/../stages.sh"
 
 usage() {
   cat <<EOF
@@ -19,8 +20,6 @@ Debian packages (234 MB), which are downloaded and not installed; a fifth voice 
   KEY=VALUE           settings, such as train.batch_size=24 or train.steps=1000
 EOF
 }
-
-fail() { echo "train.sh: $1" >&2; exit 2; }
 
 config="$here/conf/lapglow.yaml" run=runs/openvoices data=data/openvoices gpus=0 stage=1 stop_stage=4 settings=()
 while [ $# -gt 0 ]; do
@@ -42,25 +41,16 @@ while [ $# -gt 0 ]; do
     *) fail "$1 is no option and no KEY=VALUE; see --help" ;;
   esac
 done
-for number in "$gpus" "$stage" "$stop_stage"; do
-  [[ "$number" =~ ^[0-9]+$ ]] || fail "$number is no whole number; see --help"
-done
-[ "$stage" -ge 1 ] && [ "$stage" -le "$stop_stage" ] && [ "$stop_stage" -le 4 ] ||
-  fail "stages are 1 to 4, --stage $stage to --stop-stage $stop_stage is none; see --help"
-command -v waveglow >/dev/null || fail "the waveglow command isn't installed; run 'make setup' and '. .venv/bin/activate'"
+require_numbers
+require_waveglow
 
-wants() { [ "$stage" -le "$1" ] && [ "$1" -le "$stop_stage" ]; }
-say() { echo "== stage $1: $2"; }
-refused() { [ "$1" -eq 3 ] || exit "$1"; }  # 3: the rest is there
-
-[ -f "$config" ] || [ ! -f "$here/conf/$config" ] || config="$here/conf/$config"
-! wants 2 || [ -f "$config" ] || fail "no configuration $config; there are: $(cd "$here" && echo conf/*.yaml)"
+! wants 2 || find_config
 
 if wants 1; then
   say 1 "fetch and prepare"
   if [ ! -f "$data/manifest.jsonl" ] || [ ! -f "$data/unseen.jsonl" ]; then
     "$here/fetch.sh" "$data/debs"
-    python "$here/prepare.py" "$data/debs" "$data" || refused $?  # some recordings were refused, and named
+    python "$here/prepare.py" "$data/debs" "$data" || refused $?
   fi
   echo "$data/manifest.jsonl: $(wc -l <"$data/manifest.jsonl") clips"
 fi
@@ -68,11 +58,7 @@ fi
 if wants 2; then
   say 2 "train"
   train=(train --config "$config" --data "$data" --run-dir "$run" "${settings[@]+"${settings[@]}"}")
-  if [ "$gpus" -gt 0 ]; then
-    torchrun --standalone --nproc-per-node "$gpus" -m waveglow.cli.main "${train[@]}"
-  else
-    waveglow "${train[@]}"
-  fi
+  launch "${train[@]}"
 fi
 
 if wants 3; then
