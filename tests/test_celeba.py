@@ -70,6 +70,22 @@ def test_a_mistake_gets_one_sentence(tmp_path, arguments, message):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("script", "arguments", "message"),
+    [
+        ("measure.py", ["--data", "none", "--directions", "none"], "measure.py: none: not found"),
+        ("ship.py", ["none", "--data", "none"], "ship.py: none/images.json: not found"),
+        ("memory.py", ["--steps", "0"], "0 is no whole number from 1"),
+        ("demo_faces.py", ["faces", "--faces", "3"], "faces is 3"),
+    ],
+)
+def test_a_mistake_in_a_script_gets_one_sentence(tmp_path, script, arguments, message):
+    done = run(sys.executable, RECIPE / script, *arguments, folder=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_reversible_memory_does_not_grow_with_depth(tmp_path):
     small = ["--image-size", 8, "--n-hidden", 8, "--batch-size", 1, "--repeats", 1, "--steps", 2, 8]
     done = run(sys.executable, RECIPE / "memory.py", *small, "--out", "memory", folder=tmp_path)

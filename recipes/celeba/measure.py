@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 import torch
 from demo_faces import read_attributes
 from torch import Tensor
 
-from waveglow.cli.image_common import Opened, add_model, open_model
+from waveglow.cli.image_common import Opened, add_model, open_model, positive
 from waveglow.cli.image_directions import read_directions
 from waveglow.cli.image_inputs import open_data
 from waveglow.data.images import Images
@@ -57,9 +58,20 @@ def main() -> None:
     add_model(parser)
     parser.add_argument("--data", type=Path, required=True, metavar="FOLDER", help="of the drawn faces, prepared")
     parser.add_argument("--directions", type=Path, required=True, metavar="DIR", help="of `waveglow image attributes`")
-    parser.add_argument("--tune", type=int, default=200, metavar="N", help="validation faces to choose alpha by (200)")
-    parser.add_argument("--faces", type=int, default=500, metavar="N", help="test faces of the table (500)")
+    parser.add_argument(
+        "--tune", type=positive, default=200, metavar="N", help="validation faces to choose alpha by (200)"
+    )
+    parser.add_argument("--faces", type=positive, default=500, metavar="N", help="test faces of the table (500)")
     args = parser.parse_args()
+    try:
+        measure(args)
+    except (ValueError, OSError) as error:
+        print(f"measure.py: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def measure(args: argparse.Namespace) -> None:
+    """Print and write the table. Raises ValueError, OSError."""
     opened = open_model(args)
     directions = read_directions(args.directions, opened)
     tuning, held_out = (

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from waveglow.cli.figures import line_chart_svg
+from waveglow.cli.image_common import positive
 from waveglow.flows.compose import Memory, Sequence
 from waveglow.models.image import FlowImage
 from waveglow.models.images import glow
@@ -74,11 +75,11 @@ def measured(n_steps: int, args: argparse.Namespace) -> dict[str, tuple[float, f
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, nargs="+", default=[2, 4, 8, 16], help="K, steps a level")
-    parser.add_argument("--image-size", type=int, default=32)
-    parser.add_argument("--n-hidden", type=int, default=128)
-    parser.add_argument("--batch-size", type=int, default=4)
-    parser.add_argument("--repeats", type=int, default=5, help="of which medians are taken")
+    parser.add_argument("--steps", type=positive, nargs="+", default=[2, 4, 8, 16], help="K, steps a level")
+    parser.add_argument("--image-size", type=positive, default=32)
+    parser.add_argument("--n-hidden", type=positive, default=128)
+    parser.add_argument("--batch-size", type=positive, default=4)
+    parser.add_argument("--repeats", type=positive, default=5, help="of which medians are taken")
     parser.add_argument("--out", type=Path, default=Path("runs/memory"))
     args = parser.parse_args()
     rows, curves = [], {mode: [] for mode in MODES}

@@ -2,7 +2,7 @@
 
     python recipes/celeba/ship.py RUN --data RUN/data
 
-Writes waveglow/painters/demo-faces: the checkpoint, directions.safetensors, and a card with what measure.py finds.
+Writes waveglow/image_models/demo-faces: the checkpoint, directions.safetensors, and a card with what measure.py finds.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import torch
 from waveglow.cli.image_common import add_model, open_model
 from waveglow.cli.image_directions import read_directions
 from waveglow.cli.main import main as waveglow
+from waveglow.data.images import read_images
 from waveglow.models import checkpoint
 
 CARD = """# demo-faces: the image flow that comes with waveglow
@@ -44,23 +45,33 @@ def main() -> None:
     parser.add_argument("run", type=Path, metavar="RUN", help="training run on drawn faces")
     parser.add_argument("--data", type=Path, required=True, metavar="FOLDER", help="the drawn faces, prepared")
     args = parser.parse_args()
-    painter, loaded = checkpoint.DEFAULT_PAINTER, checkpoint.load_image(args.run)
-    bits = checkpoint.read_config(args.run / "best")["info"]["bits_per_dim"]
-    data = {**loaded.info["data"], "dataset": "demo-faces", "version": DRAWN}
-    info = {"step": loaded.info["step"], "bits_per_dim": bits, "data": data}
+    try:
+        ship(args.run, args.data)
+    except (ValueError, OSError) as error:
+        print(f"ship.py: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def ship(run: Path, data: Path) -> None:
+    """Write the model of a run, its directions on the prepared faces `data`, its card. Raises ValueError, OSError."""
+    read_images(data)
+    shipped, loaded = checkpoint.DEFAULT_IMAGE_MODEL, checkpoint.load_image(run)
+    bits = checkpoint.read_config(run / "best")["info"]["bits_per_dim"]
+    made_of = {**loaded.info["data"], "dataset": "demo-faces", "version": DRAWN}
+    info = {"step": loaded.info["step"], "bits_per_dim": bits, "data": made_of}
     with torch.no_grad():
         for parameter in loaded.model.parameters():
             if parameter.dim() > 1:
                 parameter.data = parameter.half()
-    checkpoint.save(painter, loaded.model, loaded.model_config, info=info)
+    checkpoint.save(shipped, loaded.model, loaded.model_config, info=info)
     with tempfile.TemporaryDirectory() as folder:
         directions = ["--directions", folder]
-        waveglow(["image", "attributes", "--data", str(args.data), "--regress", "--images", "8000", folder])
+        waveglow(["image", "attributes", "--data", str(data), "--regress", "--images", "8000", folder])
         here = Path(__file__).parent
-        measure = [sys.executable, str(here / "measure.py"), "--data", str(args.data), *directions]
+        measure = [sys.executable, str(here / "measure.py"), "--data", str(data), *directions]
         subprocess.run(measure, check=True)
         found = read_directions(Path(folder), open_model(_defaults()))
-        replace(found, facts={**found.facts, "checkpoint": painter.name}).save(painter)
+        replace(found, facts={**found.facts, "checkpoint": shipped.name}).save(shipped)
         measured = (Path(folder) / "measured.txt").read_text(encoding="utf-8")
     card = CARD.format(
         parameters=sum(p.numel() for p in loaded.model.parameters()) / 1e6,
@@ -69,8 +80,8 @@ def main() -> None:
         bits=bits,
         measured="\n".join(f"    {line}" for line in measured.splitlines()),
     )
-    (painter / "README.md").write_text(card, encoding="utf-8")
-    print(painter)
+    (shipped / "README.md").write_text(card, encoding="utf-8")
+    print(shipped)
 
 
 def _defaults() -> argparse.Namespace:

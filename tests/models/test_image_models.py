@@ -8,17 +8,17 @@ import torch
 from waveglow.cli.image_common import add_model, open_model
 from waveglow.cli.image_directions import FILE, read_directions
 from waveglow.models import checkpoint
-from waveglow.models.checkpoint import DEFAULT_PAINTER, CheckpointError
+from waveglow.models.checkpoint import DEFAULT_IMAGE_MODEL, CheckpointError
 
 FACES = ("Smiling", "Eyeglasses", "Blond_Hair", "Pale_Skin", "Oval_Face", "Tilted")
 
 
 def test_it_is_small_and_whole_and_says_what_it_is():
     loaded = checkpoint.load_image("demo-faces")
-    assert loaded.path == DEFAULT_PAINTER
-    assert sum(path.stat().st_size for path in DEFAULT_PAINTER.iterdir()) < 5_000_000
+    assert loaded.path == DEFAULT_IMAGE_MODEL
+    assert sum(path.stat().st_size for path in DEFAULT_IMAGE_MODEL.iterdir()) < 5_000_000
     assert {"step", "bits_per_dim", "data"} <= loaded.info.keys()
-    card = (DEFAULT_PAINTER / "README.md").read_text(encoding="utf-8")
+    card = (DEFAULT_IMAGE_MODEL / "README.md").read_text(encoding="utf-8")
     assert all(name in card for name in FACES)
     assert "/" not in str(loaded.info["data"]["dataset"])
 
@@ -35,12 +35,12 @@ def test_its_pictures_are_its_latents():
 def test_its_directions_are_its_own_and_name_no_machine():
     parser = argparse.ArgumentParser()
     add_model(parser)
-    directions = read_directions(DEFAULT_PAINTER / FILE, open_model(parser.parse_args([])))
+    directions = read_directions(DEFAULT_IMAGE_MODEL / FILE, open_model(parser.parse_args([])))
     assert tuple(directions.names) == FACES
     assert directions.facts["checkpoint"] == "demo-faces"
 
 
-def test_a_painter_is_no_voice():
+def test_an_image_model_is_no_voice():
     with pytest.raises(CheckpointError, match="is glow, a model of images; its commands are those of `waveglow image`"):
         checkpoint.load_vocoder("demo-faces")
     with pytest.raises(CheckpointError, match="is lapglow, a vocoder"):

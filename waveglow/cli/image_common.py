@@ -13,7 +13,7 @@ import torch
 from waveglow.cli.common import set_threads, usable_device
 from waveglow.data.image_sources import SPLITS
 from waveglow.models import checkpoint
-from waveglow.models.checkpoint import DEFAULT_PAINTER
+from waveglow.models.checkpoint import DEFAULT_IMAGE_MODEL
 from waveglow.models.image import FlowImage
 
 # ---- Options ---------------------------------------------------------------------------------------------------------
@@ -25,7 +25,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         "-c",
         "--checkpoint",
         type=Path,
-        default=DEFAULT_PAINTER,
+        default=DEFAULT_IMAGE_MODEL,
         metavar="CKPT",
         help="checkpoint directory, training run, or a model of the package (demo-faces)",
     )

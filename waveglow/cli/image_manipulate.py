@@ -27,7 +27,7 @@ from waveglow.cli.image_common import add_model, add_pictures, numbers, open_mod
 from waveglow.cli.image_directions import moved, read_directions
 from waveglow.cli.image_inputs import open_pictures
 from waveglow.cli.image_output import OUT_HELP, output, table, to_pixels
-from waveglow.models.checkpoint import DEFAULT_PAINTER
+from waveglow.models.checkpoint import DEFAULT_IMAGE_MODEL
 
 ALPHAS = "-1,-.5,.5,1"
 
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--directions",
         type=Path,
-        default=DEFAULT_PAINTER,
+        default=DEFAULT_IMAGE_MODEL,
         metavar="FILE",
         help="directions.safetensors, or its folder (those of demo-faces)",
     )

@@ -38,8 +38,8 @@ WEIGHTS = "model.safetensors"
 STEPS = "checkpoints"
 VOICES = Path(__file__).parent.parent / "voices"
 DEFAULT_VOICE = VOICES / "lapglow"
-PAINTERS = VOICES.with_name("painters")
-DEFAULT_PAINTER = PAINTERS / "demo-faces"
+IMAGE_MODELS = VOICES.with_name("image_models")
+DEFAULT_IMAGE_MODEL = IMAGE_MODELS / "demo-faces"
 
 Writer = Callable[[Path], None]
 
@@ -220,9 +220,9 @@ def voices() -> dict[str, Path]:
     return _in(VOICES)
 
 
-def painters() -> dict[str, Path]:
+def image_models() -> dict[str, Path]:
     """The image flows that come with the package, by name."""
-    return _in(PAINTERS)
+    return _in(IMAGE_MODELS)
 
 
 def _in(folder: Path) -> dict[str, Path]:
@@ -231,7 +231,7 @@ def _in(folder: Path) -> dict[str, Path]:
 
 def resolve(path: Path) -> Path:
     """The checkpoint directory that a path means: itself, the newest valid one of a run, or one of the package."""
-    shipped = voices() | painters()
+    shipped = voices() | image_models()
     if not path.exists() and str(path) in shipped:
         return shipped[str(path)]
     if not path.exists():
