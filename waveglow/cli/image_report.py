@@ -73,11 +73,11 @@ def write_report(run_dir: Path, out: Path) -> None:
 
 
 def results(run_dir: Path) -> list[Path]:
-    """Text files and PNG pictures of a run that training did not write: texts first in each folder."""
-    found = [path for kind in ("*.txt", "*.png") for path in run_dir.rglob(kind)]
+    """PNG pictures of a run that training did not write, and the text files beside them: texts first in each folder."""
     of_training = {"samples", "tensorboard", "checkpoints", "best", "data"}
-    ours = [path for path in found if path.relative_to(run_dir).parts[0] not in of_training]
-    return sorted(ours, key=lambda path: (path.parent, path.suffix != ".txt", path.name))
+    pictures = [path for path in run_dir.rglob("*.png") if path.relative_to(run_dir).parts[0] not in of_training]
+    texts = [path for folder in {picture.parent for picture in pictures} for path in folder.glob("*.txt")]
+    return sorted([*pictures, *texts], key=lambda path: (path.parent, path.suffix != ".txt", path.name))
 
 
 def _of_training(samples: Path) -> list[Path]:

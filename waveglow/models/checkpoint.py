@@ -180,7 +180,7 @@ def save(
 
 
 def load(path: Path | str) -> Checkpoint[Model]:
-    """Checkpoint from its directory, the newest whole one of a training run's, or a voice of the package by its name.
+    """Checkpoint from its directory, the newest whole one of a training run's, or one of the package by its name.
 
     The model is built from the configuration without memory for its weights, compared with the names and shapes that
     the file declares, and only then filled; half-precision weights become float32.
