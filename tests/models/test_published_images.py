@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
+from waveglow.cli.main import main
 from waveglow.config import ConfigError
 from waveglow.flows.permute import Shuffle
 from waveglow.flows.reshape import unsqueeze
+from waveglow.models import checkpoint
 from waveglow.models.image import FlowImage
 from waveglow.models.published import convert, from_state_dict
 from waveglow.models.registry import build
@@ -98,3 +100,14 @@ def test_what_does_not_fit_is_named(name, family, drop, config, message):
     state = {key: tensor for key, tensor in published_state(name).items() if key != drop}
     with pytest.raises(ConfigError, match=message):
         convert(state, family=family, config=config)
+
+
+@pytest.mark.parametrize(("name", "image_size"), [("glow2d_affine_lu", 16), ("realnvp", 8)])
+def test_the_command_converts_them(tmp_path, capsys, name, image_size):
+    save_file(published_state(name), tmp_path / "theirs.safetensors")
+    out = tmp_path / "ours"
+    assert main(["convert", str(tmp_path / "theirs.safetensors"), str(out), "--set", f"image_size={image_size}"]) == 0
+    assert f"image_size {image_size}" in capsys.readouterr().out
+    loaded = checkpoint.load_image(out)
+    assert loaded.mel_spec is None
+    assert loaded.model.shape == (3, image_size, image_size)

@@ -1,9 +1,11 @@
 """A published checkpoint to one of ours, reading tensors only: no code of the file is run.
 
-Reads what NVIDIA/waveglow published ({'model': pickled module}, any torch version), state dicts, and .safetensors.
+Reads what NVIDIA/waveglow published ({'model': pickled module}, any torch version), state dicts, and .safetensors; of
+image flows rosinality/glow-pytorch and chrischute/real-nvp, which name no image_size: --set it.
 
   waveglow convert waveglow_256channels_universal_v5.pt universal/
   waveglow convert mine.pt out/ --mel hifigan --set WN_config='{n_layers: 8}'
+  waveglow convert model_200001.pt glow/ --set image_size=64 --set n_bits=5
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from waveglow.audio.mel import PRESETS, MelSpec, preset
 from waveglow.config import parse_overrides
 from waveglow.models import checkpoint, published
 from waveglow.models.pickles import read_tensors
+from waveglow.models.vocoder import FlowVocoder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,18 +47,25 @@ def run(args: argparse.Namespace) -> int:
     model, config = published.convert(state, family=args.family, config=parse_overrides(args.set))
     if any(".cond_layers." in name for name in state):
         print("notice: NVIDIA's older glow_old.py saved the same names; if that made the file, it can't be used yet")
-    spec: MelSpec | None = preset(args.mel)
-    if spec and (spec.n_mels, spec.hop) != (model.n_mels, model.hop):
-        print(
-            f"notice: the model has {model.n_mels} mels and hop {model.hop}, {args.mel} {spec.n_mels} and {spec.hop}: "
-            "no mel convention is attached; give the right one with --mel"
-        )
-        spec = None
+    spec = _mel_spec(args.mel, model) if isinstance(model, FlowVocoder) else None
     info = {"converted_from": args.file.name, **({"iteration": plain["iteration"]} if "iteration" in plain else {})}
     checkpoint.save(args.out, model, config, mel_spec=spec, info=info)
     n_parameters = sum(p.numel() for p in model.parameters())
-    print(f"{args.out}: {n_parameters:,} parameters, {config['n_flows']} flows, {config['n_channels']} channels")
+    numbers = ", ".join(f"{key} {value}" for key, value in config.items() if key != "name")
+    print(f"{args.out}: {config['name']}, {n_parameters:,} parameters; {numbers}")
     return 0
+
+
+def _mel_spec(name: str, model: FlowVocoder) -> MelSpec | None:
+    """The preset of that name, or None, with a notice, where the model takes other mels."""
+    spec = preset(name)
+    if (spec.n_mels, spec.hop) == (model.n_mels, model.hop):
+        return spec
+    print(
+        f"notice: the model has {model.n_mels} mels and hop {model.hop}, {name} {spec.n_mels} and {spec.hop}: "
+        "no mel convention is attached; give the right one with --mel"
+    )
+    return None
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, object]]:
