@@ -16,6 +16,7 @@ from waveglow.flows.likelihood import STEP_16_BIT, bits_per_sample, standard_nor
 from waveglow.flows.permute import InvertibleConv, InvertibleConvLU, Swap
 from waveglow.flows.reshape import Squeeze
 from waveglow.models.registry import build
+from waveglow.nn.image_nets import GlowNet
 from waveglow.nn.wavenet import WaveNet
 from waveglow.noise import BLOCK, Purpose, dequantization_noise, latent_noise, philox
 
@@ -373,3 +374,26 @@ def test_dequantization_noise_is_half_a_step_each_way():
 def test_a_seed_that_is_no_64_bit_integer_is_refused(seed):
     with pytest.raises(ValueError, match=rf"seed is {seed}; it must be an integer from 0"):
         latent_noise(seed, 0, 1, 0, 1)
+
+
+# ---- ActNorm behind a convolution ----------------------------------------------------------------------------------
+
+
+def test_actnorm_in_a_convolutions_weights_is_actnorm_on_its_outputs():
+    conv, norm, x = (
+        nn.Conv2d(3, 5, 3, padding=1, bias=False).double(),
+        ActNorm(5).double(),
+        torch.randn(2, 3, 6, 4).double(),
+    )
+    with torch.no_grad():
+        norm.bias.copy_(torch.randn(5))
+        norm.log_scale.copy_(torch.randn(5))
+    torch.testing.assert_close(norm.after(conv, x), norm(conv(x))[0], rtol=1e-12, atol=1e-12)
+
+
+def test_actnorm_in_a_convolutions_weights_is_initialized_from_its_outputs():
+    net, x = GlowNet(3, 2, 8, norm=ActNorm), 3 * torch.randn(4, 3, 8, 8) + 1
+    assert initialize_(net, x) == 2
+    first = net.norms[0].after(net.first, x)
+    torch.testing.assert_close(first.mean((0, 2, 3)), torch.zeros(8), rtol=0, atol=1e-5)
+    torch.testing.assert_close(first.var((0, 2, 3), correction=0), torch.ones(8), rtol=0, atol=1e-4)

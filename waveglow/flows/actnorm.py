@@ -45,6 +45,16 @@ class ActNorm(Flow):
         bias, log_scale = self._shaped(z)
         return z * (-log_scale).exp() - bias
 
+    def after(self, conv: nn.Conv2d, x: Tensor) -> Tensor:
+        """z of `conv(x)`, of a conv without bias. Its weights are scaled, since its outputs are many more.
+
+        Those outputs are made all the same where a hook waits for them, as that of `initialize_` does.
+        """
+        if self._forward_pre_hooks:
+            return self(conv(x))[0]
+        scale = self.log_scale.exp()
+        return conv._conv_forward(x, conv.weight * scale.view(-1, 1, 1, 1), self.bias * scale)
+
     @torch.no_grad()
     def set_statistics_(self, x: Tensor, name: str = "ActNorm") -> None:
         """Set the parameters so that every channel of these x [B, C, *S] leaves with mean 0 and variance 1.

@@ -46,8 +46,8 @@ class GlowNet(nn.Module):
     """3×3, 1×1 and zero-initialized 3×3 convolutions with ReLUs between them (Glow, arXiv:1807.03039, §3.3, B.1).
 
     Arguments:
-        norm: channels to a layer that gives (z, log_det), such as ActNorm, put behind the first two convolutions in
-            place of their biases, as OpenAI's code has it; None for biases.
+        norm: channels to an ActNorm, put behind the first two convolutions in place of their biases, as OpenAI's
+            code has it; None for biases.
     """
 
     def __init__(
@@ -66,10 +66,7 @@ class GlowNet(nn.Module):
     def forward(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         x = x.contiguous(memory_format=torch.channels_last)  # by which convolutions on a CPU take 10 % less time
         for i, conv in enumerate((self.first, self.second)):
-            x = conv(x)
-            if self.norms:
-                x, _ = self.norms[i](x)
-            x = F.relu(x)
+            x = F.relu(self.norms[i].after(conv, x) if self.norms else conv(x))  # type: ignore[operator]
         return self.last(x)
 
 
