@@ -125,6 +125,33 @@ def test_latents_are_standard_normal_times_sigma(vocoder):
         assert (torch.corrcoef(of_all) - torch.eye(len(of_all))).abs().max() < 0.1
 
 
+@pytest.mark.parametrize("spec", [CENTRED, FLOORED])
+def test_refinement_brings_the_sample_closer_to_its_mel(vocoder, spec):
+    refining = Vocoder(vocoder.model, spec, refine=8)
+    mel = refining.mel(wav(40 * HOP), RATE)
+
+    def error(**options) -> float:
+        audio = refining.synthesize(mel, **options)
+        return float((refining.mel(audio, RATE)[:, : mel.shape[1]] - mel).abs().mean())
+
+    assert error() == error(refine=8) < error(refine=2) < error(refine=0)
+    assert torch.equal(refining.synthesize(mel, refine=0), Vocoder(vocoder.model, spec).synthesize(mel))
+
+
+def test_refinement_of_a_clip_does_not_depend_on_its_batch(vocoder):
+    mels = vocoder.mel(0.1 * noise(3, 20 * HOP), RATE)[..., :20]
+    together = vocoder.synthesize(mels, seed=[1, 2, 3], lengths=[20, 11, 20], refine=3)
+    for row, frames in enumerate([20, 11, 20]):
+        alone = vocoder.synthesize(mels[row, :, :frames], seed=row + 1, refine=3)
+        torch.testing.assert_close(together[row, : frames * HOP], alone, rtol=0, atol=1e-4 * float(alone.abs().max()))
+        assert not together[row, frames * HOP :].any()
+
+
+def test_refinement_needs_a_mel_convention(vocoder):
+    with pytest.raises(ValueError, match="refine is 2, and this vocoder knows no mel convention"):
+        Vocoder(vocoder.model).synthesize(noise(N_MELS, 4), refine=2)
+
+
 def test_sigma_zero_needs_no_seed(vocoder):
     mel = noise(2, N_MELS, 6)
     audio = vocoder.synthesize(mel, sigma=0, seed=[1, 2])
@@ -356,6 +383,8 @@ def with_value(value: float) -> torch.Tensor:
         (MEL, {"sigma": -1}, "sigma is -1; it must be a finite number >= 0"),
         (MEL, {"sigma": math.nan}, "sigma is nan"),
         (MEL, {"sigma": math.inf}, "sigma is inf"),
+        (MEL, {"refine": -1}, "refine is -1; it must be a whole number of steps >= 0"),
+        (MEL, {"refine": 1.5}, "refine is 1.5"),
     ],
 )
 def test_what_cannot_be_synthesized(vocoder, mel, options, message):

@@ -16,7 +16,8 @@ import soxr
 import torch
 from torch import Tensor
 
-from waveglow.audio.mel import MelSpec, MelSpectrogram
+from waveglow.audio.mel import MelSpec
+from waveglow.audio.refine import MelRefiner
 from waveglow.export.fold import folded
 from waveglow.models import checkpoint
 from waveglow.models.vocoder import FlowVocoder
@@ -25,6 +26,7 @@ from waveglow.noise import dequantization_noise, latent_noise
 Precision = Literal["float32", "bf16", "fp16"]
 ArrayLike = Tensor | npt.NDArray[np.floating]
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
+NO_MEL_SPEC = "this vocoder knows no mel convention; give Vocoder(model, mel_spec=preset(NAME))"
 
 
 class Vocoder:
@@ -35,6 +37,8 @@ class Vocoder:
         mel_spec: the convention its mels follow; needed for everything that starts from audio.
         precision: of the coupling nets alone; the rest stays float32.
         device: where to compute, e.g. "cuda"; None is where the model is.
+        refine: steps of refinement by which every sample is moved onto its mel (audio/refine.py) where a call names no
+            other number; they need `mel_spec`.
     """
 
     def __init__(
@@ -44,6 +48,7 @@ class Vocoder:
         *,
         precision: Precision = "float32",
         device: str | torch.device | None = None,
+        refine: int = 0,
     ) -> None:
         if precision != "float32" and precision not in HALF:
             raise ValueError(f"precision is {precision!r}; it must be float32, bf16 or fp16")
@@ -56,15 +61,20 @@ class Vocoder:
         self.model = folded(model).to(self.device)
         self.precision = precision
         self._mel_spec = mel_spec
-        self._to_mel = MelSpectrogram(mel_spec).to(self.device) if mel_spec else None
+        self._refiner = MelRefiner(mel_spec).to(self.device) if mel_spec else None
+        self.refine = self._steps(refine)
 
     @classmethod
     def load(
         cls, path: str | Path, *, precision: Precision = "float32", device: str | torch.device | None = None
     ) -> Vocoder:
-        """Vocoder from a checkpoint directory, a training run or a voice's name. Raises CheckpointError."""
+        """Vocoder from a checkpoint directory, a training run or a voice's name. Raises CheckpointError.
+
+        It refines as many steps as its validation did, which the checkpoint tells.
+        """
         loaded = checkpoint.load_vocoder(path)
-        return cls(loaded.model, loaded.mel_spec, precision=precision, device=device)
+        refine = loaded.info.get("refine", 0)
+        return cls(loaded.model, loaded.mel_spec, precision=precision, device=device, refine=refine)
 
     @property
     def has_mel_spec(self) -> bool:
@@ -75,7 +85,7 @@ class Vocoder:
     def mel_spec(self) -> MelSpec:
         """The mel convention. Raises ValueError where none is known."""
         if self._mel_spec is None:
-            raise ValueError("this vocoder knows no mel convention; give Vocoder(model, mel_spec=preset(NAME))")
+            raise ValueError(NO_MEL_SPEC)
         return self._mel_spec
 
     @property
@@ -98,6 +108,7 @@ class Vocoder:
         sigma: float = 0.7,
         seed: int | Values[int] = 0,
         lengths: Values[int] | None = None,
+        refine: int | None = None,
     ) -> Tensor:
         """Waveform from mel: [M, F] to [T], [B, M, F] to [B, T], T = F·hop.
 
@@ -106,8 +117,9 @@ class Vocoder:
             seed: of the noise, for all clips or a list with one for each. A clip's audio depends on its mel and its
                 seed, not on what else is in the batch.
             lengths: frames of each clip where they differ; the audio behind a clip's end is zero.
+            refine: steps of refinement; 0 is the flow's sample as it is, None the vocoder's own number.
 
-        Raises ValueError where shapes, lengths, seeds or sigma don't fit.
+        Raises ValueError where shapes, lengths, seeds, sigma or refine don't fit.
         """
         mels = torch.as_tensor(mel, dtype=torch.float32, device=self.device)
         batch = mels if mels.dim() == 3 else mels[None]
@@ -117,17 +129,27 @@ class Vocoder:
             raise ValueError(f"got {len(seeds)} seeds for {len(batch)} clips; give one seed, or one a clip")
         if not (math.isfinite(sigma) and sigma >= 0):
             raise ValueError(f"sigma is {sigma}; it must be a finite number >= 0")
+        steps = self.refine if refine is None else self._steps(refine)
         audio = torch.zeros(len(batch), batch.shape[-1] * self.model.hop, device=self.device)
         for length in sorted(set(frames)):
             rows = [row for row, n in enumerate(frames) if n == length]
-            n_samples = length * self.model.hop
-            audio[rows, :n_samples] = self._decode(batch[rows, :, :length], [seeds[row] for row in rows], sigma)
+            equal = batch[rows, :, :length]
+            sampled = self._decode(equal, [seeds[row] for row in rows], sigma)
+            audio[rows, : sampled.shape[-1]] = self._refiner(sampled, equal, steps) if self._refiner else sampled
         return audio if mels.dim() == 3 else audio[0]
 
-    def __call__(self, wav: ArrayLike, sample_rate: int, *, sigma: float = 0.7, seed: int | Values[int] = 0) -> Tensor:
+    def __call__(
+        self,
+        wav: ArrayLike,
+        sample_rate: int,
+        *,
+        sigma: float = 0.7,
+        seed: int | Values[int] = 0,
+        refine: int | None = None,
+    ) -> Tensor:
         """Copy-synthesis: audio to mel to audio of the same duration, at the model's sample rate: [T] or [B, T]."""
         audio = self._audio(wav, sample_rate)
-        again = self.synthesize(self._mel(audio), sigma=sigma, seed=seed)
+        again = self.synthesize(self._mel(audio), sigma=sigma, seed=seed, refine=refine)
         missing = audio.shape[-1] - again.shape[-1]
         again = torch.nn.functional.pad(again, (0, max(missing, 0)))[:, : audio.shape[-1]]
         return again if np.ndim(wav) == 2 else again[0]
@@ -177,10 +199,17 @@ class Vocoder:
         return torch.from_numpy(np.stack(rows)).to(self.device)
 
     def _mel(self, audio: Tensor) -> Tensor:
-        if self._to_mel is None:
-            raise ValueError("this vocoder knows no mel convention; give Vocoder(model, mel_spec=preset(NAME))")
-        missing = max(0, self._to_mel.spec.min_samples - audio.shape[-1])
-        return self._to_mel(torch.nn.functional.pad(audio, (0, missing)))
+        if self._refiner is None:
+            raise ValueError(NO_MEL_SPEC)
+        missing = max(0, self.mel_spec.min_samples - audio.shape[-1])
+        return self._refiner.to_mel(torch.nn.functional.pad(audio, (0, missing)))
+
+    def _steps(self, refine: int) -> int:
+        if not isinstance(refine, (int, np.integer)) or refine < 0:
+            raise ValueError(f"refine is {refine!r}; it must be a whole number of steps >= 0")
+        if refine and self._refiner is None:
+            raise ValueError(f"refine is {refine}, and {NO_MEL_SPEC}")
+        return int(refine)
 
     def _frames(self, mels: Tensor, lengths: Values[int] | None) -> list[int]:
         frames = mels.shape[-1]

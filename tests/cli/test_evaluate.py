@@ -124,6 +124,23 @@ def test_files(done):
         assert len(samples_of(done / "wavs" / name)) == RATE
 
 
+def test_refined_samples_stand_beside_refined_noise_and_the_flow_alone(model, recordings, tmp_path):
+    refining = tmp_path / "refining"
+    loaded = checkpoint.load_vocoder(model)
+    checkpoint.save(refining, loaded.model, loaded.model_config, mel_spec=loaded.mel_spec, info={"refine": 3})
+    options = ["--metrics", "mel_l1", "--sigmas", "1"]
+    assert run("evaluate", "-c", refining, recordings, tmp_path / "out", *options) == 0
+    found = json.loads((tmp_path / "out" / "evaluation.json").read_text("utf-8"))
+    assert list(found["rows"]) == ["ground truth", "Griffin-Lim", "refined noise", "vocoder, not refined", "vocoder"]
+    assert found["settings"]["refine"] == 3
+    means = {name: row["scores"]["mel_l1"]["mean"] for name, row in found["rows"].items()}
+    assert means["vocoder"] < means["vocoder, not refined"]
+    original = samples_of(tmp_path / "out/wavs/ground-truth/a.wav")
+    for folder, steps in (("vocoder", None), ("vocoder-not-refined", 0)):
+        expected = waveglow.load(refining)(original, RATE, refine=steps).numpy()
+        assert np.abs(samples_of(tmp_path / f"out/wavs/{folder}/a.wav") - expected).max() <= 0.6 / 32768
+
+
 def test_the_wavs_are_those_of_the_vocoder(done, model, recordings):
     original, _ = soundfile.read(recordings / "a.wav", dtype="float32")
     np.testing.assert_array_equal(samples_of(done / "wavs/ground-truth/a.wav"), original)

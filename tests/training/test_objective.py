@@ -1,9 +1,13 @@
 """The terms that a vocoder is trained on."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from auraloss.freq import MultiResolutionSTFTLoss
 
+from waveglow.audio.mel import preset
+from waveglow.audio.refine import MelRefiner
 from waveglow.config import ConfigError
 from waveglow.flows.lapped import LappedSqueeze
 from waveglow.models.registry import build
@@ -11,6 +15,7 @@ from waveglow.training.config import LossConfig
 from waveglow.training.objective import RESOLUTIONS, VocoderObjective
 
 T = 4096
+SPEC = replace(preset("hifigan"), n_mels=4)
 
 
 @pytest.fixture
@@ -32,7 +37,7 @@ def batch():
 
 
 def test_likelihood_alone_is_the_default_and_is_in_nats_per_sample(model, batch):
-    terms = VocoderObjective(model, LossConfig())(*batch)
+    terms = VocoderObjective(model, LossConfig(), SPEC)(*batch)
     assert terms.keys() == {"nll_nats"}
     torch.testing.assert_close(terms["nll_nats"], -model.log_prob(*batch[:2]).mean() / T)
 
@@ -41,7 +46,7 @@ def test_likelihood_alone_is_the_default_and_is_in_nats_per_sample(model, batch)
 def test_the_spectral_term_compares_samples_with_that_share_of_the_audio(model, batch, share, crops):
     audio, mel, _ = batch
     torch.manual_seed(2)
-    terms = VocoderObjective(model, LossConfig(mr_stft=0.3, mr_stft_share=share, sigma=0.5))(*batch)
+    terms = VocoderObjective(model, LossConfig(mr_stft=0.3, mr_stft_share=share, sigma=0.5), SPEC)(*batch)
     torch.manual_seed(2)
     zs = [0.5 * torch.randn(2 * crops, *shape) for shape in model.latent_shapes(T)]
     first, second = model.decode(zs, mel[:crops].repeat_interleave(2, 0)).unflatten(0, (crops, 2)).unbind(1)
@@ -51,10 +56,23 @@ def test_the_spectral_term_compares_samples_with_that_share_of_the_audio(model, 
     torch.testing.assert_close(terms["mr_stft_between"], distance(first[:, None], second[:, None]))
 
 
+def test_samples_are_refined_to_the_mel_of_the_crop_before_they_are_judged(model, batch):
+    audio, mel, _ = batch
+    torch.manual_seed(2)
+    terms = VocoderObjective(model, LossConfig(mr_stft=0.3, repulsion=0.0, refine=3), SPEC)(*batch)
+    torch.manual_seed(2)
+    sampled = model.decode([torch.randn(4, *shape) for shape in model.latent_shapes(T)], mel)
+    refiner = MelRefiner(SPEC)
+    refined = refiner(sampled, refiner.to_mel(audio), 3)
+    distance = MultiResolutionSTFTLoss(**RESOLUTIONS, w_sc=0.0)
+    torch.testing.assert_close(terms["mr_stft"], distance(refined[:, None], audio[:, None]))
+    assert terms["mr_stft"] < distance(sampled[:, None], audio[:, None])
+
+
 def test_without_repulsion_one_sample_is_drawn(model, batch):
     audio, mel, _ = batch
     torch.manual_seed(2)
-    terms = VocoderObjective(model, LossConfig(mr_stft=0.3, repulsion=0.0))(*batch)
+    terms = VocoderObjective(model, LossConfig(mr_stft=0.3, repulsion=0.0), SPEC)(*batch)
     torch.manual_seed(2)
     sampled = model.decode([torch.randn(4, *shape) for shape in model.latent_shapes(T)], mel)
     distance = MultiResolutionSTFTLoss(**RESOLUTIONS, w_sc=0.0)
@@ -63,7 +81,7 @@ def test_without_repulsion_one_sample_is_drawn(model, batch):
 
 
 def test_the_spectral_term_reaches_every_coupling_net(model, batch):
-    VocoderObjective(model, LossConfig(mr_stft=1.0))(*batch)["mr_stft"].backward()
+    VocoderObjective(model, LossConfig(mr_stft=1.0), SPEC)(*batch)["mr_stft"].backward()
     assert [n for n, p in model.named_parameters() if ".net." in n and (p.grad is None or not p.grad.any())] == []
 
 
@@ -73,7 +91,7 @@ def test_bands_that_recordings_lack_are_in_no_term(model, batch):
     bands = lapped(audio.unsqueeze(1))[0]
     bands[:, 48:] = torch.randn_like(bands[:, 48:])
     other = lapped.inverse(bands).squeeze(1)
-    objective = VocoderObjective(model, LossConfig(mr_stft=1.0))
+    objective = VocoderObjective(model, LossConfig(mr_stft=1.0), SPEC)
     torch.manual_seed(3)
     terms = objective(audio, mel, narrow)
     torch.manual_seed(3)
@@ -82,7 +100,15 @@ def test_bands_that_recordings_lack_are_in_no_term(model, batch):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"mr_stft": -1.0}, {"sigma": -0.1}, {"mr_stft_share": 0.0}, {"mr_stft_share": 1.5}, {"repulsion": 0.6}]
+    "wrong",
+    [
+        {"mr_stft": -1.0},
+        {"sigma": -0.1},
+        {"mr_stft_share": 0.0},
+        {"mr_stft_share": 1.5},
+        {"repulsion": 0.6},
+        {"refine": -1},
+    ],
 )
 def test_weights_out_of_range_are_refused(wrong):
     with pytest.raises(ConfigError, match=f"loss.{next(iter(wrong))}"):

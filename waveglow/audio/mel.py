@@ -63,15 +63,22 @@ class MelSpectrogram(nn.Module):
                 f"wav has shape {list(wav.shape)}; it must be [B, T] of at least {self.spec.min_samples} samples, "
                 f"shorter ones padded with zeros"
             )
-        with torch.autocast(wav.device.type, enabled=False):
-            log_mel = self._log(self.basis @ self._magnitude(wav.to(self.basis.dtype)))  # [B, n_mels, F]
-            return (log_mel - self.mean) / self.std
-
-    def _magnitude(self, wav: Tensor) -> Tensor:
-        """`[B, T]` to `[B, n_fft/2 + 1, F]`."""
         spec = self.spec
-        padded = F.pad(wav, (spec.pad_left, spec.pad_right), mode=spec.pad_mode)
-        X = torch.stft(padded, spec.n_fft, spec.hop, spec.win, self.window, center=False, return_complex=True)
+        with torch.autocast(wav.device.type, enabled=False):
+            wav = F.pad(wav.to(self.basis.dtype), (spec.pad_left, spec.pad_right), mode=spec.pad_mode)
+            return self.of_spectrum(self.spectrum(wav))
+
+    def spectrum(self, padded: Tensor) -> Tensor:
+        """STFT of a padded waveform: `[B, T]` to complex `[B, n_fft/2 + 1, F]`."""
+        spec = self.spec
+        return torch.stft(padded, spec.n_fft, spec.hop, spec.win, self.window, center=False, return_complex=True)
+
+    def of_spectrum(self, X: Tensor) -> Tensor:
+        """The log-mel of an STFT: `[B, n_fft/2 + 1, F]` to `[B, n_mels, F]`."""
+        return (self._log(self.basis @ self._magnitude(X)) - self.mean) / self.std
+
+    def _magnitude(self, X: Tensor) -> Tensor:
+        spec = self.spec
         if spec.guard is None:
             return X.abs()
         power = X.real.square() + X.imag.square()

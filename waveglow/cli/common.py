@@ -61,6 +61,23 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
     """Options of synthesis."""
     parser.add_argument("--sigma", type=_sigma, default=0.7, help="spread of the noise; lower is smoother (0.7)")
     parser.add_argument("--seed", type=_seed, default=0, help="of the noise: the same seed gives the same audio (0)")
+    parser.add_argument(
+        "--refine",
+        type=_steps,
+        metavar="STEPS",
+        help="that move the audio onto its mel; 0 is the flow alone (as the voice was validated)",
+    )
+
+
+def sampling(args: argparse.Namespace) -> dict[str, Any]:
+    """What those options ask of a vocoder."""
+    return {"sigma": args.sigma, "seed": args.seed, "refine": args.refine}
+
+
+def _steps(text: str) -> int:
+    if not (text.isdecimal() and int(text) <= 1000):
+        raise argparse.ArgumentTypeError(f"{text} is no whole number from 0 to 1000")
+    return int(text)
 
 
 def _sigma(text: str) -> float:

@@ -2,8 +2,9 @@
 
 INPUT is a folder of recordings or a manifest; all of its clips count. Beside the vocoder stand the recordings
 themselves (the most that a metric gives), Griffin-Lim from the same mels (what needs no network), and with --also the
-same clips by others. OUT gets index.html (the table, players and a blind test in one file), evaluation.md (the table
-for a model card), evaluation.json (everything) and the wavs. A killed evaluation goes on when run again.
+same clips by others; where the vocoder's samples are refined, also what the same steps make of noise, and the samples
+as they were. OUT gets index.html (the table, players and a blind test in one file), evaluation.md (the table for a
+model card), evaluation.json (everything) and the wavs. A killed evaluation goes on when run again.
 
   waveglow evaluate recordings/ scores/
   waveglow evaluate -c runs/ljspeech data/manifest.jsonl scores/
@@ -27,7 +28,7 @@ from waveglow.cli import evaluation_page, evaluation_table
 from waveglow.cli.common import AUDIO_SUFFIXES, add_sampling, add_vocoder, open_vocoder
 from waveglow.cli.evaluation import SWEEP_CLIPS, Evaluation
 from waveglow.cli.evaluation_rows import Clip, Settings, folder_of, found_in
-from waveglow.cli.evaluation_table import GRIFFIN_LIM, TRUTH, VOCODER
+from waveglow.cli.evaluation_table import GRIFFIN_LIM, REFINED_NOISE, TRUTH, UNREFINED, VOCODER
 from waveglow.config import nearest
 from waveglow.data.manifest import read_manifest
 from waveglow.metrics import METRICS
@@ -91,6 +92,7 @@ def run(args: argparse.Namespace) -> int:
         split=args.split,
         sigma=args.sigma,
         seed=args.seed,
+        refine=vocoder.refine if args.refine is None else args.refine,
         precision=args.precision,
         device=str(vocoder.device),
         threads=torch.get_num_threads(),
@@ -152,7 +154,7 @@ def _of_manifest(path: Path, split: str | None) -> list[Clip]:
 def _others(options: list[str], clips: list[Clip]) -> dict[str, Path]:
     """The folders of --also by name. Raises ValueError for a bad name, and a folder that has none of the clips."""
     others: dict[str, Path] = {}
-    taken = {folder_of(name): name for name in (TRUTH, GRIFFIN_LIM, VOCODER)}
+    taken = {folder_of(name): name for name in (TRUTH, GRIFFIN_LIM, REFINED_NOISE, UNREFINED, VOCODER)}
     for option in options:
         name, _, folder = option.partition("=")
         if not folder_of(name) or not folder:

@@ -24,7 +24,17 @@ from tqdm import tqdm
 
 from waveglow import __version__
 from waveglow.audio.io import load_audio, save_audio
-from waveglow.cli.evaluation_rows import Clip, GriffinLim, Other, Row, Sampled, Settings, digest, folder_of
+from waveglow.cli.evaluation_rows import (
+    Clip,
+    GriffinLim,
+    Other,
+    RefinedNoise,
+    Row,
+    Sampled,
+    Settings,
+    digest,
+    folder_of,
+)
 from waveglow.cli.evaluation_table import TRUTH, VOCODER, Results
 from waveglow.metrics import METRICS, MissingPackageError, Take, TakeScore
 from waveglow.metrics.packages import Samples, version_of
@@ -122,10 +132,14 @@ class Evaluation:
 
     def run(self) -> Results:
         """Everything, with a progress bar; the content of evaluation.json."""
-        rows: list[Row] = [GriffinLim(self.spec), self._sampled(self.settings.sigma, timed=True)]
+        settings = self.settings
+        rows: list[Row] = [GriffinLim(self.spec)]
+        if settings.refine:
+            rows += [RefinedNoise(self.vocoder, settings.refine), self._sampled(settings.sigma, refine=0)]
+        rows += [self._sampled(settings.sigma, timed=True)]
         rows += [Other(name, folder, self.spec.sample_rate) for name, folder in self.others.items()]
         swept = {name: score for name, score in self.scorers.items() if name in SWEPT}
-        sweep = [self._sampled(sigma) for sigma in (self.settings.sigmas if swept else [])]
+        sweep = [self._sampled(sigma) for sigma in (settings.sigmas if swept else [])]
         sweep_clips = evenly(self.clips, SWEEP_CLIPS if sweep else 0)
         total = len(self.clips) * (1 + len(rows)) + len(sweep_clips) * (1 + len(sweep))
         with tqdm(total=total, unit="wav", disable=not sys.stderr.isatty()) as bar:
@@ -137,7 +151,7 @@ class Evaluation:
         return {
             "format": FORMAT,
             **self._circumstances(),
-            "rows": {name: summary(name, table, self.settings.metrics) for name in names},
+            "rows": {name: summary(name, table, settings.metrics) for name in names},
             "missing": {row.name: [clip.name for clip in self.clips if not row.has(clip)] for row in rows},
             "failed": self.failed,
             "unscored": self.unscored,
@@ -148,8 +162,9 @@ class Evaluation:
             "clips": [asdict(scores) for scores in table],
         }
 
-    def _sampled(self, sigma: float, *, timed: bool = False) -> Sampled:
-        return Sampled(self.vocoder, self.settings, self.model_sha256, sigma=sigma, timed=timed)
+    def _sampled(self, sigma: float, *, refine: int | None = None, timed: bool = False) -> Sampled:
+        steps = self.settings.refine if refine is None else refine
+        return Sampled(self.vocoder, self.settings, self.model_sha256, sigma=sigma, refine=steps, timed=timed)
 
     def _clip_scores(self, clip: Clip, rows: Sequence[Row], scorers: Mapping[str, TakeScore], bar: Any) -> ClipScores:
         """Of one clip. A row that has no wav of it, or can't make one, has no scores."""

@@ -1,4 +1,4 @@
-"""The rows of `waveglow evaluate`, what is compared: the recordings, Griffin-Lim, the vocoder, others."""
+"""The rows of `waveglow evaluate`, what is compared: the vocoder, what needs no net, others; beside the recordings."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ import torch
 
 from waveglow.audio.io import load_audio
 from waveglow.audio.mel import MelSpec
+from waveglow.audio.refine import MOMENTUM, MelRefiner
 from waveglow.cli.common import AUDIO_SUFFIXES
-from waveglow.cli.evaluation_table import GRIFFIN_LIM, VOCODER
+from waveglow.cli.evaluation_table import GRIFFIN_LIM, REFINED_NOISE, UNREFINED, VOCODER
 from waveglow.metrics import Take
 from waveglow.metrics.packages import Samples, version_of
 from waveglow.metrics.spectral import GRIFFIN_LIM_ITERATIONS, griffin_lim
 from waveglow.synthesis import Vocoder
 
 LENGTH_TOLERANCE_SECONDS = 0.1
+NOISE_LEVEL = 0.05
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class Settings:
     split: str | None
     sigma: float
     seed: int
+    refine: int
     precision: str
     device: str
     threads: int
@@ -85,14 +88,48 @@ class GriffinLim:
         return samples, time.perf_counter() - started
 
 
+class RefinedNoise:
+    """White noise, refined as often as the vocoder's samples: what refinement can do without them."""
+
+    name = REFINED_NOISE
+
+    def __init__(self, vocoder: Vocoder, steps: int) -> None:
+        self._vocoder, self._steps = vocoder, steps
+        self._refiner = MelRefiner(vocoder.mel_spec)
+
+    def has(self, clip: Clip) -> bool:
+        return True
+
+    def recipe(self, clip: Clip) -> list[Any]:
+        return [self._vocoder.mel_spec.fingerprint, self._steps, MOMENTUM]
+
+    def make(self, clip: Clip, recording: Samples) -> tuple[Samples, float]:
+        mel = self._vocoder.mel(recording, self._vocoder.sample_rate).cpu()[None]
+        noise = NOISE_LEVEL * torch.randn(
+            1, mel.shape[-1] * self._vocoder.model.hop, generator=torch.Generator().manual_seed(0)
+        )
+        started = time.perf_counter()
+        samples = self._refiner(noise, mel, self._steps)[0].numpy()
+        return _fitted(samples, len(recording)), time.perf_counter() - started
+
+
 class Sampled:
     """The vocoder at one sigma. `timed`: one run to warm up comes before the first."""
 
     def __init__(
-        self, vocoder: Vocoder, settings: Settings, model_sha256: str, *, sigma: float, timed: bool = False
+        self,
+        vocoder: Vocoder,
+        settings: Settings,
+        model_sha256: str,
+        *,
+        sigma: float,
+        refine: int,
+        timed: bool = False,
     ) -> None:
-        self.name = VOCODER if sigma == settings.sigma else f"sigma={sigma:g}"
+        alone = UNREFINED if refine < settings.refine else VOCODER
+        self.name = alone if sigma == settings.sigma else f"sigma={sigma:g}"
         self.sigma = sigma
+        self.refine = refine
         self._vocoder = vocoder
         self._settings = settings
         self._model_sha256 = model_sha256
@@ -103,7 +140,8 @@ class Sampled:
 
     def recipe(self, clip: Clip) -> list[Any]:
         settings = self._settings
-        return [self._model_sha256, self.sigma, settings.seed, settings.precision, settings.device, settings.threads]
+        where = [settings.precision, settings.device, settings.threads]
+        return [self._model_sha256, self.sigma, settings.seed, self.refine, *where]
 
     def make(self, clip: Clip, recording: Samples) -> tuple[Samples, float]:
         mel = self._vocoder.mel(recording, self._vocoder.sample_rate)
@@ -116,7 +154,8 @@ class Sampled:
         return _fitted(samples, len(recording)), took
 
     def _synthesized(self, mel: torch.Tensor) -> Samples:
-        return self._vocoder.synthesize(mel, sigma=self.sigma, seed=self._settings.seed).cpu().numpy()
+        sampled = self._vocoder.synthesize(mel, sigma=self.sigma, seed=self._settings.seed, refine=self.refine)
+        return sampled.cpu().numpy()
 
 
 @dataclass(frozen=True)

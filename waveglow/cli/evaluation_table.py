@@ -12,6 +12,7 @@ from typing import Any
 from waveglow.metrics import METRICS
 
 TRUTH, GRIFFIN_LIM, VOCODER = "ground truth", "Griffin-Lim", "vocoder"
+REFINED_NOISE, UNREFINED = "refined noise", "vocoder, not refined"
 
 Results = dict[str, Any]
 
@@ -63,6 +64,7 @@ def about_vocoder(results: Results) -> str:
         name,
         f"{results['model']['parameters']:,} parameters",
         f"sigma {settings['sigma']:g}, seed {settings['seed']}",
+        *([f"{settings['refine']} steps of refinement"] if settings["refine"] else []),
     ]
     if "nll" in scores:
         facts.append(f"NLL {mean_text(scores['nll'], METRICS['nll'].digits)} nats per sample")

@@ -13,7 +13,16 @@ import argparse
 from pathlib import Path
 
 from waveglow.audio.io import load_audio, save_audio
-from waveglow.cli.common import AUDIO_SUFFIXES, Outcome, add_paths, add_sampling, add_vocoder, each_file, open_vocoder
+from waveglow.cli.common import (
+    AUDIO_SUFFIXES,
+    Outcome,
+    add_paths,
+    add_sampling,
+    add_vocoder,
+    each_file,
+    open_vocoder,
+    sampling,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,11 +47,10 @@ def run(args: argparse.Namespace) -> int:
     def work(source: Path, target: Path, outcome: Outcome) -> None:
         audio = load_audio(source, sample_rate=vocoder.sample_rate, channel=args.channel, normalize=args.normalize)
         outcome.notices += audio.notices
-        sampling = {"sigma": args.sigma, "seed": args.seed}
         if args.length == "exact":
-            copy = vocoder(audio.samples, vocoder.sample_rate, **sampling)
+            copy = vocoder(audio.samples, vocoder.sample_rate, **sampling(args))
         else:
-            copy = vocoder.synthesize(vocoder.mel(audio.samples, vocoder.sample_rate), **sampling)
+            copy = vocoder.synthesize(vocoder.mel(audio.samples, vocoder.sample_rate), **sampling(args))
         outcome.seconds = len(copy) / vocoder.sample_rate
         if clipped := save_audio(target, copy.cpu().numpy(), vocoder.sample_rate):
             outcome.notices.append(f"{clipped} samples beyond full scale were clipped; a lower --sigma helps")

@@ -15,7 +15,16 @@ from pathlib import Path
 from waveglow.audio.io import save_audio
 from waveglow.audio.mel import PRESETS, compare, preset
 from waveglow.audio.mel_files import read_mel
-from waveglow.cli.common import MEL_SUFFIXES, Outcome, add_paths, add_sampling, add_vocoder, each_file, open_vocoder
+from waveglow.cli.common import (
+    MEL_SUFFIXES,
+    Outcome,
+    add_paths,
+    add_sampling,
+    add_vocoder,
+    each_file,
+    open_vocoder,
+    sampling,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
         if assumed and (found := compare(assumed, vocoder.mel_spec)).kind != "equal":
             outcome.notices.append(f"{found.kind}: {found.reason}")
         mel = read_mel(source, vocoder.mel_spec, layout=args.layout, assume=assumed)
-        audio = vocoder.synthesize(mel, sigma=args.sigma, seed=args.seed).cpu().numpy()
+        audio = vocoder.synthesize(mel, **sampling(args)).cpu().numpy()
         outcome.seconds = len(audio) / vocoder.sample_rate
         if clipped := save_audio(target, audio, vocoder.sample_rate):
             outcome.notices.append(f"{clipped} samples beyond full scale were clipped; a lower --sigma helps")

@@ -54,12 +54,14 @@ class LossConfig:
 
     `repulsion` is the weight, within the spectral loss, of the distance between two samples of one mel; at 0.5 the loss
     is an energy distance, least where samples vary as speech does; at 0 it is least where they do not vary at all.
+    `refine` is how many steps of refinement (audio/refine.py) the samples go through before they are judged.
     """
 
     mr_stft: float = 0.0
     mr_stft_share: float = 1.0
     repulsion: float = 0.5
     sigma: float = 1.0
+    refine: int = 0
 
     def __post_init__(self) -> None:
         if self.mr_stft < 0 or self.sigma < 0 or not 0 < self.mr_stft_share <= 1:
@@ -69,6 +71,8 @@ class LossConfig:
             )
         if not 0 <= self.repulsion <= 0.5:
             raise ConfigError(f"loss.repulsion is {self.repulsion}; it must be from 0 (none) to 0.5 (energy distance)")
+        if self.refine < 0:
+            raise ConfigError(f"loss.refine is {self.refine}; it must be at least 0")
 
 
 @dataclass(frozen=True)
@@ -112,16 +116,22 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class ValidConfig:
-    """Held-out clips: all of them up to `clips`, each up to `max_seconds`; the first `listen` are synthesized."""
+    """Held-out clips: all of them up to `clips`, each up to `max_seconds`; the first `listen` are synthesized.
+
+    With `refine` steps of refinement, as the run's checkpoints will be by whoever loads them.
+    """
 
     clips: int = 16
     max_seconds: float = 10.0
     listen: int = 2
     sigma: float = 0.7
+    refine: int = 0
 
     def __post_init__(self) -> None:
         if self.clips < 1 or self.max_seconds <= 0:
             raise ConfigError(f"valid.clips ({self.clips}) and valid.max_seconds ({self.max_seconds}) must be above 0")
+        if self.sigma < 0 or self.refine < 0:
+            raise ConfigError(f"valid.sigma is {self.sigma} and valid.refine {self.refine}; they must be at least 0")
 
 
 class Loading(Protocol):

@@ -9,6 +9,8 @@ import torch
 from auraloss.freq import MultiResolutionSTFTLoss
 from torch import Tensor, nn
 
+from waveglow.audio.mel import MelSpec
+from waveglow.audio.refine import MelRefiner
 from waveglow.flows.base import full_precision
 from waveglow.models.bandwidth import filled, spliced
 from waveglow.models.vocoder import FlowVocoder
@@ -32,12 +34,14 @@ class VocoderObjective(nn.Module):
     `config.sigma`, drawn through the inverse; `mr_stft_between`, where `config.repulsion` has one, is that between two
     samples of one mel. The first less half the second is a spectral energy distance (Gritsenko et al. 2020,
     arXiv:2008.01160): without the second, the best sample is the same one every time, with pulses in step with the
-    frames of the mel. Spectral convergence (eq. 7) is left out: by it samples run away from each other.
+    frames of the mel. Spectral convergence (eq. 7) is left out: by it samples run away from each other. Samples are
+    refined first where `config` says so, to the mel of the crop itself: learning goes where refinement can't.
     """
 
-    def __init__(self, model: FlowVocoder, config: LossConfig) -> None:
+    def __init__(self, model: FlowVocoder, config: LossConfig, spec: MelSpec) -> None:
         super().__init__()
         self.model = model
+        self.refiner = MelRefiner(spec)
         self.config = config
         self.mr_stft = MultiResolutionSTFTLoss(**RESOLUTIONS, w_sc=0.0)
 
@@ -57,7 +61,10 @@ class VocoderObjective(nn.Module):
         zs = [self.config.sigma * torch.randn(len(audio), *shape, device=audio.device) for shape in shapes]
         sampled = self.model.decode(zs, mel)
         with full_precision(audio):
-            sampled, audio = spliced(self.model, sampled, audio, bandwidth)[:, None], audio[:, None]
+            sampled = spliced(self.model, sampled, audio, bandwidth)
+            if self.config.refine:
+                sampled = self.refiner(sampled, self.refiner.to_mel(audio), self.config.refine)
+            sampled, audio = sampled[:, None], audio[:, None]
             terms = {"mr_stft": self.mr_stft(sampled, audio)}
             if samples == 2:
                 terms["mr_stft_between"] = self.mr_stft(sampled[::2], sampled[1::2])

@@ -133,7 +133,7 @@ class VocoderTask:
             source="data.manifest",
             lower=f"data.segment_samples ({segment_samples})",
         )
-        self.info: Mapping[str, Any] = {}
+        self.info: Mapping[str, Any] = {"refine": valid.refine}
         self.seed = seed
         self.group = group
         self.valid = valid
@@ -146,7 +146,7 @@ class VocoderTask:
     def objective(self, model: nn.Module) -> nn.Module:
         """Likelihood, and spectral loss where the configuration asks for it."""
         assert isinstance(model, FlowVocoder)
-        return VocoderObjective(model, self.loss_config)
+        return VocoderObjective(model, self.loss_config, self.spec)
 
     def loss(self, terms: Mapping[str, Tensor]) -> Tensor:
         """−log p in nats per sample, plus the weighted spectral loss: distance to speech less that between samples."""
@@ -213,7 +213,7 @@ class VocoderTask:
     def show(self, model: nn.Module, run: Path, step: int, log: RunLog) -> dict[str, float]:
         """Synthesize the first held-out clips; log the flow's inner life on the first of them."""
         assert isinstance(model, FlowVocoder)
-        vocoder = Vocoder(model, self.spec)
+        vocoder = Vocoder(model, self.spec, refine=self.valid.refine)
         for place in range(min(self.valid.listen, len(self.held_out))):
             audio, mel = self._clip(place)[:2]
             name = self.held_out[place].name

@@ -1,0 +1,85 @@
+"""Refinement moves audio onto a mel, in any convention, and leaves alone what is there already."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from waveglow.audio.mel import MelSpectrogram, preset
+from waveglow.audio.refine import MelRefiner
+
+LENGTHS = (16384, 9999)
+DECIMAL = {"log_base": "10", "guard": "clamp", "guard_value": 1e-10, "mean": tuple(range(-80, 0)), "std": (2.5,)}
+CONVENTIONS = {
+    **{name: preset(name) for name in ("hifigan", "tacotron2", "bigvgan-44k-512", "vocos")},
+    "decimal, normalized": replace(preset("tacotron2"), **DECIMAL),
+    "not padded": replace(preset("hifigan"), pad_left=0, pad_right=0, win=800),
+}
+
+
+def noise(samples: int, seed: int = 0) -> torch.Tensor:
+    return 0.1 * torch.randn(2, samples, generator=torch.Generator().manual_seed(seed))
+
+
+def voiced(samples: int, sample_rate: int) -> torch.Tensor:
+    """Ten harmonics whose pitch and loudness move."""
+    t = torch.arange(samples) / sample_rate
+    phase = 2 * math.pi * (130 * t + 6 * torch.sin(5 * t))
+    return sum(torch.sin(k * phase) / k for k in range(1, 11))[None] * 0.1 * (1.2 + torch.sin(9 * t))
+
+
+@pytest.mark.parametrize("samples", LENGTHS)
+@pytest.mark.parametrize("name", CONVENTIONS)
+def test_audio_that_has_the_mel_stays(name, samples):
+    refiner, audio = MelRefiner(CONVENTIONS[name]), noise(samples)
+    torch.testing.assert_close(refiner(audio, refiner.to_mel(audio), 3), audio, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("samples", LENGTHS)
+@pytest.mark.parametrize("name", CONVENTIONS)
+def test_steps_bring_the_mel_closer(name, samples):
+    spec = CONVENTIONS[name]
+    refiner, audio = MelRefiner(spec), voiced(samples, spec.sample_rate)
+    mel = refiner.to_mel(audio)
+    errors = [float((refiner.to_mel(refiner(noise(samples)[:1], mel, n)) - mel).abs().mean()) for n in (0, 1, 4, 16)]
+    assert errors == sorted(errors, reverse=True)
+    assert errors[-1] < 0.12 * errors[0]
+
+
+def test_a_level_that_is_wrong_everywhere_is_right_after_one_step():
+    spec = preset("hifigan")
+    refiner, audio = MelRefiner(spec), voiced(22050, spec.sample_rate)
+    refined = refiner(0.5 * audio, refiner.to_mel(audio), 1)
+    assert float((refined - audio).abs().max()) < 0.03 * float(audio.abs().max())
+
+
+def test_a_mel_shorter_than_the_audio_goes_on_with_its_last_frame():
+    refiner, audio = MelRefiner(preset("hifigan")), noise(8192)
+    mel = refiner.to_mel(audio)[..., :20]
+    refined = refiner(0.5 * audio, mel, 1)
+    assert float(refined[:, 6000:].norm() / audio[:, 6000:].norm()) == pytest.approx(1, abs=0.2)
+
+
+def test_no_step_and_too_few_samples_change_nothing():
+    refiner = MelRefiner(preset("hifigan"))
+    audio, short = noise(4096), noise(256)
+    assert torch.equal(refiner(audio, refiner.to_mel(noise(4096, seed=1)), 0), audio)
+    assert torch.equal(refiner(short, torch.zeros(2, 80, 1), 4), short)
+
+
+def test_gradients_are_finite_in_silence_and_reach_the_audio():
+    refiner = MelRefiner(preset("hifigan"))
+    audio = torch.cat([torch.zeros(1, 4096), noise(4096)[:1]], dim=1).requires_grad_()
+    target = refiner.to_mel(noise(8192, seed=1)[:1])
+    refiner(audio, target, 4).square().mean().backward()
+    assert torch.isfinite(audio.grad).all()
+    assert audio.grad.any()
+
+
+def test_gains_of_one_step_are_bounded():
+    refiner = MelRefiner(preset("hifigan"))
+    audio = noise(8192)
+    asked = torch.full_like(MelSpectrogram(preset("hifigan"))(audio), 100.0)
+    gain = refiner(audio, asked, 1).norm() / audio.norm()
+    assert 10 < gain < math.exp(3) + 0.1

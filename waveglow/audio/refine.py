@@ -1,0 +1,69 @@
+"""Refinement: a waveform moved onto the mel that it was made from, by gains in its short-time spectrum.
+
+A vocoder's sample has the right phases and harmonics sooner than the right energies. A step compares the sample's own
+mel with the one asked for and multiplies every bin of every frame by what its bands lack; overlapping frames then
+disagree a little, so steps are repeated, with the momentum of fast Griffin-Lim (Perraudin, Balazs, Søndergaard 2013).
+Unlike there, no spectrogram is guessed from the mel: what a band doesn't tell, the sample's own fine structure, stays.
+GLA-Grad (Liu, Le Roux et al. 2024, arXiv:2402.15516) steers a diffusion vocoder by Griffin-Lim in the same spirit.
+
+B: batch, T: samples, F: frames, M: mels.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from waveglow.audio.mel import MelSpectrogram
+from waveglow.audio.mel_spec import MelSpec
+
+MOMENTUM = 0.99
+MOST_NATS = 3.0  # of a gain in one step: a band that the sample left empty isn't filled with amplified rounding
+
+
+class MelRefiner(nn.Module):
+    """Steps towards audio whose mel, of convention `spec`, is the one asked for. Differentiable."""
+
+    bands_of_bin: Tensor
+    nats: Tensor
+
+    def __init__(self, spec: MelSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.to_mel = MelSpectrogram(spec)
+        basis = self.to_mel.basis  # [M, n_fft/2 + 1]
+        self.register_buffer("bands_of_bin", (basis / basis.sum(0).clamp(min=1e-12)).T.contiguous(), persistent=False)
+        self.register_buffer("nats", self.to_mel.std * (1 if spec.log_base == "e" else math.log(10)), persistent=False)
+
+    def forward(self, audio: Tensor, mel: Tensor, steps: int) -> Tensor:
+        """`audio [B, T]` for `mel [B, M, F]`, refined: [B, T]. Less than `spec.min_samples` of it stay as they are.
+
+        Frames beyond the mel's end take the gains of its last one; bins that no band covers stay as they are.
+        """
+        if not steps or audio.shape[-1] < self.spec.min_samples:
+            return audio
+        with torch.autocast(audio.device.type, enabled=False):
+            ahead = refined = audio.to(self.bands_of_bin.dtype)
+            for step in range(steps):
+                before, refined = refined, self._matched(ahead, mel)
+                ahead = refined + MOMENTUM * (refined - before) if step else refined
+            return refined
+
+    def _matched(self, audio: Tensor, mel: Tensor) -> Tensor:
+        """One step, by gains that would give every frame its mel if the others didn't overlap it."""
+        spec, to_mel = self.spec, self.to_mel
+        hops_before = max(
+            0, math.ceil((spec.n_fft // 2 - spec.pad_left) / spec.hop)
+        )  # for the inverse to reach sample 0
+        padded = F.pad(audio, (spec.pad_left, spec.pad_right), mode=spec.pad_mode)
+        X = to_mel.spectrum(F.pad(padded, (hops_before * spec.hop, spec.n_fft)))
+        n = min(mel.shape[-1], spec.frames(audio.shape[-1]))
+        lacking = (mel[..., :n] - to_mel.of_spectrum(X[..., hops_before : hops_before + n])) * self.nats
+        nats = self.bands_of_bin @ lacking.clamp(-MOST_NATS, MOST_NATS)
+        gain = F.pad(nats, (hops_before, X.shape[-1] - hops_before - n), mode="replicate").exp()
+        first = spec.pad_left + hops_before * spec.hop - spec.n_fft // 2
+        wav = torch.istft(X * gain, spec.n_fft, spec.hop, spec.win, to_mel.window, center=True)
+        return wav[:, first : first + audio.shape[-1]]
