@@ -12,6 +12,7 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
+import waveglow
 from waveglow.audio.io import AudioError
 from waveglow.cli.main import main
 from waveglow.config import ConfigError, from_mapping
@@ -390,7 +391,7 @@ def test_the_logged_loss_of_a_resumed_run_is_that_of_the_unbroken_one(train, tmp
 
 
 def test_fine_tuning_starts_from_the_weights_with_a_lower_rate_on_any_folder(train, manifest, tmp_path):
-    _, first = train("train.steps=3")
+    _, first = train("train.steps=3", "valid.refine=5")
     tuned = tmp_path / "tuned"
     voice = json.loads(manifest.read_text().splitlines()[0])["path"]
     folder = (manifest.parent / voice).parent
@@ -400,6 +401,7 @@ def test_fine_tuning_starts_from_the_weights_with_a_lower_rate_on_any_folder(tra
     config = yaml.safe_load((tuned / "config.yaml").read_text())
     assert config["optim"]["lr"] == 1e-5
     assert config["model"]["n_channels"] == 8
+    assert config["valid"]["refine"] == checkpoint.load(tuned).info["refine"] == waveglow.load(tuned).refine == 5
     before, after = checkpoint.load(first).model.state_dict(), checkpoint.load(tuned).model.state_dict()
     assert all((before[name].float() - after[name].float()).abs().max() < 1e-3 for name in before)
     assert main(["train", *given, *brief, "train.steps=2"]) == 0

@@ -48,12 +48,13 @@ def run(args: argparse.Namespace) -> int:
 
 def resolve_config(args: argparse.Namespace, initial: Initial) -> RunConfig:
     """The run's settings (`asked_for`); weights to start from bring their model and mel convention."""
-    brought = None
+    brought, suggested = None, {}
     if initial is not None:
         if initial.mel_spec is None:
             raise ConfigError(f"{args.init_from} names no mel convention; convert it again with --mel PRESET")
         brought = {"model": initial.model_config, "mel": initial.mel_spec.to_dict()}
-    values = training.asked_for(args, brought, data="manifest", conf="recipes/ljspeech/conf")
+        suggested = {"valid": {"refine": initial.info.get("refine", 0)}}
+    values = training.asked_for(args, brought, data="manifest", conf="recipes/ljspeech/conf", suggested=suggested)
     config = from_mapping(RunConfig, values)
     asked = config.model_config()
     if initial is not None:

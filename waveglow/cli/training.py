@@ -41,7 +41,14 @@ def add_arguments(parser: argparse.ArgumentParser, *, data: str) -> None:
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="settings, such as train.batch_size=24")
 
 
-def asked_for(args: argparse.Namespace, brought: Mapping[str, Any] | None, *, data: str, conf: str) -> dict[str, Any]:
+def asked_for(
+    args: argparse.Namespace,
+    brought: Mapping[str, Any] | None,
+    *,
+    data: str,
+    conf: str,
+    suggested: Mapping[str, Any] = {},
+) -> dict[str, Any]:
     """The settings as a mapping: --config, else what the run goes on with; then --data and the overrides.
 
     Arguments:
@@ -49,6 +56,7 @@ def asked_for(args: argparse.Namespace, brought: Mapping[str, Any] | None, *, da
             --config says one); None without --init-from.
         data: the setting in the group `data` that --data stands for.
         conf: where configurations are to be found.
+        suggested: what those weights do best with, unless --config says otherwise.
     """
     own = args.run_dir / "config.yaml"
     goes_on = own.exists() and (brought is None or bool(checkpoint.steps_of(args.run_dir)))
@@ -57,7 +65,7 @@ def asked_for(args: argparse.Namespace, brought: Mapping[str, Any] | None, *, da
         raise ConfigError(f"give --config FILE for a new run ({conf} has some), or --init-from CKPT")
     values = read_with_base(source) if source else {}
     if brought and (args.config or not goes_on):
-        values = {**merged(FINE_TUNING, values), **brought}
+        values = {**merged(merged(FINE_TUNING, suggested), values), **brought}
     if args.data:
         values = merged(values, {"data": {data: str(args.data)}})
     return merged(values, parse_overrides(args.overrides))
