@@ -15,6 +15,8 @@ import waveglow
 from waveglow.audio.mel import MelSpec, MelSpectrogram
 from waveglow.export.fold import folded
 from waveglow.models import checkpoint
+from waveglow.models.reach import reach
+from waveglow.models.registry import build
 from waveglow.noise import dequantization_noise
 from waveglow.synthesis import Vocoder
 
@@ -455,3 +457,108 @@ def test_a_mel_convention_of_another_hop_or_size_is_refused(random_model, change
 def test_an_unknown_precision(random_model):
     with pytest.raises(ValueError, match="precision is 'int8'; it must be float32, bf16 or fp16"):
         Vocoder(random_model(**NUMBERS)[0], precision="int8")
+
+
+# ---- In pieces -------------------------------------------------------------------------------------------------------
+
+SMALL = {"n_mels": N_MELS, "hop": HOP, "n_channels": 8}
+MODELS = {
+    "waveglow": {**SMALL, "n_group": 8, "n_flows": 5, "n_layers": 3, "n_early_every": 2},
+    "waveglow, lu": {**SMALL, "n_group": 8, "n_flows": 3, "n_layers": 4, "lu": True, "upsample_kernel": 17},
+    "lapglow": {**SMALL, "name": "lapglow", "bands": 16, "n_high": 4, "n_flows": 3, "n_layers": 3, "n_cond": 6},
+    "lapglow, two places a frame": {**SMALL, "name": "lapglow", "bands": 8, "n_high": 2, "n_flows": 2, "n_layers": 3},
+}
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def piecewise(request, random_model) -> Vocoder:
+    return Vocoder(random_model(**MODELS[request.param])[0], FLOORED)
+
+
+def speech_mels(vocoder: Vocoder, clips: int, frames: int) -> torch.Tensor:
+    return vocoder.mel(0.1 * noise(clips, frames * HOP), RATE)[..., :frames]
+
+
+@pytest.mark.parametrize("refine", [0, 2])
+@pytest.mark.parametrize("chunk", [1, 7, 96])
+def test_pieces_are_what_is_synthesized_at_once(piecewise, chunk, refine):
+    mels = speech_mels(piecewise, 3, 100 if chunk > 1 else 40)
+    options = {"seed": [1, 2, 3], "sigma": 0.8, "refine": refine}
+    whole = piecewise.synthesize(mels, **options)
+    pieces = list(piecewise.stream(mels.split(chunk, dim=-1), **options))
+    torch.testing.assert_close(torch.cat(pieces, -1), whole, rtol=0, atol=1e-4 * float(whole.abs().max()))
+    assert len(pieces) > 1 or mels.shape[-1] - chunk < piecewise.reach(refine).after
+
+
+def test_a_piece_comes_as_soon_as_the_frames_behind_it_are_there(piecewise):
+    after, frames = piecewise.reach(0).after, 120
+    asked = []
+
+    def arriving():
+        for number, frame in enumerate(speech_mels(piecewise, 1, frames)[0].split(1, dim=-1), 1):
+            asked.append(number)
+            yield frame
+
+    heard = 0
+    for piece in piecewise.stream(arriving(), refine=0):
+        heard += len(piece) // HOP
+        assert heard == asked[-1] - after or heard == frames
+    assert heard == frames > after
+
+
+def test_the_reach_is_that_of_the_model(piecewise):
+    """A frame changes nothing beyond its reach, and something at half of it."""
+    before, after = piecewise.reach(0)
+    frames = before + after + 40
+    mel = speech_mels(piecewise, 1, frames)[0]
+    at = after + 20
+    other = mel.clone()
+    other[:, at] += 1
+    changed = (piecewise.synthesize(mel, refine=0) - piecewise.synthesize(other, refine=0)).abs().view(-1, HOP).amax(1)
+    touched = (changed > 1e-5 * changed.max()).nonzero().flatten()
+    assert at - after <= touched.min() <= touched.max() <= at + before
+    assert touched.max() - touched.min() > (before + after) / 4
+
+
+def test_the_reach_of_the_published_model_is_the_papers():
+    """12 flows, 255 groups of 8 samples to each side in each: 24 480 samples, 96 frames; 3 more by the upsampling."""
+    assert reach(build({"name": "waveglow-64"})) == (96 + 3, 96)
+
+
+def test_less_context_is_allowed_and_closer_with_more(piecewise):
+    mel = speech_mels(piecewise, 1, 200)[0]
+    whole = piecewise.synthesize(mel)
+
+    def error(context: int) -> float:
+        return float((torch.cat([*piecewise.stream(mel.split(10, dim=-1), context=context)]) - whole).norm())
+
+    assert error(0) > error(2) > error(max(piecewise.reach()))
+
+
+def test_a_long_mel_is_synthesized_in_pieces(piecewise, monkeypatch):
+    mels = speech_mels(piecewise, 2, 90)
+    whole = piecewise.synthesize(mels, lengths=[90, 33], refine=1)
+    monkeypatch.setattr("waveglow.synthesis.LONGEST_PIECE_FRAMES", 32)
+    decoded, decode = [], piecewise.model.decode
+    monkeypatch.setattr(piecewise.model, "decode", lambda zs, mel: decoded.append(mel.shape[-1]) or decode(zs, mel))
+    again = piecewise.synthesize(mels, lengths=[90, 33], refine=1)
+    torch.testing.assert_close(again, whole, rtol=0, atol=1e-4 * float(whole.abs().max()))
+    assert len(decoded) > 3
+
+
+@pytest.mark.parametrize(
+    ("chunks", "options", "message"),
+    [
+        ([noise(N_MELS, 4)], {"context": -1}, "context is -1; it must be at least 0 frames"),
+        ([noise(2, N_MELS, 4), noise(3, N_MELS, 4)], {}, "a chunk has 3 clips, those before it 2"),
+        ([noise(N_MELS, 4), noise(N_MELS - 1, 4)], {}, "mel has shape [1, 7, 4]"),
+        ([noise(N_MELS, 4)], {"sigma": -1}, "sigma is -1"),
+    ],
+)
+def test_what_cannot_be_streamed(vocoder, chunks, options, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        list(vocoder.stream(chunks, **options))
+
+
+def test_a_stream_of_nothing_is_nothing(vocoder):
+    assert list(vocoder.stream([])) == []

@@ -5,10 +5,12 @@ Shapes: audio [B, T] or [T], mel [B, M, F] or [M, F], T = F·hop samples.
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Iterable, Iterator
 from collections.abc import Sequence as Values
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,13 +22,27 @@ from waveglow.audio.mel import MelSpec
 from waveglow.audio.refine import MelRefiner
 from waveglow.export.fold import folded
 from waveglow.models import checkpoint
+from waveglow.models.reach import Reach, reach
 from waveglow.models.vocoder import FlowVocoder
 from waveglow.noise import dequantization_noise, latent_noise
 
 Precision = Literal["float32", "bf16", "fp16"]
 ArrayLike = Tensor | npt.NDArray[np.floating]
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
+LONGEST_PIECE_FRAMES = 2048  # memory of longer mels is that of so many, at a sixth more work
 NO_MEL_SPEC = "this vocoder knows no mel convention; give Vocoder(model, mel_spec=preset(NAME))"
+
+
+class Draw(NamedTuple):
+    """What is drawn: a seed for each clip, the spread of the noise, and steps of refinement."""
+
+    seeds: list[int]
+    sigma: float
+    refine: int
+
+    def of(self, rows: Iterable[int]) -> Draw:
+        """That of some of the clips."""
+        return self._replace(seeds=[self.seeds[row] for row in rows])
 
 
 class Vocoder:
@@ -121,22 +137,60 @@ class Vocoder:
 
         Raises ValueError where shapes, lengths, seeds, sigma or refine don't fit.
         """
-        mels = torch.as_tensor(mel, dtype=torch.float32, device=self.device)
-        batch = mels if mels.dim() == 3 else mels[None]
+        batch, single = self._batch(mel)
         frames = self._frames(batch, lengths)
-        seeds = [seed] * len(batch) if isinstance(seed, (int, np.integer)) else list(seed)
-        if len(seeds) != len(batch):
-            raise ValueError(f"got {len(seeds)} seeds for {len(batch)} clips; give one seed, or one a clip")
-        if not (math.isfinite(sigma) and sigma >= 0):
-            raise ValueError(f"sigma is {sigma}; it must be a finite number >= 0")
-        steps = self.refine if refine is None else self._steps(refine)
+        draw = self._draw(len(batch), sigma, seed, refine)
         audio = torch.zeros(len(batch), batch.shape[-1] * self.model.hop, device=self.device)
         for length in sorted(set(frames)):
             rows = [row for row, n in enumerate(frames) if n == length]
-            equal = batch[rows, :, :length]
-            sampled = self._decode(equal, [seeds[row] for row in rows], sigma)
-            audio[rows, : sampled.shape[-1]] = self._refiner(sampled, equal, steps) if self._refiner else sampled
-        return audio if mels.dim() == 3 else audio[0]
+            equal, of_rows = batch[rows, :, :length], draw.of(rows)
+            if length <= LONGEST_PIECE_FRAMES:
+                pieces = [self._decode(equal, of_rows, 0)]
+            else:
+                pieces = [*self._pieces(equal.split(LONGEST_PIECE_FRAMES, dim=-1), of_rows)]
+            audio[rows, : length * self.model.hop] = torch.cat(pieces, dim=-1)
+        return audio[0] if single else audio
+
+    def stream(
+        self,
+        mels: Iterable[ArrayLike],
+        *,
+        sigma: float = 0.7,
+        seed: int | Values[int] = 0,
+        refine: int | None = None,
+        context: int | None = None,
+    ) -> Iterator[Tensor]:
+        """Audio while the mel is still arriving: chunks [M, F] to pieces [T], [B, M, F] to [B, T], of any lengths.
+
+        The pieces together are what `synthesize` gives of the chunks together, to 1e-4 of full scale: the noise is that
+        of its place, and what surrounds a piece is decoded with it and thrown away. So a piece comes as soon as the
+        `reach(refine).after` frames behind it are known, and its cost grows with the reach: give chunks as long as
+        the delay allows.
+
+        Arguments:
+            sigma, seed, refine: as of `synthesize`.
+            context: frames decoded on both sides of a piece; fewer than the reach are faster, earlier and not exact.
+
+        Raises ValueError as `synthesize` does, where chunks differ in their batch, and for a negative context.
+        """
+        if context is not None and context < 0:
+            raise ValueError(f"context is {context}; it must be at least 0 frames")
+        chunks = iter(mels)
+        first = next(chunks, None)
+        if first is None:
+            return
+        batch, single = self._batch(first)
+        draw = self._draw(len(batch), sigma, seed, refine)
+        arriving = itertools.chain([batch], (self._batch(chunk)[0] for chunk in chunks))
+        with torch.inference_mode():
+            for piece in self._pieces(arriving, draw, context):
+                yield piece[0] if single else piece
+
+    def reach(self, refine: int | None = None) -> Reach:
+        """Mel frames before and after its own that a sample depends on, refinement included."""
+        steps = self.refine if refine is None else self._steps(refine)
+        seen = self._refiner.frames_seen(steps) if self._refiner else 0
+        return Reach(*(frames + seen for frames in reach(self.model)))
 
     def __call__(
         self,
@@ -222,15 +276,59 @@ class Vocoder:
             raise ValueError(f"lengths are {given}; give one a clip ({len(mels)}), each from 1 to {frames} frames")
         return given
 
-    def _decode(self, mels: Tensor, seeds: list[int], sigma: float) -> Tensor:
-        shapes = self.model.latent_shapes(mels.shape[-1] * self.model.hop)
+    def _batch(self, mel: ArrayLike) -> tuple[Tensor, bool]:
+        """[M, F] or [B, M, F] to (mels [B, M, F], whether it was a single one)."""
+        mels = torch.as_tensor(mel, dtype=torch.float32, device=self.device)
+        batch = mels if mels.dim() == 3 else mels[None]
+        self._frames(batch, None)
+        return batch, mels.dim() != 3
+
+    def _draw(self, clips: int, sigma: float, seed: int | Values[int], refine: int | None) -> Draw:
+        seeds = [seed] * clips if isinstance(seed, (int, np.integer)) else list(seed)
+        if len(seeds) != clips:
+            raise ValueError(f"got {len(seeds)} seeds for {clips} clips; give one seed, or one a clip")
+        if not (math.isfinite(sigma) and sigma >= 0):
+            raise ValueError(f"sigma is {sigma}; it must be a finite number >= 0")
+        return Draw(seeds, sigma, self.refine if refine is None else self._steps(refine))
+
+    def _pieces(self, chunks: Iterable[Tensor], draw: Draw, context: int | None = None) -> Iterator[Tensor]:
+        """Audio [B, T_i] of mels [B, M, F_i], each piece as soon as the frames behind it that it depends on are there.
+
+        Pieces begin where a group of samples does, and so does what is decoded with them.
+        """
+        step = math.lcm(self.model.hop, self.model.group) // self.model.hop
+        seen = self.reach(draw.refine) if context is None else (context, context)
+        before, after = (math.ceil(frames / step) * step for frames in seen)
+        first = done = 0  # frame that `held` begins with; frames whose audio is out
+        held: Tensor | None = None
+        for chunk in chunks:
+            if held is not None and len(chunk) != len(held):
+                raise ValueError(f"a chunk has {len(chunk)} clips, those before it {len(held)}; give all of one batch")
+            held = chunk if held is None else torch.cat([held, chunk], dim=-1)
+            ready = (first + held.shape[-1] - after) // step * step
+            if ready > done:
+                audio = self._decode(held[..., : ready + after - first], draw, first)
+                yield audio[:, (done - first) * self.model.hop : (ready - first) * self.model.hop]
+                done, kept = ready, max(0, ready - before)
+                first, held = kept, held[..., kept - first :]
+        if held is not None and first + held.shape[-1] > done:
+            yield self._decode(held, draw, first)[:, (done - first) * self.model.hop :]
+
+    def _decode(self, mels: Tensor, draw: Draw, first: int) -> Tensor:
+        """Audio of mels [B, M, F] whose first frame is the clips' frame `first`."""
+        n_samples = mels.shape[-1] * self.model.hop
+        shapes = self.model.latent_shapes(n_samples)
         noise = {
-            seed: [torch.from_numpy(latent_noise(seed, i, c, 0, t)) for i, (c, t) in enumerate(shapes)]
-            for seed in set(seeds)
+            seed: [
+                torch.from_numpy(latent_noise(seed, i, c, start := first * self.model.hop * t // n_samples, start + t))
+                for i, (c, t) in enumerate(shapes)
+            ]
+            for seed in set(draw.seeds)
         }
-        zs = [torch.stack([noise[seed][i] for seed in seeds]).to(self.device) * sigma for i in range(len(shapes))]
+        zs = [torch.stack([noise[s][i] for s in draw.seeds]).to(self.device) * draw.sigma for i in range(len(shapes))]
         with self._autocast():
-            return self.model.decode(zs, mels)
+            sampled = self.model.decode(zs, mels)
+        return self._refiner(sampled, mels, draw.refine) if self._refiner else sampled
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, HALF.get(self.precision), enabled=self.precision in HALF)

@@ -3,7 +3,8 @@
     python recipes/celeba/compare.py RUNS
 
 Takes every RUNS/NAME-SEED that was evaluated into RUNS/NAME-SEED/evaluation, as experiments.sh does, and writes
-RUNS/table.md, RUNS/curves.svg and RUNS/samples.png. Seconds a step are medians of training's own log.
+RUNS/table.md, RUNS/curves.svg and RUNS/samples.png. Time is that of a forward and backward pass of 32 images in float32:
+the median of ten, the variants taking turns.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import time
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from waveglow.models import checkpoint
 from waveglow.training.log import read_metrics
 
 SAMPLES, TEMPERATURE = 12, 0.8
+TIMED_IMAGES, TURNS = 32, 10
 
 
 def main() -> None:
@@ -36,12 +39,13 @@ def main() -> None:
     if not variants:
         parser.error(f"{root} has no evaluated run (NAME-SEED/evaluation/evaluation.json); experiments.sh makes them")
     found = [(name, measured(runs)) for name, runs in variants.items()]
+    took = milliseconds({name: runs[0] for name, runs in variants.items()})
     lines = [
-        "| variant | parameters | steps | bits/dim, test | of each seed | ms a step |",
+        "| variant | parameters | steps | bits/dim, test | of each seed | ms a pass |",
         "|---|---|---|---|---|---|",
     ]
     for name, facts in sorted(found, key=lambda pair: pair[1]["mean"]):
-        lines.append(f"| {name} | {facts['row']} |")
+        lines.append(f"| {name} | {facts['row']} | {took[name]:.0f} |")
     (root / "table.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     curves = {name: curve(runs[0]) for name, runs in variants.items()}
     svg = line_chart_svg(curves, x_label="step", y_label="bits per dimension, in training")
@@ -55,15 +59,28 @@ def measured(runs: list[Path]) -> dict[str, Any]:
     """`mean` bits per dimension of the seeds, and the cells of a `row`."""
     results = [json.loads((run / "evaluation" / "evaluation.json").read_text(encoding="utf-8")) for run in runs]
     bits = [result["bits_per_dim"] for result in results]
-    rates = [m["steps_per_second"] for run in runs for m in read_metrics(run / "metrics.jsonl") if m["kind"] == "train"]
     cells = [
         f"{results[0]['parameters']:,}",
         ", ".join(f"{step:,}" for step in sorted({result["step"] for result in results})),
         f"{statistics.mean(bits):.3f}",
         ", ".join(f"{each:.3f}" for each in bits),
-        f"{1000 / statistics.median(rates):.0f}",
     ]
     return {"mean": statistics.mean(bits), "row": " | ".join(cells)}
+
+
+def milliseconds(runs: dict[str, Path]) -> dict[str, float]:
+    """Of a forward and backward pass of each run's model, in one thread."""
+    torch.set_num_threads(1)
+    models = {name: checkpoint.load_image(run).model.train() for name, run in runs.items()}
+    took: dict[str, list[float]] = defaultdict(list)
+    for turn in range(TURNS + 1):
+        for name, model in models.items():
+            pixels = torch.randint(0, 256, (TIMED_IMAGES, *model.shape), dtype=torch.uint8)
+            started = time.perf_counter()
+            (-model(model.dequantize(pixels, seed=0)).mean()).backward()
+            if turn:  # the first warms up
+                took[name].append(1000 * (time.perf_counter() - started))
+    return {name: statistics.median(times) for name, times in took.items()}
 
 
 def curve(run: Path) -> list[tuple[float, float]]:

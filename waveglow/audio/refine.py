@@ -38,6 +38,10 @@ class MelRefiner(nn.Module):
         self.register_buffer("bands_of_bin", (basis / basis.sum(0).clamp(min=1e-12)).T.contiguous(), persistent=False)
         self.register_buffer("nats", self.to_mel.std * (1 if spec.log_base == "e" else math.log(10)), persistent=False)
 
+    def frames_seen(self, steps: int) -> int:
+        """How many frames before and after its own a sample depends on: windows overlap theirs, step by step."""
+        return math.ceil((steps + 1) * self.spec.n_fft / self.spec.hop) if steps else 0
+
     def forward(self, audio: Tensor, mel: Tensor, steps: int) -> Tensor:
         """`audio [B, T]` for `mel [B, M, F]`, refined: [B, T]. Less than `spec.min_samples` of it stay as they are.
 

@@ -15,6 +15,10 @@ class Conditioner(nn.Module):
 
     places_per_frame: int
 
+    def frames_seen(self) -> tuple[int, int]:
+        """How many frames before and after its own a place depends on."""
+        raise NotImplementedError
+
 
 class TransposedConvUpsample(Conditioner):
     """mel [B, M, F] to [B, M, F·hop] by one learned transposed convolution (WaveGlow, arXiv:1811.00002, §2.3).
@@ -30,6 +34,9 @@ class TransposedConvUpsample(Conditioner):
         self.hop = hop
         self.places_per_frame = hop
         self.conv = nn.ConvTranspose1d(n_mels, n_mels, kernel_size, stride=hop)
+
+    def frames_seen(self) -> tuple[int, int]:
+        return (self.conv.kernel_size[0] - 1) // self.hop, 0
 
     def forward(self, mel: Tensor) -> Tensor:
         with torch.autocast(mel.device.type, enabled=False):
@@ -50,6 +57,10 @@ class MelEncoder(Conditioner):
         self.start = conv(n_mels, channels, kernel_size)
         self.layers = nn.ModuleList(conv(channels, channels, kernel_size) for _ in range(n_layers))
         self.end = conv(channels, channels * places_per_frame)
+
+    def frames_seen(self) -> tuple[int, int]:
+        frames = (1 + len(self.layers)) * (self.start.kernel_size[-1] // 2)
+        return frames, frames
 
     def forward(self, mel: Tensor) -> Tensor:
         with torch.autocast(mel.device.type, enabled=False):
