@@ -3,7 +3,7 @@
     python recipes/celeba/compare.py RUNS
 
 Takes every RUNS/NAME-SEED that was evaluated into RUNS/NAME-SEED/evaluation, as experiments.sh does, and writes
-RUNS/table.md, RUNS/curves.svg and RUNS/samples.png. Time is that of a forward and backward pass of 32 images in float32:
+RUNS/table.md, curves.svg and samples.png. Time is that of a forward and backward pass of 32 images in float32:
 the median of ten, the variants taking turns.
 """
 

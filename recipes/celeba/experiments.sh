@@ -10,7 +10,7 @@ usage: recipes/celeba/experiments.sh figure3|models [--data DIR] [--run-dir DIR]
 
   figure3   Glow with {reverse, shuffle, conv} × {additive, affine}, for equal steps (conf/ablation.yaml): does the
             order of Glow's figure 3 hold?
-  models    NICE, RealNVP and Glow for equal CPU time
+  models    NICE, RealNVP and Glow for equal CPU time, all with batches of 32
 
 Every run trains in one thread and is evaluated on the test images; a run that is done is not done again. Then
 compare.py writes table.md, curves.svg and samples.png. Needs the pictures at their own size:
@@ -71,7 +71,7 @@ for ((seed = 0; seed < seeds; seed++)); do
       done
     done
   else
-    variant "nice-$seed" nice.yaml "train.seed=$seed"
+    variant "nice-$seed" nice.yaml train.batch_size=32 "train.seed=$seed"
     variant "realnvp-$seed" realnvp.yaml model.n_scales=2 train.batch_size=32 optim.warmup_steps=200 \
       train.log_every_steps=25 train.validate_every_steps=1000000 data.flip=false "train.seed=$seed"
     variant "glow-$seed" fashion-mnist.yaml optim.decay=none "train.seed=$seed"
