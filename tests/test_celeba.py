@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -31,7 +32,13 @@ def folder(tmp_path_factory):
     return place
 
 
-BRIEF = ("train.steps=4", "train.validate_every_steps=2", "train.checkpoint_every_steps=2", "valid.images=3")
+BRIEF = (
+    "train.steps=4",
+    "train.log_every_steps=2",
+    "train.validate_every_steps=2",
+    "train.checkpoint_every_steps=2",
+    "valid.images=3",
+)
 
 
 def test_it_ends_with_pictures_and_a_report(folder):
@@ -49,6 +56,34 @@ def test_run_again_it_has_nothing_left_to_do(folder):
     again = run(*command, "--stop-stage", 2, folder=folder)
     assert again.returncode == 0, again.stderr
     assert "resumed from step_00000004" in again.stderr
+
+
+def test_runs_are_compared_in_a_table_curves_and_samples(folder):
+    for name in ("a-0", "a-1", "b-0"):
+        shutil.copytree(folder / "runs" / "celeba", folder / "several" / name)
+    done = run(sys.executable, RECIPE / "compare.py", "several", folder=folder)
+    assert done.returncode == 0, done.stderr
+    rows = [line.split(" | ") for line in done.stdout.splitlines() if line.startswith(("| a", "| b"))]
+    bits = json.loads((folder / "runs/celeba/evaluation/evaluation.json").read_text("utf-8"))["bits_per_dim"]
+    assert [row[3:5] for row in rows] == [[f"{bits:.3f}", f"{bits:.3f}, {bits:.3f}"], [f"{bits:.3f}", f"{bits:.3f}"]]
+    assert all(float(row[5].strip(" |")) > 0 for row in rows)
+    assert {"table.md", "curves.svg", "samples.png"} <= {path.name for path in (folder / "several").iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "say which: figure3 or models"),
+        (["figure4"], "unknown argument figure4"),
+        (["models", "--seconds", "0"], "--seconds is 0; it must be a whole number above 0"),
+        (["figure3", "--data", "none"], "no none/images.json; prepare pictures first"),
+    ],
+)
+def test_a_mistake_in_an_experiment_gets_one_sentence(tmp_path, arguments, message):
+    done = run(RECIPE / "experiments.sh", *arguments, folder=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("experiments.sh: ")
+    assert message in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -74,6 +109,7 @@ def test_a_mistake_gets_one_sentence(tmp_path, arguments, message):
     ("script", "arguments", "message"),
     [
         ("measure.py", ["--data", "none", "--directions", "none"], "measure.py: none: not found"),
+        ("compare.py", ["none"], "none has no evaluated run"),
         ("ship.py", ["none", "--data", "none"], "ship.py: none/images.json: not found"),
         ("memory.py", ["--steps", "0"], "0 is no whole number from 1"),
         ("demo_faces.py", ["faces", "--faces", "3"], "faces is 3"),

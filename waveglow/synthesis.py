@@ -29,6 +29,7 @@ from waveglow.noise import dequantization_noise, latent_noise
 Precision = Literal["float32", "bf16", "fp16"]
 ArrayLike = Tensor | npt.NDArray[np.floating]
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
+MOST_STEPS = 1000
 LONGEST_PIECE_FRAMES = 2048  # memory of longer mels is that of so many, at a sixth more work
 NO_MEL_SPEC = "this vocoder knows no mel convention; give Vocoder(model, mel_spec=preset(NAME))"
 
@@ -182,9 +183,8 @@ class Vocoder:
         batch, single = self._batch(first)
         draw = self._draw(len(batch), sigma, seed, refine)
         arriving = itertools.chain([batch], (self._batch(chunk)[0] for chunk in chunks))
-        with torch.inference_mode():
-            for piece in self._pieces(arriving, draw, context):
-                yield piece[0] if single else piece
+        for piece in self._pieces(arriving, draw, context):
+            yield piece[0] if single else piece
 
     def reach(self, refine: int | None = None) -> Reach:
         """Mel frames before and after its own that a sample depends on, refinement included."""
@@ -259,8 +259,8 @@ class Vocoder:
         return self._refiner.to_mel(torch.nn.functional.pad(audio, (0, missing)))
 
     def _steps(self, refine: int) -> int:
-        if not isinstance(refine, (int, np.integer)) or refine < 0:
-            raise ValueError(f"refine is {refine!r}; it must be a whole number of steps >= 0")
+        if not isinstance(refine, (int, np.integer)) or not 0 <= refine <= MOST_STEPS:
+            raise ValueError(f"refine is {refine!r}; it must be a whole number of steps from 0 to {MOST_STEPS}")
         if refine and self._refiner is None:
             raise ValueError(f"refine is {refine}, and {NO_MEL_SPEC}")
         return int(refine)
@@ -314,6 +314,7 @@ class Vocoder:
         if held is not None and first + held.shape[-1] > done:
             yield self._decode(held, draw, first)[:, (done - first) * self.model.hop :]
 
+    @torch.inference_mode()
     def _decode(self, mels: Tensor, draw: Draw, first: int) -> Tensor:
         """Audio of mels [B, M, F] whose first frame is the clips' frame `first`."""
         n_samples = mels.shape[-1] * self.model.hop

@@ -5,6 +5,7 @@ speed does not depend on them. Measure with nothing else running.
 
   waveglow bench
   waveglow bench --models waveglow-64 waveglow-256 --seconds 4 --threads 2
+  waveglow bench --models lapglow --refine 16             # as the voice of the package is used
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from waveglow.audio.mel import preset
 from waveglow.cli.common import default_device
 from waveglow.models.registry import VOCODERS, build_vocoder
 from waveglow.models.vocoder import FlowVocoder
@@ -38,6 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--precisions", nargs="+", default=["float32", "bf16"], choices=["float32", "bf16", "fp16"])
     parser.add_argument("--seconds", type=float, default=3.0, help="of audio to synthesize (3)")
+    parser.add_argument(
+        "--refine", type=int, default=0, metavar="STEPS", help="of refinement of what is synthesized (0)"
+    )
     parser.add_argument("--repeats", type=int, default=5, help="warm runs, of which the median counts (5)")
     parser.add_argument("--threads", type=int, help="CPU threads")
     parser.add_argument("--device", help="cpu, cuda (default: cuda where there is one)")
@@ -69,7 +74,7 @@ def _rows(name: str, device: torch.device, args: argparse.Namespace) -> list[dic
 
     rows = []
     for precision in args.precisions:
-        vocoder = Vocoder(model, precision=precision)
+        vocoder = Vocoder(model, preset("hifigan"), precision=precision, refine=args.refine)
         synthesis = _median(partial(vocoder.synthesize, mel), args.repeats, device)
         step = _median(partial(_forward_and_backward, model, audio, segment_mel, precision), args.repeats, device)
         rows.append(

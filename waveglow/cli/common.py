@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from waveglow.audio.files import Input, find_inputs
 from waveglow.models.checkpoint import DEFAULT_VOICE, CheckpointError
-from waveglow.synthesis import Vocoder
+from waveglow.synthesis import MOST_STEPS, Vocoder
 
 AUDIO_SUFFIXES = (".wav", ".flac")
 MEL_SUFFIXES = (".npy", ".npz", ".pt", ".safetensors")
@@ -75,8 +75,8 @@ def sampling(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _steps(text: str) -> int:
-    if not (text.isdecimal() and int(text) <= 1000):
-        raise argparse.ArgumentTypeError(f"{text} is no whole number from 0 to 1000")
+    if not (text.isdecimal() and int(text) <= MOST_STEPS):
+        raise argparse.ArgumentTypeError(f"{text} is no whole number from 0 to {MOST_STEPS}")
     return int(text)
 
 
