@@ -508,7 +508,7 @@ def test_a_piece_comes_as_soon_as_the_frames_behind_it_are_there(piecewise):
 
 
 def test_the_reach_is_that_of_the_model(piecewise):
-    """A frame changes nothing beyond its reach, and something at half of it."""
+    """A frame changes nothing beyond its reach, and what it changes is more than a quarter of that."""
     before, after = piecewise.reach(0)
     frames = before + after + 40
     mel = speech_mels(piecewise, 1, frames)[0]

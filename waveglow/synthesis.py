@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from waveglow.audio.mel import MelSpec
-from waveglow.audio.refine import MelRefiner
+from waveglow.audio.refine import MOST_STEPS, MelRefiner
 from waveglow.export.fold import folded
 from waveglow.models import checkpoint
 from waveglow.models.reach import Reach, reach
@@ -29,8 +29,7 @@ from waveglow.noise import dequantization_noise, latent_noise
 Precision = Literal["float32", "bf16", "fp16"]
 ArrayLike = Tensor | npt.NDArray[np.floating]
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
-MOST_STEPS = 1000
-LONGEST_PIECE_FRAMES = 2048  # memory of longer mels is that of so many, at a sixth more work
+LONGEST_PIECE_FRAMES = 2048  # memory of longer mels is that of so many and the reach to both sides
 NO_MEL_SPEC = "this vocoder knows no mel convention; give Vocoder(model, mel_spec=preset(NAME))"
 
 
@@ -90,8 +89,12 @@ class Vocoder:
         It refines as many steps as its validation did, which the checkpoint tells.
         """
         loaded = checkpoint.load_vocoder(path)
-        refine = loaded.info.get("refine", 0)
-        return cls(loaded.model, loaded.mel_spec, precision=precision, device=device, refine=refine)
+        vocoder = cls(loaded.model, loaded.mel_spec, precision=precision, device=device)
+        try:
+            vocoder.refine = vocoder._steps(loaded.info.get("refine", 0))
+        except ValueError as error:
+            raise checkpoint.CheckpointError(f"{loaded.path / 'config.json'}: {error}") from error
+        return vocoder
 
     @property
     def has_mel_spec(self) -> bool:
@@ -161,18 +164,19 @@ class Vocoder:
         refine: int | None = None,
         context: int | None = None,
     ) -> Iterator[Tensor]:
-        """Audio while the mel is still arriving: chunks [M, F] to pieces [T], [B, M, F] to [B, T], of any lengths.
+        """Audio while the mel is still arriving: chunks [M, F] to pieces [T], [B, M, F] to [B, T], of any lengths >= 1.
 
-        The pieces together are what `synthesize` gives of the chunks together, to 1e-4 of full scale: the noise is that
-        of its place, and what surrounds a piece is decoded with it and thrown away. So a piece comes as soon as the
-        `reach(refine).after` frames behind it are known, and its cost grows with the reach: give chunks as long as
+        The pieces together are what `synthesize` gives of the chunks together, in float32 to 1e-4 of full scale: noise
+        goes by its place, and what surrounds a piece is decoded with it and thrown away. So a piece comes as soon as
+        the `reach(refine).after` frames behind it are known, and its cost grows with the reach: give chunks as long as
         the delay allows.
 
         Arguments:
             sigma, seed, refine: as of `synthesize`.
             context: frames decoded on both sides of a piece; fewer than the reach are faster, earlier and not exact.
 
-        Raises ValueError as `synthesize` does, where chunks differ in their batch, and for a negative context.
+        Raises ValueError, when the first piece or a chunk is asked for, as `synthesize` does, where chunks differ in
+        their batch, and for a negative context.
         """
         if context is not None and context < 0:
             raise ValueError(f"context is {context}; it must be at least 0 frames")
@@ -187,7 +191,10 @@ class Vocoder:
             yield piece[0] if single else piece
 
     def reach(self, refine: int | None = None) -> Reach:
-        """Mel frames before and after its own that a sample depends on, refinement included."""
+        """Mel frames before and after its own that a sample depends on, refinement included.
+
+        Raises ValueError where refine doesn't fit.
+        """
         steps = self.refine if refine is None else self._steps(refine)
         seen = self._refiner.frames_seen(steps) if self._refiner else 0
         return Reach(*(frames + seen for frames in reach(self.model)))
@@ -278,7 +285,7 @@ class Vocoder:
 
     def _batch(self, mel: ArrayLike) -> tuple[Tensor, bool]:
         """[M, F] or [B, M, F] to (mels [B, M, F], whether it was a single one)."""
-        mels = torch.as_tensor(mel, dtype=torch.float32, device=self.device)
+        mels = torch.as_tensor(mel, dtype=torch.float32, device=self.device).detach()
         batch = mels if mels.dim() == 3 else mels[None]
         self._frames(batch, None)
         return batch, mels.dim() != 3
@@ -304,7 +311,7 @@ class Vocoder:
         for chunk in chunks:
             if held is not None and len(chunk) != len(held):
                 raise ValueError(f"a chunk has {len(chunk)} clips, those before it {len(held)}; give all of one batch")
-            held = chunk if held is None else torch.cat([held, chunk], dim=-1)
+            held = chunk.clone() if held is None else torch.cat([held, chunk], dim=-1)
             ready = (first + held.shape[-1] - after) // step * step
             if ready > done:
                 audio = self._decode(held[..., : ready + after - first], draw, first)

@@ -85,7 +85,9 @@ def milliseconds(runs: dict[str, Path]) -> dict[str, float]:
 
 def curve(run: Path) -> list[tuple[float, float]]:
     """(step, bits per dimension) in training."""
-    lines = [m for m in read_metrics(run / "metrics.jsonl") if m["kind"] == "train" and m["bits_per_dim"] is not None]
+    lines = [
+        m for m in read_metrics(run / "metrics.jsonl") if m["kind"] == "train" and m.get("bits_per_dim") is not None
+    ]
     return [(m["step"], m["bits_per_dim"]) for m in lines]
 
 

@@ -64,6 +64,7 @@ BRIGHTNESS = np.array([[0], [10], [10]])  # ± levels, for the three together
 
 BEND = 1.7  # of the mouth: how far its middle lies from the line through its ends
 EYE_SPACING, EYE_LEVEL = 4.2, -0.6
+MOUTH_LEVEL = 5.5  # in oval faces too: halfway between two mouths lies no mouth
 LENS, FRAME = 3.4, 0.6  # radius, and half the thickness
 
 # What the reader compares an image with: edges as soft as a small flow's samples have, in few places.
@@ -195,7 +196,7 @@ def _head(face: Face, x: Array, y: Array) -> Iterator[Layer]:
 
 
 def _features(face: Face, x: Array, y: Array) -> Iterator[Layer]:
-    (u, v), (a, b) = face.turned(x, y), face.radii
+    (u, v), a = face.turned(x, y), face.radii[0]
     side = np.abs(u)
     across, down = side - EYE_SPACING, v - EYE_LEVEL
     yield BLUSH, 0.4, _ellipse(side - 0.68 * a, v - 3.4, 2.0, 1.4)  # cheeks
@@ -208,7 +209,7 @@ def _features(face: Face, x: Array, y: Array) -> Iterator[Layer]:
     if face.eyeglasses:
         bridge = np.minimum(0.5 - np.abs(down + 0.3), 1.0 - side)
         yield INK, 1.0, np.maximum(FRAME - np.abs(lens), bridge)
-    yield LIPS, 1.0, _arc(u, v - 0.53 * b, face.mouth, BEND if face.smiling else -BEND, 0.8)
+    yield LIPS, 1.0, _arc(u, v - MOUTH_LEVEL, face.mouth, BEND if face.smiling else -BEND, 0.8)
 
 
 def _ellipse(x: Array, y: Array, a: float, b: float) -> Array:

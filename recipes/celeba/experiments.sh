@@ -43,7 +43,8 @@ while [ $# -gt 0 ]; do
 done
 [ -n "$what" ] || fail "say which: figure3 or models; see --help"
 runs="${runs:-runs/$what}"
-[[ "${seeds:=$([ "$what" = figure3 ] && echo 2 || echo 1)}" =~ ^[1-9][0-9]*$ ]] || fail "--seeds is $seeds; it must be a whole number above 0"
+[ -n "$seeds" ] || seeds=$([ "$what" = figure3 ] && echo 2 || echo 1)
+[[ "$seeds" =~ ^[1-9][0-9]*$ ]] || fail "--seeds is $seeds; it must be a whole number above 0"
 [[ "$seconds" =~ ^[1-9][0-9]*$ ]] || fail "--seconds is $seconds; it must be a whole number above 0"
 [ -f "$data/images.json" ] || fail "no $data/images.json; prepare pictures first, see --help"
 require_waveglow
@@ -53,12 +54,15 @@ variant() { # NAME CONFIG [KEY=VALUE ...]
   local run="$runs/$1" config="$here/conf/$2"
   shift 2
   [ ! -f "$run/evaluation/evaluation.json" ] || return 0
-  echo "== $run"
-  [ "$what" = figure3 ] || rm -rf "$run"
-  (
-    [ "$what" = figure3 ] || ulimit -S -t "$seconds"
-    waveglow image train --config "$config" --data "$data" --run-dir "$run" --threads 1 data.workers=0 "$@"
-  )
+  if [ ! -f "$run/TRAINED" ]; then
+    echo "== $run"
+    [ "$what" = figure3 ] || rm -rf "$run"
+    (
+      [ "$what" = figure3 ] || ulimit -S -t "$seconds"
+      waveglow image train --config "$config" --data "$data" --run-dir "$run" --threads 1 data.workers=0 "$@"
+    ) || fail "$run could not be trained; if its time ran out before the first step, raise --seconds"
+    touch "$run/TRAINED"
+  fi
   waveglow image evaluate -c "$run" --data "$data" "$run/evaluation" || refused $?
 }
 

@@ -26,7 +26,7 @@ from waveglow.cli.image_inputs import open_data
 from waveglow.data.images import Images
 from waveglow.models.image import FlowImage, Latents
 
-ALPHAS = (0.75, 0.8, 0.85, 0.9, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 3.5)
+ALPHAS = (0.75, 0.8, 0.85, 0.9, 0.95, 1.0, 1.1, 1.25, 1.5, 2.0, 2.5, 3.0, 3.5)
 
 
 @torch.no_grad()

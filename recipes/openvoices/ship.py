@@ -127,7 +127,12 @@ def training_facts(run: Path, info: dict[str, Any]) -> dict[str, Any]:
     if not valid:
         raise ValueError(f"{run}: is no training run, or has not validated yet (metrics.jsonl); train on")
     hours = max(m["elapsed_seconds"] for m in lines) / 3600
-    return {"step": info["step"], "training_hours": round(hours, 2), "nll_nats": round(valid[-1]["nll_nats"], 4)}
+    return {
+        "step": info["step"],
+        "training_hours": round(hours, 2),
+        "nll_nats": round(valid[-1]["nll_nats"], 4),
+        "refine": info.get("refine", 0),
+    }
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from waveglow.audio.mel import MelSpectrogram
 from waveglow.audio.mel_spec import MelSpec
 
 MOMENTUM = 0.99
+MOST_STEPS = 1000
 MOST_NATS = 3.0  # of a gain in one step: a band that the sample left empty isn't filled with amplified rounding
 
 
@@ -46,9 +47,15 @@ class MelRefiner(nn.Module):
         """`audio [B, T]` for `mel [B, M, F]`, refined: [B, T]. Less than `spec.min_samples` of it stay as they are.
 
         Frames beyond the mel's end take the gains of its last one; bins that no band covers stay as they are.
+        Raises ValueError for a convention whose windows overlap by less than half.
         """
         if not steps or audio.shape[-1] < self.spec.min_samples:
             return audio
+        if 2 * self.spec.hop > self.spec.win:
+            raise ValueError(
+                f"refinement needs windows that overlap by half, and the mel has windows of {self.spec.win} samples "
+                f"every {self.spec.hop}; set refine to 0"
+            )
         with torch.autocast(audio.device.type, enabled=False):
             ahead = refined = audio.to(self.bands_of_bin.dtype)
             for step in range(steps):

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from waveglow.audio.mel import preset
-from waveglow.cli.common import default_device
+from waveglow.cli.common import default_device, steps_of_refinement
 from waveglow.models.registry import VOCODERS, build_vocoder
 from waveglow.models.vocoder import FlowVocoder
 from waveglow.synthesis import HALF, Vocoder
@@ -41,7 +41,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precisions", nargs="+", default=["float32", "bf16"], choices=["float32", "bf16", "fp16"])
     parser.add_argument("--seconds", type=float, default=3.0, help="of audio to synthesize (3)")
     parser.add_argument(
-        "--refine", type=int, default=0, metavar="STEPS", help="of refinement of what is synthesized (0)"
+        "--refine",
+        type=steps_of_refinement,
+        default=0,
+        metavar="STEPS",
+        help="of refinement of what is synthesized (0)",
     )
     parser.add_argument("--repeats", type=int, default=5, help="warm runs, of which the median counts (5)")
     parser.add_argument("--threads", type=int, help="CPU threads")
@@ -60,6 +64,7 @@ def run(args: argparse.Namespace) -> int:
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
+        "steps of refinement": args.refine,
     }
     print(json.dumps({**machine, "rows": rows}, indent=1) if args.json else _table(machine, rows))
     return 0
@@ -97,7 +102,7 @@ def _forward_and_backward(model: FlowVocoder, audio: Tensor, mel: Tensor, precis
 
 
 def _gmac(vocoder: Vocoder, mel: Tensor) -> float:
-    """10⁹ multiplications with addition of a synthesis, in convolutions and matrix products."""
+    """10⁹ multiplications with addition of a synthesis, in convolutions and matrix products; no Fourier transforms."""
     with FlopCounterMode(display=False) as counter:
         vocoder.synthesize(mel)
     return counter.get_total_flops() / 2e9

@@ -16,8 +16,9 @@ import torch
 from tqdm import tqdm
 
 from waveglow.audio.files import Input, find_inputs
+from waveglow.audio.refine import MOST_STEPS
 from waveglow.models.checkpoint import DEFAULT_VOICE, CheckpointError
-from waveglow.synthesis import MOST_STEPS, Vocoder
+from waveglow.synthesis import Vocoder
 
 AUDIO_SUFFIXES = (".wav", ".flac")
 MEL_SUFFIXES = (".npy", ".npz", ".pt", ".safetensors")
@@ -63,7 +64,7 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=_seed, default=0, help="of the noise: the same seed gives the same audio (0)")
     parser.add_argument(
         "--refine",
-        type=_steps,
+        type=steps_of_refinement,
         metavar="STEPS",
         help="that move the audio onto its mel; 0 is the flow alone (as the voice was validated)",
     )
@@ -74,7 +75,8 @@ def sampling(args: argparse.Namespace) -> dict[str, Any]:
     return {"sigma": args.sigma, "seed": args.seed, "refine": args.refine}
 
 
-def _steps(text: str) -> int:
+def steps_of_refinement(text: str) -> int:
+    """A whole number of them."""
     if not (text.isdecimal() and int(text) <= MOST_STEPS):
         raise argparse.ArgumentTypeError(f"{text} is no whole number from 0 to {MOST_STEPS}")
     return int(text)

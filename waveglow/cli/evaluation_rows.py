@@ -14,7 +14,7 @@ import torch
 
 from waveglow.audio.io import load_audio
 from waveglow.audio.mel import MelSpec
-from waveglow.audio.refine import MOMENTUM, MelRefiner
+from waveglow.audio.refine import MOMENTUM, MOST_NATS, MelRefiner
 from waveglow.cli.common import AUDIO_SUFFIXES
 from waveglow.cli.evaluation_table import GRIFFIN_LIM, REFINED_NOISE, UNREFINED, VOCODER
 from waveglow.metrics import Take
@@ -24,6 +24,7 @@ from waveglow.synthesis import Vocoder
 
 LENGTH_TOLERANCE_SECONDS = 0.1
 NOISE_LEVEL = 0.05
+REFINEMENT = [MOMENTUM, MOST_NATS]  # its numbers, on which the wavs depend
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ class RefinedNoise:
         return True
 
     def recipe(self, clip: Clip) -> list[Any]:
-        return [self._vocoder.mel_spec.fingerprint, self._steps, MOMENTUM]
+        return [self._vocoder.mel_spec.fingerprint, self._steps, *REFINEMENT, NOISE_LEVEL]
 
     def make(self, clip: Clip, recording: Samples) -> tuple[Samples, float]:
         mel = self._vocoder.mel(recording, self._vocoder.sample_rate).cpu()[None]
@@ -141,7 +142,14 @@ class Sampled:
     def recipe(self, clip: Clip) -> list[Any]:
         settings = self._settings
         where = [settings.precision, settings.device, settings.threads]
-        return [self._model_sha256, self.sigma, settings.seed, self.refine, *where]
+        return [
+            self._model_sha256,
+            self.sigma,
+            settings.seed,
+            *where,
+            self.refine,
+            *(REFINEMENT if self.refine else []),
+        ]
 
     def make(self, clip: Clip, recording: Samples) -> tuple[Samples, float]:
         mel = self._vocoder.mel(recording, self._vocoder.sample_rate)

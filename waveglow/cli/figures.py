@@ -28,8 +28,10 @@ MAGMA = np.array(
         (252, 253, 191),
     ]
 )
-SERIES_COLOURS = ("#2f7fd6", "#e07b1a", "#3a9d5d", "#b55fc0")  # mid-tones: 3:1 or more against white and near-black
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 760, 320, 70, 20, 46, 46
+# Mid-tones: 3:1 or more against white and near-black.
+SERIES_COLOURS = ("#2f7fd6", "#e07b1a", "#3a9d5d", "#b55fc0", "#d0504f", "#8a8f2a")
+WIDTH, HEIGHT, LEFT, RIGHT, BOTTOM = 760, 320, 70, 20, 46
+LEGEND_ROW = 18
 POINTS_DRAWN = 400
 
 
@@ -91,13 +93,15 @@ def line_chart_svg(series: Mapping[str, Sequence[tuple[float, float]]], *, x_lab
     points = np.concatenate(list(lines.values()))
     top = _top(points[:, 1])
     x_axis = Axis(*_padded(points[:, 0].min(), points[:, 0].max(), 0.0), LEFT, WIDTH - RIGHT)
-    y_axis = Axis(*_padded(points[:, 1].min(), top, 0.05), HEIGHT - BOTTOM, TOP)
+    top_px = 10 + LEGEND_ROW * max(2, math.ceil(len(lines) / 2))
+    y_axis = Axis(*_padded(points[:, 1].min(), top, 0.05), HEIGHT - BOTTOM, top_px)
     hidden = int((points[:, 1] > top).sum())
     parts = [_axes(x_axis, y_axis, x_label=x_label, y_label=y_label)]
     for index, (name, line) in enumerate(lines.items()):
-        parts.append(_line(name, line[line[:, 1] <= top], index, x_axis, y_axis))
+        shown = line[line[:, 1] <= top]
+        parts += [_line(name, shown, index, x_axis, y_axis)] if len(shown) else []
     if hidden:
-        parts.append(_text(WIDTH - RIGHT, TOP + 14, f"higher points not shown: {hidden}", anchor="end"))
+        parts.append(_text(WIDTH - RIGHT, top_px + 14, f"higher points not shown: {hidden}", anchor="end"))
     label = html.escape(f"{y_label} against {x_label}: {', '.join(lines)}", quote=True)
     return (
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}" xmlns="http://www.w3.org/2000/svg" '
@@ -158,7 +162,7 @@ def _line(name: str, line: Floats, index: int, x_axis: Axis, y_axis: Axis) -> st
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in pixels)
     lowest = int(line[:, 1].argmin())
     legend = f"{name}: lowest {line[lowest, 1]:.3f} at {line[lowest, 0]:,.0f}"
-    legend_x, legend_y = LEFT + (index % 2) * 340, 14 + 18 * (index // 2)
+    legend_x, legend_y = LEFT + (index % 2) * 340, 14 + LEGEND_ROW * (index // 2)
     return (
         f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2" stroke-linejoin="round"/>'
         f'<circle class="lowest" cx="{pixels[lowest][0]:.1f}" cy="{pixels[lowest][1]:.1f}" r="5" fill="none" '

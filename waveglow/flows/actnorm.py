@@ -9,6 +9,7 @@ import warnings
 from functools import partial
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from waveglow.flows.base import Flow, full_precision, log_det_dtype, positions, sum_per_sample
@@ -46,14 +47,15 @@ class ActNorm(Flow):
         return z * (-log_scale).exp() - bias
 
     def after(self, conv: nn.Conv2d, x: Tensor) -> Tensor:
-        """z of `conv(x)`, of a conv without bias. Its weights are scaled, since its outputs are many more.
+        """z of `conv(x)`, for a conv without bias and padded with zeros: the weights are scaled, outputs are many more.
 
-        Those outputs are made all the same where a hook waits for them, as that of `initialize_` does.
+        Those outputs are made all the same where a hook waits to see them before, as that of `initialize_` does.
         """
         if self._forward_pre_hooks:
             return self(conv(x))[0]
         scale = self.log_scale.exp()
-        return conv._conv_forward(x, conv.weight * scale.view(-1, 1, 1, 1), self.bias * scale)
+        weight = conv.weight * scale.view(-1, 1, 1, 1)
+        return F.conv2d(x, weight, self.bias * scale, conv.stride, conv.padding, conv.dilation, conv.groups)
 
     @torch.no_grad()
     def set_statistics_(self, x: Tensor, name: str = "ActNorm") -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from waveglow.audio.mel import MelSpec, preset
+from waveglow.audio.refine import MOST_STEPS
 from waveglow.config import ConfigError
 from waveglow.flows.compose import Memory
 from waveglow.models.registry import resolved
@@ -71,8 +72,12 @@ class LossConfig:
             )
         if not 0 <= self.repulsion <= 0.5:
             raise ConfigError(f"loss.repulsion is {self.repulsion}; it must be from 0 (none) to 0.5 (energy distance)")
-        if self.refine < 0:
-            raise ConfigError(f"loss.refine is {self.refine}; it must be at least 0")
+        _require_steps("loss.refine", self.refine)
+
+
+def _require_steps(name: str, steps: int) -> None:
+    if not 0 <= steps <= MOST_STEPS:
+        raise ConfigError(f"{name} is {steps}; it must be from 0 to {MOST_STEPS} steps")
 
 
 @dataclass(frozen=True)
@@ -130,8 +135,9 @@ class ValidConfig:
     def __post_init__(self) -> None:
         if self.clips < 1 or self.max_seconds <= 0:
             raise ConfigError(f"valid.clips ({self.clips}) and valid.max_seconds ({self.max_seconds}) must be above 0")
-        if self.sigma < 0 or self.refine < 0:
-            raise ConfigError(f"valid.sigma is {self.sigma} and valid.refine {self.refine}; they must be at least 0")
+        if self.sigma < 0:
+            raise ConfigError(f"valid.sigma is {self.sigma}; it must be at least 0")
+        _require_steps("valid.refine", self.refine)
 
 
 class Loading(Protocol):

@@ -41,7 +41,7 @@ class VocoderObjective(nn.Module):
     def __init__(self, model: FlowVocoder, config: LossConfig, spec: MelSpec) -> None:
         super().__init__()
         self.model = model
-        self.refiner = MelRefiner(spec)
+        self.refiner = MelRefiner(spec) if config.refine else None
         self.config = config
         self.mr_stft = MultiResolutionSTFTLoss(**RESOLUTIONS, w_sc=0.0)
 
@@ -62,7 +62,7 @@ class VocoderObjective(nn.Module):
         sampled = self.model.decode(zs, mel)
         with full_precision(audio):
             sampled = spliced(self.model, sampled, audio, bandwidth)
-            if self.config.refine:
+            if self.refiner:
                 sampled = self.refiner(sampled, self.refiner.to_mel(audio), self.config.refine)
             sampled, audio = sampled[:, None], audio[:, None]
             terms = {"mr_stft": self.mr_stft(sampled, audio)}
