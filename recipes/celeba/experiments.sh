@@ -13,7 +13,8 @@ usage: recipes/celeba/experiments.sh figure3|models [--data DIR] [--run-dir DIR]
   models    NICE, RealNVP and Glow for equal CPU time, all with batches of 32
 
 Every run trains in one thread and is evaluated on the test images (for models, 2000 of them, the same for all: RealNVP
-takes its time); a run that is done is not done again. Then compare.py writes table.md, curves.svg and samples.png. Needs the pictures at their own size:
+takes its time); a run that is done is not done again. Then compare.py writes table.md, curves.svg and samples.png.
+Needs the pictures at their own size:
 
   waveglow image prepare --dataset fashion-mnist --size 28 SOURCE data/fashion-mnist
 
