@@ -46,8 +46,9 @@ up to 1.38 times as fast, and draws noise whose energy it infers from the mel.
 SAMPLES = """# Audio samples
 
 `reference/` has the recordings (credits and licences on its page), all of the test split or of the unseen voice;
-`lapglow/` the same clips from their mels, by the voice that comes with the package (σ 0.7, seed 0, refined). Made anew, with
-these scores, by `recipes/openvoices/ship.sh`; the noise is a function of the seed, so the audio is the same again.
+`lapglow/` the same clips from their mels, by the voice that comes with the package (σ 0.7, seed 0, refined). Made
+anew, with these scores, by `recipes/openvoices/ship.sh`; the noise is a function of the seed, so the audio is the same
+again.
 
 {table}"""
 DATA = """Russian, English, Spanish and Italian, four speakers, 3 h in Debian's `festvox-ru` (Nickolay V. Shmyrev,
