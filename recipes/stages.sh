@@ -1,6 +1,6 @@
 # What the recipes' scripts share; sourced. Of train.sh it reads $here, $config, $gpus, $stage and $stop_stage.
 
-fail() { echo "$(basename "$0"): $1" >&2; exit 2; }
+fail() { echo "${0##*/}: $1" >&2; exit 2; }
 wants() { [ "$stage" -le "$1" ] && [ "$1" -le "$stop_stage" ]; }
 say() { echo "== stage $1: $2"; }
 refused() { [ "$1" -eq 3 ] || exit "$1"; }  # 3: some inputs were refused, each named; the rest is there

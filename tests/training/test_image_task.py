@@ -128,7 +128,7 @@ def test_only_coupling_nets_run_in_half_precision(digits):
     model = pushed(build({**GLOW, "image_size": 8, "channels": 1}))
     seen = {}
     model.flow.register_forward_pre_hook(lambda _, arguments: seen.update(x=arguments[0].dtype))
-    model.flow.levels[0].layers[3].net.first.register_forward_hook(
+    model.flow.levels[0].layers[3].net.last.conv.register_forward_hook(
         lambda *arguments: seen.update(net=arguments[2].dtype)
     )
     with torch.autocast("cpu", torch.bfloat16):
