@@ -149,6 +149,14 @@ def test_refinement_of_a_clip_does_not_depend_on_its_batch(vocoder):
         assert not together[row, frames * HOP :].any()
 
 
+@pytest.mark.parametrize("refine", [-1, "many", 10**6])
+def test_a_checkpoint_whose_refinement_makes_no_sense_is_refused(random_model, tmp_path, refine):
+    model, config = random_model(**NUMBERS)
+    checkpoint.save(tmp_path / "bad", model, config, mel_spec=CENTRED, info={"refine": refine})
+    with pytest.raises(checkpoint.CheckpointError, match=re.escape(f"config.json: refine is {refine!r}")):
+        Vocoder.load(tmp_path / "bad")
+
+
 def test_refinement_needs_a_mel_convention(vocoder):
     with pytest.raises(ValueError, match="refine is 2, and this vocoder knows no mel convention"):
         Vocoder(vocoder.model).synthesize(noise(N_MELS, 4), refine=2)
@@ -505,6 +513,19 @@ def test_a_piece_comes_as_soon_as_the_frames_behind_it_are_there(piecewise):
         heard += len(piece) // HOP
         assert heard == asked[-1] - after or heard == frames
     assert heard == frames > after
+
+
+def test_a_producer_may_use_its_buffer_again(piecewise):
+    mel, buffer = speech_mels(piecewise, 1, 40)[0], torch.empty(N_MELS, 8)
+
+    def refilled():
+        for chunk in mel.split(8, dim=-1):
+            yield buffer.copy_(chunk)
+
+    whole = piecewise.synthesize(mel)
+    torch.testing.assert_close(
+        torch.cat([*piecewise.stream(refilled())]), whole, rtol=0, atol=1e-4 * float(whole.abs().max())
+    )
 
 
 def test_the_reach_is_that_of_the_model(piecewise):

@@ -77,10 +77,10 @@ for ((seed = 0; seed < seeds; seed++)); do
       done
     done
   else
-    variant "nice-$seed" nice.yaml train.batch_size=32 "train.seed=$seed"
-    variant "realnvp-$seed" realnvp.yaml model.n_scales=2 train.batch_size=32 optim.warmup_steps=200 \
-      train.log_every_steps=25 train.validate_every_steps=1000000 data.flip=false "train.seed=$seed"
-    variant "glow-$seed" fashion-mnist.yaml optim.decay=none "train.seed=$seed"
+    alike=(train.batch_size=32 train.validate_every_steps=1000000 data.flip=false "train.seed=$seed")
+    variant "nice-$seed" nice.yaml "${alike[@]}"
+    variant "realnvp-$seed" realnvp.yaml model.n_scales=2 optim.warmup_steps=200 train.log_every_steps=25 "${alike[@]}"
+    variant "glow-$seed" fashion-mnist.yaml optim.decay=none "${alike[@]}"
   fi
 done
 python "$here/compare.py" "$runs"

@@ -254,6 +254,23 @@ def test_chart_thins_long_series_and_drops_spikes_but_says_so():
     assert "nan" not in svg
 
 
+def test_chart_tells_six_lines_apart_and_keeps_their_legend_above_them():
+    curves = {name: [(0, 1.0 + number), (9, 0.5)] for number, name in enumerate("abcdef")}
+    svg = figures.line_chart_svg(curves, x_label="step", y_label="bits")
+    assert len(set(re.findall(r'polyline[^>]*stroke="(#\w+)"', svg))) == 6
+    legend = [float(y) for y in re.findall(r'y="([\d.]+)"[^>]*>[a-f]: lowest', svg)]
+    highest = min(float(pair.split(",")[1]) for line in re.findall(r'points="([^"]+)"', svg) for pair in line.split())
+    assert len(legend) == 6
+    assert max(legend) < highest
+
+
+def test_chart_leaves_out_a_line_that_towers_over_the_others():
+    low = [(step, 1.0 + 0.001 * step) for step in range(100)]
+    svg = figures.line_chart_svg({"low": low, "high": [(0, 1e6)]}, x_label="step", y_label="bits")
+    assert svg.count("<polyline") == 1
+    assert "higher points not shown: 1<" in svg
+
+
 @pytest.mark.parametrize("points", [[(5, 2.0)], [(5, 0.0), (5, 0.0)], [(1, 7.0), (2, 7.0)]])
 def test_chart_of_a_single_value_has_an_axis(points):
     svg = figures.line_chart_svg({"loss": points}, x_label="step", y_label="nats")

@@ -66,15 +66,15 @@ class MelRefiner(nn.Module):
     def _matched(self, audio: Tensor, mel: Tensor) -> Tensor:
         """One step, by gains that would give every frame its mel if the others didn't overlap it."""
         spec, to_mel = self.spec, self.to_mel
-        hops_before = max(
+        lead = max(
             0, math.ceil((spec.n_fft // 2 - spec.pad_left) / spec.hop)
-        )  # for the inverse to reach sample 0
+        )  # hops, for the inverse to reach sample 0
         padded = F.pad(audio, (spec.pad_left, spec.pad_right), mode=spec.pad_mode)
-        X = to_mel.spectrum(F.pad(padded, (hops_before * spec.hop, spec.n_fft)))
+        X = to_mel.spectrum(F.pad(padded, (lead * spec.hop, spec.n_fft)))
         n = min(mel.shape[-1], spec.frames(audio.shape[-1]))
-        lacking = (mel[..., :n] - to_mel.of_spectrum(X[..., hops_before : hops_before + n])) * self.nats
+        lacking = (mel[..., :n] - to_mel.of_spectrum(X[..., lead : lead + n])) * self.nats
         nats = self.bands_of_bin @ lacking.clamp(-MOST_NATS, MOST_NATS)
-        gain = F.pad(nats, (hops_before, X.shape[-1] - hops_before - n), mode="replicate").exp()
-        first = spec.pad_left + hops_before * spec.hop - spec.n_fft // 2
+        gain = F.pad(nats, (lead, X.shape[-1] - lead - n), mode="replicate").exp()
+        first = spec.pad_left + lead * spec.hop - spec.n_fft // 2
         wav = torch.istft(X * gain, spec.n_fft, spec.hop, spec.win, to_mel.window, center=True)
         return wav[:, first : first + audio.shape[-1]]

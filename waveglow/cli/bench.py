@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
-        "steps of refinement": args.refine,
+        "refine": args.refine,
     }
     print(json.dumps({**machine, "rows": rows}, indent=1) if args.json else _table(machine, rows))
     return 0

@@ -127,8 +127,8 @@ class Sampled:
         refine: int,
         timed: bool = False,
     ) -> None:
-        alone = UNREFINED if refine < settings.refine else VOCODER
-        self.name = alone if sigma == settings.sigma else f"sigma={sigma:g}"
+        own = VOCODER if sigma == settings.sigma else f"sigma={sigma:g}"
+        self.name = own if refine == settings.refine else UNREFINED
         self.sigma = sigma
         self.refine = refine
         self._vocoder = vocoder
