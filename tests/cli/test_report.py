@@ -261,7 +261,7 @@ def test_chart_tells_six_lines_apart_and_keeps_their_legend_above_them():
     legend = [float(y) for y in re.findall(r'y="([\d.]+)"[^>]*>[a-f]: lowest', svg)]
     highest = min(float(pair.split(",")[1]) for line in re.findall(r'points="([^"]+)"', svg) for pair in line.split())
     assert len(legend) == 6
-    assert max(legend) < highest
+    assert max(legend) + 12 < highest  # the height of a letter
 
 
 def test_chart_leaves_out_a_line_that_towers_over_the_others():
