@@ -12,7 +12,8 @@ import soxr
 import torch
 
 import waveglow
-from waveglow.audio.mel import MelSpec, MelSpectrogram
+from waveglow.audio.mel import MelSpec
+from waveglow.audio.mel_spectrogram import MelSpectrogram
 from waveglow.export.fold import folded
 from waveglow.models import checkpoint
 from waveglow.models.reach import reach

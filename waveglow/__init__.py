@@ -24,7 +24,7 @@ def load(path: str | Path | None = None, *, precision: Precision = "float32", de
 
     `precision` is that of the coupling nets: "float32", "bf16" or "fp16". Raises CheckpointError (a ValueError).
     """
-    from waveglow.models.checkpoint import DEFAULT_VOICE
+    from waveglow.models.shipped import DEFAULT_VOICE
     from waveglow.synthesis import Vocoder
 
     return Vocoder.load(path or DEFAULT_VOICE, precision=precision, device=device)

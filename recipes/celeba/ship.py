@@ -21,6 +21,7 @@ from waveglow.cli.image_directions import read_directions
 from waveglow.cli.main import main as waveglow
 from waveglow.data.images import read_images
 from waveglow.models import checkpoint
+from waveglow.models.shipped import DEFAULT_IMAGE_MODEL
 
 CARD = """# demo-faces: the image flow that comes with waveglow
 
@@ -55,7 +56,7 @@ def main() -> None:
 def ship(run: Path, data: Path) -> None:
     """Write the model of a run, its directions on the prepared faces `data`, its card. Raises ValueError, OSError."""
     read_images(data)
-    shipped, loaded = checkpoint.DEFAULT_IMAGE_MODEL, checkpoint.load_image(run)
+    shipped, loaded = DEFAULT_IMAGE_MODEL, checkpoint.load_image(run)
     bits = checkpoint.read_config(run / "best")["info"]["bits_per_dim"]
     made_of = {**loaded.info["data"], "dataset": "demo-faces", "version": DRAWN}
     info = {"step": loaded.info["step"], "bits_per_dim": bits, "data": made_of}

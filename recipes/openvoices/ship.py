@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from waveglow.models import checkpoint
+from waveglow.models.shipped import DEFAULT_VOICE
 from waveglow.training.log import read_metrics
 
 ROOT = Path(__file__).parents[2]
@@ -111,8 +112,8 @@ def ship(run: Path, scores: list[tuple[str, Path]]) -> None:
     )
     writers = checkpoint.model_writers(loaded.model, loaded.model_config, loaded.mel_spec, info)
     writers["README.md"] = partial(_write, text=card)
-    checkpoint.write_directory(checkpoint.DEFAULT_VOICE, writers)
-    print(f"{checkpoint.DEFAULT_VOICE}: {parameters:,} parameters, {size / 1e6:.1f} MB, step {info['step']}")
+    checkpoint.write_directory(DEFAULT_VOICE, writers)
+    print(f"{DEFAULT_VOICE}: {parameters:,} parameters, {size / 1e6:.1f} MB, step {info['step']}")
 
 
 def _write(path: Path, text: str) -> None:

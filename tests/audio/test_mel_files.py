@@ -4,6 +4,8 @@ import io
 import math
 import os
 import pickle
+import subprocess
+import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +16,9 @@ import safetensors.torch
 import torch
 
 from waveglow.audio import mel_files
-from waveglow.audio.mel import MelSpectrogram, preset
+from waveglow.audio.mel import preset
 from waveglow.audio.mel_files import MelError, read_mel, write_mel
+from waveglow.audio.mel_spectrogram import MelSpectrogram
 
 HIFIGAN = preset("hifigan")
 SUFFIXES = (".npy", ".npz", ".pt", ".safetensors")
@@ -49,6 +52,20 @@ def test_written_and_read_is_the_same(tmp_path, mel, suffix):
     assert again.dtype == np.float32
     np.testing.assert_array_equal(again, mel)
     assert os.listdir(tmp_path) == [path.name]
+
+
+def test_files_of_numpy_need_no_torch(tmp_path):
+    code = """if True:
+        import sys, numpy as np
+        from waveglow.audio.mel import preset
+        from waveglow.audio.mel_files import read_mel, write_mel
+        for name in sys.argv[1:]:
+            write_mel(name, np.linspace(-11, 0, 800).reshape(80, 10))
+            read_mel(name, preset("hifigan"))
+        assert "torch" not in sys.modules
+    """
+    names = [str(tmp_path / f"a{suffix}") for suffix in SUFFIXES if suffix != ".pt"]
+    subprocess.run([sys.executable, "-c", code, *names], timeout=60, check=True)
 
 
 def test_what_cannot_be_written(tmp_path, mel):
@@ -91,11 +108,14 @@ def test_float_types(tmp_path, mel, dtype):
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
-def test_bfloat16(tmp_path, mel, suffix):
-    tensor = torch.from_numpy(mel).bfloat16()
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_float_tensors(tmp_path, mel, suffix, dtype):
+    tensor = torch.from_numpy(mel).to(dtype)
     path = tmp_path / f"a{suffix}"
     torch.save(tensor, path) if suffix == ".pt" else safetensors.torch.save_file({"mel": tensor}, path)
-    np.testing.assert_allclose(read_mel(path, HIFIGAN), mel, atol=5e-2)
+    again = read_mel(path, HIFIGAN)
+    assert again.dtype == np.float32
+    np.testing.assert_array_equal(again, tensor.float().numpy())
 
 
 def test_a_parameter_that_wants_gradients(tmp_path, mel):
@@ -244,6 +264,13 @@ def test_fault_22_zip_bombs_are_refused_before_unpacking(tmp_path, mel, suffix, 
     monkeypatch.setattr(zipfile.ZipFile, "read", None)
     monkeypatch.setattr(torch, "load", None)
     refused(path, "unpacks to 4000000 bytes; at most 3000000 are read")
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_a_tensor_of_too_many_values_is_refused(tmp_path, dtype, monkeypatch):
+    safetensors.torch.save_file({"mel": torch.zeros(80, 30, dtype=dtype)}, tmp_path / "a.safetensors")
+    monkeypatch.setattr(mel_files, "MOST_BYTES", 9000)
+    refused(tmp_path / "a.safetensors", "holds 2400 values; at most 2250 are read")
 
 
 def test_a_huge_tensor_of_few_bytes_is_refused(tmp_path):

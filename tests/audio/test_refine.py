@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from waveglow.audio.mel import MelSpectrogram, preset
+from waveglow.audio.mel import preset
+from waveglow.audio.mel_spectrogram import MelSpectrogram
 from waveglow.audio.refine import MelRefiner
 
 LENGTHS = (16384, 9999)

@@ -18,7 +18,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import waveglow
-from waveglow.audio.mel import MelSpectrogram, preset
+from waveglow.audio.mel import preset
+from waveglow.audio.mel_spectrogram import MelSpectrogram
 from waveglow.cli import info as info_verb
 from waveglow.cli.main import VERBS, main
 from waveglow.models import checkpoint

@@ -12,8 +12,9 @@ import torch
 from torch.utils.data import DataLoader
 
 from waveglow.audio.io import AudioError
-from waveglow.audio.mel import MelSpec, MelSpectrogram, preset
+from waveglow.audio.mel import MelSpec, preset
 from waveglow.audio.mel_files import MelError, write_mel
+from waveglow.audio.mel_spectrogram import MelSpectrogram
 from waveglow.config import ConfigError
 from waveglow.data.manifest import Clip, prepare
 from waveglow.data.sampler import StepSampler

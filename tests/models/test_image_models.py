@@ -8,7 +8,8 @@ import torch
 from waveglow.cli.image_common import add_model, open_model
 from waveglow.cli.image_directions import FILE, read_directions
 from waveglow.models import checkpoint
-from waveglow.models.checkpoint import DEFAULT_IMAGE_MODEL, CheckpointError
+from waveglow.models.checkpoint import CheckpointError
+from waveglow.models.shipped import DEFAULT_IMAGE_MODEL
 
 FACES = ("Smiling", "Eyeglasses", "Blond_Hair", "Pale_Skin", "Oval_Face", "Tilted")
 

@@ -4,9 +4,7 @@ A mel is only as good as the agreement on it: one name covers natural and decima
 half a hop apart. `MelSpec` writes a convention down, `preset` names the published ones, `compare` tells whether two can
 meet, `diagnose` whether values can come from a convention at all.
 
-B: batch, T: samples, F: frames. Mels are `[B, n_mels, F]` or `[n_mels, F]`.
-
-    mel = log max(floor, basis · |STFT(wav)|),   |X| = √(Re² + Im²), guarded
+F: frames. Mels are `[n_mels, F]`.
 """
 
 from __future__ import annotations
@@ -18,9 +16,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
 
 from waveglow.audio.mel_diagnosis import diagnose
 from waveglow.audio.mel_spec import Array, MelSpec, filterbank, from_nats, to_nats
@@ -30,63 +25,12 @@ __all__ = [
     "PRESETS",
     "Comparison",
     "MelSpec",
-    "MelSpectrogram",
     "compare",
     "convert",
     "diagnose",
     "filterbank",
     "preset",
 ]
-
-
-class MelSpectrogram(nn.Module):
-    """The log-mel of `spec`, differentiable. Computes in `dtype`, also under autocast."""
-
-    basis: Tensor
-    window: Tensor
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, spec: MelSpec, *, dtype: torch.dtype = torch.float32) -> None:
-        super().__init__()
-        self.spec = spec
-        window = torch.hann_window(spec.win, periodic=spec.window_periodic, dtype=torch.float64)
-        self.register_buffer("basis", torch.from_numpy(filterbank(spec)).to(dtype), persistent=False)
-        self.register_buffer("window", window.to(dtype), persistent=False)
-        self.register_buffer("mean", torch.tensor(spec.mean or (0.0,), dtype=dtype)[:, None], persistent=False)
-        self.register_buffer("std", torch.tensor(spec.std or (1.0,), dtype=dtype)[:, None], persistent=False)
-
-    def forward(self, wav: Tensor) -> Tensor:
-        """`wav [B, T]` in [-1, 1] to `[B, n_mels, F]`. Raises ValueError where T is less than `spec.min_samples`."""
-        if wav.dim() != 2 or wav.shape[1] < self.spec.min_samples:
-            raise ValueError(
-                f"wav has shape {list(wav.shape)}; it must be [B, T] of at least {self.spec.min_samples} samples, "
-                f"shorter ones padded with zeros"
-            )
-        spec = self.spec
-        with torch.autocast(wav.device.type, enabled=False):
-            wav = F.pad(wav.to(self.basis.dtype), (spec.pad_left, spec.pad_right), mode=spec.pad_mode)
-            return self.of_spectrum(self.spectrum(wav))
-
-    def spectrum(self, padded: Tensor) -> Tensor:
-        """STFT of a padded waveform: `[B, T]` to complex `[B, n_fft/2 + 1, F]`."""
-        spec = self.spec
-        return torch.stft(padded, spec.n_fft, spec.hop, spec.win, self.window, center=False, return_complex=True)
-
-    def of_spectrum(self, X: Tensor) -> Tensor:
-        """The log-mel of an STFT: `[B, n_fft/2 + 1, F]` to `[B, n_mels, F]`."""
-        return (self._log(self.basis @ self._magnitude(X)) - self.mean) / self.std
-
-    def _magnitude(self, X: Tensor) -> Tensor:
-        spec = self.spec
-        if spec.guard is None:
-            return X.abs()
-        power = X.real.square() + X.imag.square()
-        return (power + spec.guard_value if spec.guard == "add" else power.clamp(min=spec.guard_value)).sqrt()
-
-    def _log(self, mel: Tensor) -> Tensor:
-        mel = mel.clamp(min=self.spec.floor_value) if self.spec.floor == "clamp" else mel + self.spec.floor_value
-        return mel.log() if self.spec.log_base == "e" else mel.log10()
 
 
 _TACOTRON2 = MelSpec(  # NVIDIA/tacotron2: layers.py, stft.py, audio_processing.py

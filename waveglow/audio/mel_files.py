@@ -15,9 +15,8 @@ from typing import BinaryIO, Literal
 
 import numpy as np
 import numpy.typing as npt
-import safetensors
-import safetensors.torch
-import torch
+from safetensors import safe_open
+from safetensors.numpy import save
 
 from waveglow.audio.files import FileError, unusable, write_atomically
 from waveglow.audio.mel import MelSpec, compare, convert, diagnose
@@ -66,9 +65,11 @@ def write_mel(path: Path | str, mel: npt.NDArray[np.floating]) -> None:
         case ".npz":
             np.savez(buffer, mel=values)
         case ".pt":
+            import torch
+
             torch.save(torch.from_numpy(values), buffer)
         case ".safetensors":
-            buffer.write(safetensors.torch.save({"mel": torch.from_numpy(values)}))
+            buffer.write(save({"mel": values}))
         case _:
             raise MelError(path, _suffix_rule())
     try:
@@ -121,6 +122,8 @@ def _array(path: Path, stream: BinaryIO, size: int) -> Mel:
 
 
 def _read_pt(path: Path) -> Mel:
+    import torch
+
     if zipfile.is_zipfile(path):
         _require_small_zip(path)
     content = torch.load(path, map_location="cpu", weights_only=True)
@@ -131,18 +134,30 @@ def _read_pt(path: Path) -> Mel:
 
 
 def _read_safetensors(path: Path) -> Mel:
-    with safetensors.safe_open(path, "pt") as file:
-        return _floats(path, file.get_tensor(_only(path, file.keys(), "mel")))
+    with safe_open(path, "np") as file:
+        name = _only(path, file.keys(), "mel")
+        stored = file.get_slice(name)
+        if stored.get_dtype() in ("F16", "F32", "F64"):
+            _require_few(path, math.prod(stored.get_shape()))
+            return file.get_tensor(name).astype(np.float32)
+    with safe_open(path, "pt") as file:  # numpy has no bfloat16
+        return _floats(path, file.get_tensor(name))
 
 
 def _floats(path: Path, tensor: object) -> Mel:
+    import torch
+
     if not isinstance(tensor, torch.Tensor) or tensor.layout != torch.strided:
         raise MelError(path, f"holds {type(tensor).__name__}; a mel is one dense tensor")
     if not tensor.dtype.is_floating_point:
         raise MelError(path, f"holds {tensor.dtype}; a mel is floating point")
-    if 4 * tensor.numel() > MOST_BYTES:  # strides of 0 make a huge tensor of few bytes
-        raise MelError(path, f"holds {tensor.numel()} values; at most {MOST_BYTES // 4} are read")
+    _require_few(path, tensor.numel())  # strides of 0 make a huge tensor of few bytes
     return tensor.detach().float().numpy()
+
+
+def _require_few(path: Path, values: int) -> None:
+    if 4 * values > MOST_BYTES:
+        raise MelError(path, f"holds {values} values; at most {MOST_BYTES // 4} are read")
 
 
 def _require_small_zip(path: Path) -> None:

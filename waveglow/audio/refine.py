@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from waveglow.audio.mel import MelSpectrogram
 from waveglow.audio.mel_spec import MelSpec
+from waveglow.audio.mel_spectrogram import MelSpectrogram
 
 MOMENTUM = 0.99
 MOST_STEPS = 1000
@@ -70,11 +70,11 @@ class MelRefiner(nn.Module):
             0, math.ceil((spec.n_fft // 2 - spec.pad_left) / spec.hop)
         )  # hops, for the inverse to reach sample 0
         padded = F.pad(audio, (spec.pad_left, spec.pad_right), mode=spec.pad_mode)
-        X = to_mel.spectrum(F.pad(padded, (lead * spec.hop, spec.n_fft)))
+        X = to_mel.stft(F.pad(padded, (lead * spec.hop, spec.n_fft)))
         n = min(mel.shape[-1], spec.frames(audio.shape[-1]))
         lacking = (mel[..., :n] - to_mel.of_spectrum(X[..., lead : lead + n])) * self.nats
         nats = self.bands_of_bin @ lacking.clamp(-MOST_NATS, MOST_NATS)
         gain = F.pad(nats, (lead, X.shape[-1] - lead - n), mode="replicate").exp()
         first = spec.pad_left + lead * spec.hop - spec.n_fft // 2
-        wav = torch.istft(X * gain, spec.n_fft, spec.hop, spec.win, to_mel.window, center=True)
+        wav = to_mel.stft.inverse(X * gain)
         return wav[:, first : first + audio.shape[-1]]

@@ -24,7 +24,8 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from waveglow.audio.mel import preset
-from waveglow.cli.common import default_device, steps_of_refinement
+from waveglow.cli.common import steps_of_refinement
+from waveglow.cli.devices import default_device
 from waveglow.models.registry import VOCODERS, build_vocoder
 from waveglow.models.vocoder import FlowVocoder
 from waveglow.synthesis import HALF, Vocoder

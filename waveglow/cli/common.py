@@ -12,13 +12,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from tqdm import tqdm
 
 from waveglow.audio.files import Input, find_inputs
-from waveglow.audio.refine import MOST_STEPS
-from waveglow.models.checkpoint import DEFAULT_VOICE, CheckpointError
-from waveglow.synthesis import Vocoder
+from waveglow.models.shipped import DEFAULT_VOICE
 
 AUDIO_SUFFIXES = (".wav", ".flac")
 MEL_SUFFIXES = (".npy", ".npz", ".pt", ".safetensors")
@@ -77,6 +74,8 @@ def sampling(args: argparse.Namespace) -> dict[str, Any]:
 
 def steps_of_refinement(text: str) -> int:
     """A whole number of them."""
+    from waveglow.audio.refine import MOST_STEPS  # not above: this module does without torch
+
     if not (text.isdecimal() and int(text) <= MOST_STEPS):
         raise argparse.ArgumentTypeError(f"{text} is no whole number from 0 to {MOST_STEPS}")
     return int(text)
@@ -97,39 +96,6 @@ def _seed(text: str) -> int:
     if not 0 <= value < 2**64:
         raise argparse.ArgumentTypeError(f"{text} is no integer from 0 to 2**64 - 1")
     return value
-
-
-def open_vocoder(args: argparse.Namespace) -> Vocoder:
-    """The vocoder that the options name. Raises CheckpointError, also where it has no mel convention, ValueError."""
-    if args.threads is not None:
-        set_threads(args.threads)
-    vocoder = Vocoder.load(args.checkpoint, precision=args.precision, device=usable_device(args.device))
-    if not vocoder.has_mel_spec:
-        raise CheckpointError(
-            f"{args.checkpoint}: says nothing of its mel convention; convert it again with --mel PRESET"
-        )
-    return vocoder
-
-
-def set_threads(threads: int) -> None:
-    """Use so many CPU threads. Raises ValueError."""
-    if threads < 1:
-        raise ValueError(f"--threads is {threads}; it must be at least 1")
-    torch.set_num_threads(threads)
-
-
-def usable_device(name: str | None) -> str:
-    """The device of that name, once something was put there. Raises ValueError."""
-    try:
-        torch.zeros(1, device=name or "cpu")
-    except (RuntimeError, AssertionError) as error:  # AssertionError: torch built without CUDA
-        raise ValueError(f"--device {name} can't be used: {str(error).splitlines()[0]}") from error
-    return name or default_device()
-
-
-def default_device() -> str:
-    """ "cuda" where there is a GPU, else "cpu"."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def each_file(

@@ -25,7 +25,8 @@ import torch
 
 from waveglow.audio.files import find_inputs, write_atomically
 from waveglow.cli import evaluation_page, evaluation_table
-from waveglow.cli.common import AUDIO_SUFFIXES, add_sampling, add_vocoder, open_vocoder
+from waveglow.cli.common import AUDIO_SUFFIXES, add_sampling, add_vocoder
+from waveglow.cli.devices import open_vocoder
 from waveglow.cli.evaluation import SWEEP_CLIPS, Evaluation
 from waveglow.cli.evaluation_rows import Clip, Settings, folder_of, found_in
 from waveglow.cli.evaluation_table import GRIFFIN_LIM, REFINED_NOISE, TRUTH, UNREFINED, VOCODER

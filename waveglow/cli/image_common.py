@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 
-from waveglow.cli.common import set_threads, usable_device
+from waveglow.cli.devices import set_threads, usable_device
 from waveglow.data.image_sources import SPLITS
 from waveglow.models import checkpoint
-from waveglow.models.checkpoint import DEFAULT_IMAGE_MODEL
 from waveglow.models.image import FlowImage
+from waveglow.models.shipped import DEFAULT_IMAGE_MODEL
 
 # ---- Options ---------------------------------------------------------------------------------------------------------
 

@@ -27,7 +27,7 @@ from waveglow.cli.image_common import add_model, add_pictures, numbers, open_mod
 from waveglow.cli.image_directions import moved, read_directions
 from waveglow.cli.image_inputs import open_pictures
 from waveglow.cli.image_output import OUT_HELP, output, table, to_pixels
-from waveglow.models.checkpoint import DEFAULT_IMAGE_MODEL
+from waveglow.models.shipped import DEFAULT_IMAGE_MODEL
 
 ALPHAS = "-1,-.5,.5,1"
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from waveglow.cli import training
-from waveglow.cli.common import set_threads
+from waveglow.cli.devices import set_threads
 from waveglow.config import ConfigError, dump, from_mapping
 from waveglow.data.images import ImageSet, read_images
 from waveglow.models import checkpoint

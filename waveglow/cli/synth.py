@@ -22,9 +22,9 @@ from waveglow.cli.common import (
     add_sampling,
     add_vocoder,
     each_file,
-    open_vocoder,
     sampling,
 )
+from waveglow.cli.devices import open_vocoder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from waveglow.cli import training
-from waveglow.cli.common import set_threads
+from waveglow.cli.devices import set_threads
 from waveglow.config import ConfigError, dump, from_mapping
 from waveglow.data.manifest import content_hash, prepare, read_manifest
 from waveglow.models import checkpoint

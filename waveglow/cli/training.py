@@ -11,7 +11,7 @@ from typing import Any
 import filelock
 import yaml
 
-from waveglow.cli.common import usable_device
+from waveglow.cli.devices import usable_device
 from waveglow.config import ConfigError, merged, parse_overrides, read_with_base, to_mapping
 from waveglow.models import checkpoint
 from waveglow.training import state as states

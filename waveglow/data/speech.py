@@ -13,8 +13,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from waveglow.audio.io import AudioError, load_audio, read_segment
-from waveglow.audio.mel import MelSpec, MelSpectrogram
+from waveglow.audio.mel import MelSpec
 from waveglow.audio.mel_files import read_mel
+from waveglow.audio.mel_spectrogram import MelSpectrogram
 from waveglow.config import ConfigError
 from waveglow.data.manifest import Clip
 from waveglow.data.sampler import clip_index

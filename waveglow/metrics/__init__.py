@@ -15,8 +15,8 @@ import numpy as np
 import soxr
 import torch
 
-from waveglow.audio.mel import MelSpectrogram
 from waveglow.audio.mel_spec import MelSpec, to_nats
+from waveglow.audio.mel_spectrogram import MelSpectrogram
 from waveglow.metrics import perceptual, pitch, spectral
 from waveglow.metrics.packages import MissingPackageError, Samples, Score, version_of
 

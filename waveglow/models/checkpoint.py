@@ -29,6 +29,7 @@ from waveglow import __version__
 from waveglow.audio.mel import MelSpec
 from waveglow.models.image import FlowImage
 from waveglow.models.registry import Model, build
+from waveglow.models.shipped import IMAGE_MODELS, VOICES
 from waveglow.models.vocoder import FlowVocoder
 
 FORMAT = 1
@@ -36,10 +37,6 @@ MANIFEST = "MANIFEST.json"
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 STEPS = "checkpoints"
-VOICES = Path(__file__).parent.parent / "voices"
-DEFAULT_VOICE = VOICES / "lapglow"
-IMAGE_MODELS = VOICES.with_name("image_models")
-DEFAULT_IMAGE_MODEL = IMAGE_MODELS / "demo-faces"
 
 Writer = Callable[[Path], None]
 

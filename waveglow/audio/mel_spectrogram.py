@@ -1,0 +1,60 @@
+"""The log-mel spectrogram of a waveform, in any convention, differentiable.
+
+B: batch, T: samples, F: frames.
+
+    mel = log max(floor, basis · |STFT(wav)|),   |X| = √(Re² + Im²), guarded
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from waveglow.audio.mel_spec import MelSpec, filterbank
+from waveglow.audio.stft import STFT, ConvSTFT
+
+
+class MelSpectrogram(nn.Module):
+    """The log-mel of `spec`, differentiable. Computes in `dtype`, also under autocast."""
+
+    basis: Tensor
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, spec: MelSpec, *, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        self.spec = spec
+        self.stft: STFT | ConvSTFT = STFT(spec, dtype=dtype)
+        self.register_buffer("basis", torch.from_numpy(filterbank(spec)).to(dtype), persistent=False)
+        self.register_buffer("mean", torch.tensor(spec.mean or (0.0,), dtype=dtype)[:, None], persistent=False)
+        self.register_buffer("std", torch.tensor(spec.std or (1.0,), dtype=dtype)[:, None], persistent=False)
+
+    def forward(self, wav: Tensor) -> Tensor:
+        """`wav [B, T]` in [-1, 1] to `[B, n_mels, F]`. Raises ValueError where T is less than `spec.min_samples`."""
+        if wav.dim() != 2 or wav.shape[1] < self.spec.min_samples:
+            raise ValueError(
+                f"wav has shape {list(wav.shape)}; it must be [B, T] of at least {self.spec.min_samples} samples, "
+                f"shorter ones padded with zeros"
+            )
+        spec = self.spec
+        with torch.autocast(wav.device.type, enabled=False):
+            wav = F.pad(wav.to(self.basis.dtype), (spec.pad_left, spec.pad_right), mode=spec.pad_mode)
+            return self.of_spectrum(self.stft(wav))
+
+    def of_spectrum(self, X: Tensor) -> Tensor:
+        """The log-mel of a spectrum of `stft`: `[B, n_mels, F]`."""
+        return (self._log(self.basis @ self._magnitude(X)) - self.mean) / self.std
+
+    def _magnitude(self, X: Tensor) -> Tensor:
+        spec = self.spec
+        if spec.guard is None and X.is_complex():
+            return X.abs()
+        real, imaginary = (X.real, X.imag) if X.is_complex() else X.unbind()
+        power = real.square() + imaginary.square()
+        least = spec.guard_value if spec.guard == "clamp" else 0.0
+        return (power + spec.guard_value if spec.guard == "add" else power.clamp(min=least)).sqrt()
+
+    def _log(self, mel: Tensor) -> Tensor:
+        mel = mel.clamp(min=self.spec.floor_value) if self.spec.floor == "clamp" else mel + self.spec.floor_value
+        return mel.log() if self.spec.log_base == "e" else mel.log10()
