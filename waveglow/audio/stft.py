@@ -51,7 +51,8 @@ class ConvSTFT(nn.Module):
         window = F.pad(window, (margin, spec.n_fft - spec.win - margin))
         angles = 2 * torch.pi / spec.n_fft * torch.outer(k, n)
         basis = torch.cat([angles.cos(), -angles.sin()]) * window  # (2K, n_fft): Re, Im
-        weight = torch.where((k == 0) | (2 * k == spec.n_fft), 1.0, 2.0) / spec.n_fft  # bins stand for their mirrors too
+        mirrored = (k > 0) & (2 * k < spec.n_fft)  # these bins stand for their complex conjugates too
+        weight = torch.where(mirrored, 2.0, 1.0) / spec.n_fft
         self.register_buffer("basis", basis[:, None].float(), persistent=False)
         self.register_buffer("weight", weight[:, None].float(), persistent=False)
         self.register_buffer("window", window[None, None].float(), persistent=False)

@@ -57,7 +57,7 @@ def add_vocoder(parser: argparse.ArgumentParser) -> None:
 
 def add_sampling(parser: argparse.ArgumentParser) -> None:
     """Options of synthesis."""
-    parser.add_argument("--sigma", type=_sigma, default=0.7, help="spread of the noise; lower is smoother (0.7)")
+    parser.add_argument("--sigma", type=sigma, default=0.7, help="spread of the noise; lower is smoother (0.7)")
     parser.add_argument("--seed", type=_seed, default=0, help="of the noise: the same seed gives the same audio (0)")
     parser.add_argument(
         "--refine",
@@ -81,7 +81,7 @@ def steps_of_refinement(text: str) -> int:
     return int(text)
 
 
-def _sigma(text: str) -> float:
+def sigma(text: str) -> float:
     try:
         value = float(text)
     except ValueError:

@@ -22,6 +22,7 @@ VERBS = {
     "mel": "wavs to mel files",
     "mel-check": "can a vocoder of one mel convention be fed mels of another?",
     "convert": "a published .pt checkpoint to one of ours, running no code of it",
+    "export": "a checkpoint to a graph for other runtimes (ONNX)",
     "info": "what a checkpoint is: model, mel convention, likelihood",
     "bench": "synthesis and training speed on this machine",
     "report": "an HTML page about a training run: curves, verdict, audio",
@@ -79,7 +80,13 @@ def dispatch(command: str, given: list[str], verbs: Mapping[str, str], *, descri
 
 def _exit_code(error: Exception) -> int | None:
     """The documented exit code of what a user can cause; None for what only a bug can."""
-    codes = {"CheckpointError": 4, "UnreadableCheckpoint": 4, "DivergedError": 5, "OutOfMemoryError": 2}
+    codes = {
+        "CheckpointError": 4,
+        "UnreadableCheckpoint": 4,
+        "OnnxFileError": 4,
+        "DivergedError": 5,
+        "OutOfMemoryError": 2,
+    }
     for name, code in codes.items():
         if type(error).__name__ == name:
             return code

@@ -5,15 +5,20 @@ Mels are .npy, .npz, .pt or .safetensors, [n_mels, F] or [F, n_mels], in the mel
 
   waveglow synth -c runs/ljspeech mels/ wavs/
   waveglow synth -c runs/ljspeech hello.npy hello.wav --sigma 0.6 --seed 7
+  waveglow synth -c voice.onnx mels/ wavs/                # of `waveglow export onnx`; torch is never imported
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from waveglow.audio.io import save_audio
-from waveglow.audio.mel import PRESETS, compare, preset
+from waveglow.audio.mel import PRESETS, MelSpec, compare, preset
 from waveglow.audio.mel_files import read_mel
 from waveglow.cli.common import (
     MEL_SUFFIXES,
@@ -24,7 +29,8 @@ from waveglow.cli.common import (
     each_file,
     sampling,
 )
-from waveglow.cli.devices import open_vocoder
+
+Samples = npt.NDArray[np.float32]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,20 +40,42 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_sampling(parser)
     parser.add_argument("--layout", choices=("auto", "CT", "TC"), default="auto", help="[n_mels, F] is CT (auto)")
     parser.add_argument("--assume", metavar="PRESET", help=f"the mels' convention: {', '.join(PRESETS)}")
+    parser.add_argument(
+        "--runtime", choices=("torch", "onnx"), help="what computes (onnx where the checkpoint is an .onnx file)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Synthesize every mel."""
-    vocoder = open_vocoder(args)
+    runtime = args.runtime or ("onnx" if args.checkpoint.suffix == ".onnx" else "torch")
+    spec, synthesize = _with_onnx(args) if runtime == "onnx" else _with_torch(args)
     assumed = preset(args.assume) if args.assume else None
 
     def work(source: Path, target: Path, outcome: Outcome) -> None:
-        if assumed and (found := compare(assumed, vocoder.mel_spec)).kind != "equal":
+        if assumed and (found := compare(assumed, spec)).kind != "equal":
             outcome.notices.append(f"{found.kind}: {found.reason}")
-        mel = read_mel(source, vocoder.mel_spec, layout=args.layout, assume=assumed)
-        audio = vocoder.synthesize(mel, **sampling(args)).cpu().numpy()
-        outcome.seconds = len(audio) / vocoder.sample_rate
-        if clipped := save_audio(target, audio, vocoder.sample_rate):
+        audio = synthesize(read_mel(source, spec, layout=args.layout, assume=assumed))
+        outcome.seconds = len(audio) / spec.sample_rate
+        if clipped := save_audio(target, audio, spec.sample_rate):
             outcome.notices.append(f"{clipped} samples beyond full scale were clipped; a lower --sigma helps")
 
     return each_file(args, MEL_SUFFIXES, ".wav", work)
+
+
+def _with_torch(args: argparse.Namespace) -> tuple[MelSpec, Callable[[Samples], Samples]]:
+    from waveglow.cli.devices import open_vocoder
+
+    vocoder = open_vocoder(args)
+    return vocoder.mel_spec, lambda mel: vocoder.synthesize(mel, **sampling(args)).cpu().numpy()
+
+
+def _with_onnx(args: argparse.Namespace) -> tuple[MelSpec, Callable[[Samples], Samples]]:
+    from waveglow.export.onnx_runtime import OnnxVocoder
+
+    for name, usual in (("device", None), ("precision", "float32"), ("refine", None)):
+        if getattr(args, name) != usual:
+            raise ValueError(f"--{name} is fixed in an .onnx file, which runs on the CPU; leave it out or export anew")
+    if args.threads is not None and args.threads < 1:
+        raise ValueError(f"--threads is {args.threads}; it must be at least 1")
+    vocoder = OnnxVocoder(args.checkpoint, threads=args.threads)
+    return vocoder.mel_spec, lambda mel: vocoder.synthesize(mel, sigma=args.sigma, seed=args.seed)

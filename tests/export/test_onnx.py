@@ -1,0 +1,229 @@
+"""An exported vocoder gives the audio of the vocoder, for every model of the registry, without torch."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from waveglow.audio.mel import MelSpec
+from waveglow.cli.main import main
+from waveglow.export.onnx import export_onnx
+from waveglow.export.onnx_runtime import OnnxFileError, OnnxVocoder
+from waveglow.models import checkpoint
+from waveglow.models.registry import VOCODERS, build_vocoder
+from waveglow.synthesis import Vocoder
+
+SPEC = MelSpec(
+    name="small",
+    sample_rate=8000,
+    n_fft=64,
+    hop=16,
+    win=64,
+    n_mels=4,
+    fmin=0.0,
+    fmax=None,
+    mel_scale="slaney",
+    mel_norm="slaney",
+    pad_left=24,
+    pad_right=24,
+)
+TINY = {"n_mels": 4, "hop": 16, "n_channels": 8, "n_layers": 1, "n_flows": 2, "n_early_every": 1, "upsample_kernel": 32}
+TINY |= {"bands": 8, "n_high": 2, "n_early_size": 1, "n_cond": 4}
+NAMES = [name for name in VOCODERS if not re.fullmatch(r"waveglow-(128|256|512)", name)]  # they differ in width alone
+
+
+def config_of(name: str) -> dict:
+    known = inspect.signature(VOCODERS[name]).parameters
+    return {"name": name, **{key: value for key, value in TINY.items() if key in known}}
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def exported(request, tmp_path_factory):
+    """(vocoder of random weights, its file) of a model; the file has two steps of refinement."""
+    torch.manual_seed(0)
+    model = build_vocoder(config_of(request.param))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.1)
+    path = tmp_path_factory.mktemp("onnx") / "tiny.onnx"
+    export_onnx(model, SPEC, path, refine=2)
+    return Vocoder(model, SPEC, refine=2), path
+
+
+@pytest.fixture(scope="module")
+def of_lapglow(tmp_path_factory):
+    """(checkpoint directory, tiny recordings) of a lapglow."""
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("lapglow")
+    config = config_of("lapglow")
+    model = build_vocoder(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.1)
+    checkpoint.save(folder / "ckpt", model, model_config=config, mel_spec=SPEC, info={"refine": 1})
+    return folder / "ckpt"
+
+
+def mel_of(frames: int, batch: int = 1) -> np.ndarray:
+    return np.random.default_rng(frames).standard_normal((batch, SPEC.n_mels, frames)).astype(np.float32) - 4
+
+
+def snr(found: np.ndarray, expected: np.ndarray) -> float:
+    return float(10 * np.log10(np.square(expected).sum() / np.square(found - expected).sum()))
+
+
+@pytest.mark.parametrize(("batch", "frames"), [(1, 4), (3, 7), (2, 50)])
+def test_audio_is_the_vocoders(exported, batch, frames):
+    vocoder, path = exported
+    mel, seeds = mel_of(frames, batch), list(range(7, 7 + batch))
+    expected = vocoder.synthesize(mel, sigma=0.8, seed=seeds).numpy()
+    assert expected.std() > 1e-3
+    np.testing.assert_allclose(
+        OnnxVocoder(path).synthesize(mel, sigma=0.8, seed=seeds), expected, rtol=0, atol=1e-4 * np.abs(expected).max()
+    )
+
+
+def test_a_mel_shorter_than_refinement_takes(exported):
+    _, path = exported
+    audio = OnnxVocoder(path).synthesize(mel_of(1)[0])
+    assert audio.shape == (SPEC.hop,)
+    assert np.isfinite(audio).all()
+
+
+def test_one_file_whose_metadata_tells_all(exported):
+    vocoder, path = exported
+    file = onnx.load(path, load_external_data=False)
+    assert file.opset_import[0].version >= 17
+    assert {prop.key for prop in file.metadata_props} >= {"waveglow", "model_type", "sample_rate"}
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+    assert OnnxVocoder(path).mel_spec == vocoder.mel_spec
+
+
+def test_runs_without_torch(exported, tmp_path):
+    _, path = exported
+    np.save(tmp_path / "mel.npy", mel_of(9)[0])
+    script = (
+        "import sys; from waveglow.cli.main import main; "
+        f"code = main(['synth', '-c', {str(path)!r}, {str(tmp_path / 'mel.npy')!r}, {str(tmp_path / 'a.wav')!r}]); "
+        "sys.exit(code or 7 * ('torch' in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "a.wav").is_file()
+
+
+def test_from_the_shell_with_the_noise_drawn(of_lapglow, tmp_path, capsys):
+    assert main(["export", "onnx", str(of_lapglow), str(tmp_path / "a.onnx"), "--drawn-noise", "0.5"]) == 0
+    session = onnxruntime.InferenceSession(tmp_path / "a.onnx")
+    assert [entry.name for entry in session.get_inputs()] == ["mel"]
+    assert session.get_modelmeta().custom_metadata_map["model_type"] == "hifigan"
+    first, second = (session.run(None, {"mel": mel_of(20)})[0] for _ in range(2))
+    assert first.shape == (1, 20 * SPEC.hop)
+    assert np.abs(first - second).std() > 0.01
+    with pytest.raises(OnnxFileError, match="draws its own noise"):
+        OnnxVocoder(tmp_path / "a.onnx")
+
+
+def test_from_the_shell_in_8_bits(of_lapglow, tmp_path, capsys):
+    import soundfile
+
+    (tmp_path / "wavs").mkdir()
+    for seed in range(2):
+        samples = 0.1 * np.random.default_rng(seed).standard_normal(16 * 60)
+        soundfile.write(tmp_path / "wavs" / f"{seed}.wav", samples, SPEC.sample_rate)
+    arguments = [str(of_lapglow), str(tmp_path / "a.onnx"), "--refine", "0", "--int8", str(tmp_path / "wavs")]
+    assert main(["export", "onnx", *arguments]) == 0
+    assert "SNR" in capsys.readouterr().out
+    weights = {w.name: w.data_type for w in onnx.load(tmp_path / "a.onnx").graph.initializer}
+    in_int8 = {name for name, kind in weights.items() if kind == onnx.TensorProto.INT8}
+    assert any(".dilated." in name for name in in_int8)
+    assert not any(".end." in name or "conditioner" in name for name in in_int8)
+    expected = Vocoder.load(of_lapglow).synthesize(mel_of(60)[0], refine=0).numpy()
+    assert 15 < snr(OnnxVocoder(tmp_path / "a.onnx").synthesize(mel_of(60)[0]), expected) < 100
+
+
+# ---- What goes wrong -------------------------------------------------------------------------------------------------
+
+
+def graph_with(metadata: dict[str, str]) -> bytes:
+    value = onnx.helper.make_tensor_value_info("mel", onnx.TensorProto.FLOAT, [1])
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Identity", ["mel"], ["audio"])], "g", [value], [
+        onnx.helper.make_tensor_value_info("audio", onnx.TensorProto.FLOAT, [1])
+    ])  # fmt: skip
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=9)
+    onnx.helper.set_model_props(model, metadata)
+    return model.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"RIFF", "no ONNX file"),
+        (graph_with({}), "says nothing of its mel"),
+        (graph_with({"waveglow": "{"}), "can't be understood"),
+        (graph_with({"waveglow": json.dumps({"mel_spec": {"hop": 1}})}), "can't be understood"),
+    ],
+)
+def test_a_file_that_is_no_vocoder_of_ours(tmp_path, capsys, content, message):
+    path = tmp_path / "bad.onnx"
+    path.write_bytes(content)
+    np.save(tmp_path / "mel.npy", mel_of(9)[0])
+    assert main(["synth", "-c", str(path), str(tmp_path / "mel.npy"), str(tmp_path / "a.wav")]) == 4
+    said = capsys.readouterr().err
+    assert str(path) in said
+    assert message in said
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--precision", "bf16"], "--precision is fixed in an .onnx file"),
+        (["--refine", "3"], "--refine is fixed in an .onnx file"),
+        (["--threads", "0"], "--threads is 0"),
+    ],
+)
+def test_options_that_a_file_has_settled(tmp_path, capsys, options, message):
+    assert main(["synth", "-c", str(tmp_path / "no.onnx"), *options, "mel.npy", str(tmp_path / "a.wav")]) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["a.pt"], "must end in .onnx"),
+        (["a.onnx", "--int8", "."], "no .wav, .flac files"),
+    ],
+)
+def test_what_cannot_be_exported(of_lapglow, tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    assert main(["export", "onnx", str(of_lapglow), *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_missing_package_is_named(of_lapglow, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    assert main(["export", "onnx", str(of_lapglow), str(tmp_path / "a.onnx")]) == 2
+    assert "pip install 'waveglow[onnx]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("mel", "options", "message"),
+    [
+        (mel_of(5)[:, :3], {}, "this model takes"),
+        (np.full((4, 5), np.nan, np.float32), {}, "NaN or infinite"),
+        (mel_of(5), {"sigma": -1.0}, "sigma is -1"),
+        (mel_of(5), {"seed": [1, 2]}, "got 2 seeds for 1 clips"),
+    ],
+)
+def test_bad_input_is_named(exported, mel, options, message):
+    with pytest.raises(ValueError, match=message):
+        OnnxVocoder(exported[1]).synthesize(mel, **options)

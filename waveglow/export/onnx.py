@@ -1,0 +1,192 @@
+"""Vocoders as ONNX graphs: (mel, latents) to audio, for runtimes that know neither torch nor this library.
+
+B: batch, M: mels, F: frames, T = F·hop samples. Latent z_i is [B, C_i, r_i·F], noise of standard deviation sigma that
+the caller makes by its place (`noise.latent_noise`), so that a seed gives the same audio in every runtime. Batch and
+frames are free. What a caller has to know is in the file's metadata: `OnnxVocoder` reads it from there.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from waveglow.audio.files import write_atomically
+from waveglow.audio.mel_spec import MelSpec
+from waveglow.audio.refine import MelRefiner
+from waveglow.audio.stft import ConvSTFT
+from waveglow.config import to_mapping
+from waveglow.export.fold import folded
+from waveglow.export.onnx_runtime import METADATA, Latent, OnnxVocoder, needed
+from waveglow.flows.coupling import Coupling
+from waveglow.models.vocoder import FlowVocoder
+
+OPSET = 18
+TRACED_FRAMES = 16
+CALIBRATION_FRAMES = 256  # of a mel, at most
+
+
+def export_onnx(
+    model: FlowVocoder,
+    mel_spec: MelSpec,
+    path: Path | str,
+    *,
+    refine: int = 0,
+    drawn_sigma: float | None = None,
+    int8_from: Iterable[npt.NDArray[np.float32]] = (),
+) -> None:
+    """Write a vocoder as one .onnx file.
+
+    Arguments:
+        mel_spec: the convention of its mels.
+        refine: steps of refinement, a part of the graph.
+        drawn_sigma: where given, the graph draws its own latents of that standard deviation, other ones in every run,
+            and has the mel as its only input, as sherpa-onnx takes vocoders.
+        int8_from: mels [M, F] to measure ranges on; where given, the coupling nets compute with 8-bit integers.
+
+    Raises ValueError where a package is missing, a frame has no whole number of places, or the noise is drawn and int8
+    is asked for; OSError where the file can't be written.
+    """
+    onnx = needed("onnx")
+    needed("onnxscript")
+    mels = list(int8_from)
+    if mels and drawn_sigma is not None:
+        raise ValueError("int8 needs the latents as inputs, to measure with the same noise; leave the drawn noise out")
+    latents = latents_of(model)
+    graph = _Graph(folded(model), _graph_refiner(mel_spec) if refine else None, refine)
+    whole = graph if drawn_sigma is None else _WithNoise(graph, latents, drawn_sigma)
+    least = math.ceil(mel_spec.min_samples / model.hop) if refine else 1
+    program = _traced(whole.eval(), model.n_mels, latents if drawn_sigma is None else [], max(least, 1))
+    proto = program.model_proto
+    about = {
+        "mel_spec": to_mapping(mel_spec),
+        "latents": latents if drawn_sigma is None else [],
+        "least_frames": least,
+        "refine": refine,
+        "int8": bool(mels),
+    }
+    onnx.helper.set_model_props(
+        proto,
+        {
+            METADATA: json.dumps(about),
+            "model_type": "hifigan",  # what sherpa-onnx calls "one mel in, one waveform out"
+            "sample_rate": str(mel_spec.sample_rate),
+            "hop_length": str(mel_spec.hop),
+            "num_mels": str(mel_spec.n_mels),
+        },
+    )
+    content = proto.SerializeToString()
+    write_atomically(Path(path), _in_int8(content, _names_of_net_weights(whole), mels) if mels else content)
+
+
+def latents_of(model: FlowVocoder) -> list[Latent]:
+    """(C_i, r_i) of each latent. Raises ValueError where a frame has no whole number of places."""
+    frames = math.lcm(model.hop, model.group) // model.hop
+    if frames > 1:
+        raise ValueError(f"the model takes groups of {model.group} samples, more than a frame of {model.hop}")
+    return [Latent(channels, places) for channels, places in model.latent_shapes(model.hop)]
+
+
+class _Graph(nn.Module):
+    """mel [B, M, F] and latents to audio [B, T]."""
+
+    def __init__(self, model: FlowVocoder, refiner: MelRefiner | None, steps: int) -> None:
+        super().__init__()
+        self.vocoder = model
+        self.refiner = refiner
+        self.steps = steps
+
+    def forward(self, mel: Tensor, *zs: Tensor) -> Tensor:
+        audio = self.vocoder.decode(zs, mel)
+        return self.refiner(audio, mel, self.steps) if self.refiner else audio
+
+
+class _WithNoise(nn.Module):
+    """mel [B, M, F] to audio [B, T], the latents drawn in the graph."""
+
+    def __init__(self, inner: _Graph, latents: list[Latent], sigma: float) -> None:
+        super().__init__()
+        self.inner = inner
+        self.latents = latents
+        self.sigma = sigma
+
+    def forward(self, mel: Tensor) -> Tensor:
+        batch, _, frames = mel.shape
+        return self.inner(mel, *(self.sigma * torch.randn(batch, c, r * frames) for c, r in self.latents))
+
+
+def _graph_refiner(spec: MelSpec) -> MelRefiner:
+    refiner = MelRefiner(spec)
+    refiner.to_mel.stft = ConvSTFT(spec)
+    return refiner
+
+
+def _traced(graph: nn.Module, n_mels: int, latents: list[Latent], least_frames: int) -> Any:
+    """torch's ONNXProgram, with batch and frames free."""
+    batch, frames = torch.export.Dim("batch"), torch.export.Dim("frames", min=least_frames)
+    mel = torch.zeros(2, n_mels, max(TRACED_FRAMES, 2 * least_frames))
+    zs = [torch.zeros(2, c, r * mel.shape[2]) for c, r in latents]
+    free: dict[str, Any] = {"mel": {0: batch, 2: frames}}
+    if latents:
+        free["zs"] = tuple({0: batch, 2: r * frames} for _, r in latents)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        return torch.onnx.export(
+            graph,
+            (mel, *zs),
+            dynamo=True,
+            dynamic_shapes=free,
+            input_names=["mel", *(f"z{i}" for i in range(len(zs)))],
+            output_names=["audio"],
+            opset_version=OPSET,
+            verbose=False,
+        )
+
+
+def _names_of_net_weights(graph: nn.Module) -> set[str]:
+    """The weights that may be 8-bit: of the coupling nets, all but their last layer, whose output is log_s and t."""
+    return {
+        f"{name}.net.{inner}.weight"
+        for name, coupling in graph.named_modules()
+        if isinstance(coupling, Coupling)
+        for inner, module in coupling.net.named_modules()
+        if isinstance(module, nn.Conv2d) and inner != "end"
+    }
+
+
+def _in_int8(content: bytes, weights: set[str], mels: list[npt.NDArray[np.float32]]) -> bytes:
+    """The graph with the convolutions that have these weights in integers, whose ranges are measured on the mels."""
+    onnx, quantization = needed("onnx"), needed("onnxruntime.quantization")
+    nodes = [node for node in onnx.load_from_string(content).graph.node if weights.intersection(node.input)]
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        source, target = Path(folder, "float32.onnx"), Path(folder, "int8.onnx")
+        source.write_bytes(content)
+        feeds = (OnnxVocoder(source).feed(mel[None, :, :CALIBRATION_FRAMES]) for mel in mels)
+        quantization.quantize_static(
+            source,
+            target,
+            _reader(quantization, feeds),
+            nodes_to_quantize=[node.name for node in nodes],
+            per_channel=True,
+            weight_type=quantization.QuantType.QInt8,
+            activation_type=quantization.QuantType.QUInt8,
+        )
+        return target.read_bytes()
+
+
+def _reader(quantization: Any, feeds: Iterator[Mapping[str, Any]]) -> Any:
+    class Reader(quantization.CalibrationDataReader):
+        def get_next(self) -> Mapping[str, Any] | None:
+            return next(feeds, None)
+
+    return Reader()

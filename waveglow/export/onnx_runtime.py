@@ -1,0 +1,126 @@
+"""OnnxVocoder: an exported vocoder run by onnxruntime, without torch.
+
+B: batch, M: mels, F: frames, T = F·hop samples.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from waveglow.audio.mel_spec import MelSpec
+from waveglow.config import ConfigError, from_mapping
+from waveglow.noise import latent_noise
+
+METADATA = "waveglow"  # the key under which a file says what a caller has to know
+Samples = npt.NDArray[np.float32]
+
+
+class OnnxFileError(ValueError):
+    """A file that is no vocoder of ours."""
+
+
+class Latent(NamedTuple):
+    """A latent's channels, and its places a mel frame."""
+
+    channels: int
+    places: int
+
+
+class OnnxVocoder:
+    """Mel to waveform by a file of `waveglow export onnx`; the noise of a seed is that of `Vocoder`.
+
+    Arguments:
+        path: the .onnx file.
+        threads: of the CPU; None is all.
+
+    Raises OnnxFileError for a file that can't be read, has no metadata of ours, or draws its own noise; ValueError
+    where onnxruntime is missing.
+    """
+
+    def __init__(self, path: Path | str, *, threads: int | None = None) -> None:
+        runtime = needed("onnxruntime")
+        if not Path(path).is_file():
+            raise OnnxFileError(f"{path}: no such file")
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = threads or 0
+        try:
+            self._session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's own types, of which none is public
+            raise OnnxFileError(f"{path}: no ONNX file that this onnxruntime reads ({_first_line(error)})") from error
+        about = self._session.get_modelmeta().custom_metadata_map.get(METADATA)
+        if about is None:
+            raise OnnxFileError(f"{path}: says nothing of its mel; only files of `waveglow export onnx` can be run")
+        try:
+            values = json.loads(about)
+            self.mel_spec = from_mapping(MelSpec, values["mel_spec"], "mel_spec")
+            self.latents = [Latent(*latent) for latent in values["latents"]]
+            self._least_frames = int(values["least_frames"])
+        except (ConfigError, KeyError, TypeError, ValueError) as error:
+            raise OnnxFileError(f"{path}: its metadata can't be understood ({error})") from error
+        if not self.latents:
+            raise OnnxFileError(f"{path}: draws its own noise, for other runtimes; export it without --drawn-noise")
+
+    @property
+    def sample_rate(self) -> int:
+        """Samples per second of what is synthesized."""
+        return self.mel_spec.sample_rate
+
+    def synthesize(self, mel: Samples, *, sigma: float = 0.7, seed: int | Sequence[int] = 0) -> Samples:
+        """Waveform from mel: [M, F] to [T], [B, M, F] to [B, T].
+
+        Refined files need a few frames; shorter mels are lengthened by their last one, and the audio is cut.
+
+        Arguments:
+            sigma: standard deviation of the latents.
+            seed: of the noise, for all clips or one for each.
+
+        Raises ValueError where shapes, values, seeds or sigma don't fit.
+        """
+        mels = np.asarray(mel, dtype=np.float32)
+        batch = mels if mels.ndim == 3 else mels[None]
+        frames, n_mels = batch.shape[-1], self.mel_spec.n_mels
+        if batch.ndim != 3 or not batch.size or batch.shape[1] != n_mels:
+            raise ValueError(f"mel has shape {list(mels.shape)}; this model takes [B, {n_mels}, F], F >= 1")
+        if not np.isfinite(batch).all():
+            raise ValueError("the mel has NaN or infinite values; repair or drop the clip")
+        if not (math.isfinite(sigma) and sigma >= 0):
+            raise ValueError(f"sigma is {sigma}; it must be a finite number >= 0")
+        seeds = [seed] * len(batch) if isinstance(seed, (int, np.integer)) else list(seed)
+        if len(seeds) != len(batch):
+            raise ValueError(f"got {len(seeds)} seeds for {len(batch)} clips; give one seed, or one a clip")
+        missing = max(0, self._least_frames - frames)
+        lengthened = np.pad(batch, ((0, 0), (0, 0), (0, missing)), mode="edge")
+        (audio,) = self._session.run(None, self.feed(lengthened, sigma, seeds))
+        audio = audio[:, : frames * self.mel_spec.hop]
+        return audio if mels.ndim == 3 else audio[0]
+
+    def feed(self, mels: Samples, sigma: float = 0.7, seeds: Sequence[int] = (0,)) -> dict[str, Samples]:
+        """The graph's inputs for mels [B, M, F] and a seed for each clip."""
+        frames = mels.shape[-1]
+        noise = [
+            np.stack([latent_noise(seed, i, latent.channels, 0, latent.places * frames) for seed in seeds])
+            for i, latent in enumerate(self.latents)
+        ]
+        return {"mel": mels, **{f"z{i}": np.float32(sigma) * z for i, z in enumerate(noise)}}
+
+
+def needed(module: str) -> Any:
+    """The imported module. Raises ValueError that says what to install."""
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise ValueError(
+            f"{module.partition('.')[0]} can't be imported ({error}); pip install 'waveglow[onnx]'"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
