@@ -34,12 +34,23 @@ def test_by_convolutions_as_by_fft(spec):
     wav = 0.1 * torch.randn(2, 40 * spec.hop)
     X, pair = STFT(spec)(wav), ConvSTFT(spec)(wav)
     torch.testing.assert_close(pair, torch.stack([X.real, X.imag]), rtol=0, atol=5e-5)
-    torch.testing.assert_close(ConvSTFT(spec).inverse(pair), STFT(spec).inverse(X), rtol=0, atol=1e-6)
+    gain = torch.rand_like(X.real)
+    torch.testing.assert_close(ConvSTFT(spec).inverse(pair, gain), STFT(spec).inverse(X, gain), rtol=0, atol=1e-6)
+
+
+def test_by_fft_as_torch_has_it(spec):
+    wav, gain = 0.1 * torch.randn(2, 40 * spec.hop), torch.tensor(1.0)
+    window = torch.hann_window(spec.win, periodic=spec.window_periodic)
+    options = (spec.n_fft, spec.hop, spec.win, window)
+    X = torch.stft(wav, *options, center=False, return_complex=True)
+    torch.testing.assert_close(STFT(spec)(wav), X.transpose(1, 2), rtol=0, atol=1e-5)
+    wanted = torch.istft(X, *options, center=True)
+    torch.testing.assert_close(STFT(spec).inverse(X.transpose(1, 2), gain), wanted, rtol=0, atol=1e-6)
 
 
 def test_the_inverse_gives_the_waveform_back(spec):
     wav, cut = 0.1 * torch.randn(1, 40 * spec.hop), spec.n_fft // 2
-    again = ConvSTFT(spec).inverse(ConvSTFT(spec)(wav))
+    again = ConvSTFT(spec).inverse(ConvSTFT(spec)(wav), torch.tensor(1.0))
     torch.testing.assert_close(again, wav[:, cut : cut + again.shape[1]], rtol=0, atol=1e-6)
 
 

@@ -44,14 +44,14 @@ class MelSpectrogram(nn.Module):
 
     def of_spectrum(self, X: Tensor) -> Tensor:
         """The log-mel of a spectrum of `stft`: `[B, n_mels, F]`."""
-        return (self._log(self.basis @ self._magnitude(X)) - self.mean) / self.std
+        mel = self.basis @ self._magnitude(X).transpose(1, 2)
+        return (self._log(mel) - self.mean) / self.std
 
     def _magnitude(self, X: Tensor) -> Tensor:
         spec = self.spec
         if spec.guard is None and X.is_complex():
             return X.abs()
-        real, imaginary = (X.real, X.imag) if X.is_complex() else X.unbind()
-        power = real.square() + imaginary.square()
+        power = self.stft.power(X)
         least = spec.guard_value if spec.guard == "clamp" else 0.0
         return (power + spec.guard_value if spec.guard == "add" else power.clamp(min=least)).sqrt()
 

@@ -28,7 +28,7 @@ MOST_NATS = 3.0  # of a gain in one step: a band that the sample left empty isn'
 class MelRefiner(nn.Module):
     """Steps towards audio whose mel, of convention `spec`, is the one asked for. Differentiable."""
 
-    bands_of_bin: Tensor
+    share: Tensor
     nats: Tensor
 
     def __init__(self, spec: MelSpec) -> None:
@@ -36,7 +36,7 @@ class MelRefiner(nn.Module):
         self.spec = spec
         self.to_mel = MelSpectrogram(spec)
         basis = self.to_mel.basis  # [M, n_fft/2 + 1]
-        self.register_buffer("bands_of_bin", (basis / basis.sum(0).clamp(min=1e-12)).T.contiguous(), persistent=False)
+        self.register_buffer("share", basis / basis.sum(0).clamp(min=1e-12), persistent=False)
         self.register_buffer("nats", self.to_mel.std * (1 if spec.log_base == "e" else math.log(10)), persistent=False)
 
     def frames_seen(self, steps: int) -> int:
@@ -57,10 +57,10 @@ class MelRefiner(nn.Module):
                 f"every {self.spec.hop}; set refine to 0"
             )
         with torch.autocast(audio.device.type, enabled=False):
-            ahead = refined = audio.to(self.bands_of_bin.dtype)
+            ahead = refined = audio.to(self.share.dtype)
             for step in range(steps):
                 before, refined = refined, self._matched(ahead, mel)
-                ahead = refined + MOMENTUM * (refined - before) if step else refined
+                ahead = torch.lerp(before, refined, 1 + MOMENTUM) if step else refined
             return refined
 
     def _matched(self, audio: Tensor, mel: Tensor) -> Tensor:
@@ -72,9 +72,9 @@ class MelRefiner(nn.Module):
         padded = F.pad(audio, (spec.pad_left, spec.pad_right), mode=spec.pad_mode)
         X = to_mel.stft(F.pad(padded, (lead * spec.hop, spec.n_fft)))
         n = min(mel.shape[-1], spec.frames(audio.shape[-1]))
-        lacking = (mel[..., :n] - to_mel.of_spectrum(X[..., lead : lead + n])) * self.nats
-        nats = self.bands_of_bin @ lacking.clamp(-MOST_NATS, MOST_NATS)
-        gain = F.pad(nats, (lead, X.shape[-1] - lead - n), mode="replicate").exp()
+        lacking = (mel[..., :n] - to_mel.of_spectrum(X[..., lead : lead + n, :])) * self.nats
+        everywhere = F.pad(lacking.clamp(-MOST_NATS, MOST_NATS), (lead, X.shape[-2] - lead - n), mode="replicate")
+        gain = (everywhere.transpose(1, 2) @ self.share).exp()  # (B, F, K)
         first = spec.pad_left + lead * spec.hop - spec.n_fft // 2
-        wav = to_mel.stft.inverse(X * gain)
+        wav = to_mel.stft.inverse(X, gain)
         return wav[:, first : first + audio.shape[-1]]

@@ -1,7 +1,7 @@
 """The short-time Fourier transform of a mel convention, twice: by FFT, and by convolutions for graphs without FFTs.
 
-B: batch, T: samples, F: frames, K = n_fft/2 + 1 bins. A spectrum is complex [B, K, F]; in graphs, which have no complex
-numbers either, it is real [2, B, K, F].
+B: batch, T: samples, F: frames, K = n_fft/2 + 1 bins. A spectrum is complex [B, F, K]; in graphs, which have no complex
+numbers either, it is real [2, B, F, K].
 """
 
 from __future__ import annotations
@@ -13,6 +13,13 @@ from torch import Tensor, nn
 from waveglow.audio.mel_spec import MelSpec
 
 
+def centred_window(spec: MelSpec) -> Tensor:
+    """Hann window of `win` samples in the middle of n_fft, float64 [n_fft]."""
+    before = (spec.n_fft - spec.win) // 2
+    window = torch.hann_window(spec.win, periodic=spec.window_periodic, dtype=torch.float64)
+    return F.pad(window, (before, spec.n_fft - spec.win - before))
+
+
 class STFT(nn.Module):
     """Windowed frames, the first one at the first sample, and back by overlap-add."""
 
@@ -21,22 +28,36 @@ class STFT(nn.Module):
     def __init__(self, spec: MelSpec, *, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         self.spec = spec
-        window = torch.hann_window(spec.win, periodic=spec.window_periodic, dtype=torch.float64)
-        self.register_buffer("window", window.to(dtype), persistent=False)
+        self.register_buffer("window", centred_window(spec).to(dtype), persistent=False)
 
     def forward(self, wav: Tensor) -> Tensor:
         """`wav [B, T]` to its spectrum."""
-        spec = self.spec
-        return torch.stft(wav, spec.n_fft, spec.hop, spec.win, self.window, center=False, return_complex=True)
+        return torch.fft.rfft(wav.unfold(-1, self.spec.n_fft, self.spec.hop) * self.window)
 
-    def inverse(self, X: Tensor) -> Tensor:
-        """Spectrum to the waveform that is nearest in all frames, without the n_fft/2 samples at both of its ends."""
-        spec = self.spec
-        return torch.istft(X, spec.n_fft, spec.hop, spec.win, self.window, center=True)
+    def power(self, X: Tensor) -> Tensor:
+        """|X|², [B, F, K]."""
+        return X.real.square() + X.imag.square()
+
+    def inverse(self, X: Tensor, gain: Tensor) -> Tensor:
+        """The waveform nearest to the spectrum X · gain [B, F, K] in all frames, less n_fft/2 samples at both ends."""
+        frames = torch.fft.irfft(X * gain, self.spec.n_fft) * self.window
+        weights = self.window.square().expand(1, *frames.shape[1:])
+        cut = self.spec.n_fft // 2
+        return self._overlap_add(frames)[:, cut:-cut] / self._overlap_add(weights)[:, cut:-cut]
+
+    def _overlap_add(self, frames: Tensor) -> Tensor:
+        """[B, F, n_fft] to [B, (F − 1)·hop + n_fft], by hops, many at a time."""
+        hop = self.spec.hop
+        batch, n, length = frames.shape
+        parts = F.pad(frames, (0, -length % hop)).unflatten(-1, (-1, hop))  # (B, F, n_fft/hop, hop)
+        hops = frames.new_zeros(batch, n - 1 + parts.shape[2], hop)
+        for i in range(parts.shape[2]):
+            hops[:, i : i + n] += parts[:, :, i]
+        return hops.flatten(1)[:, : (n - 1) * hop + length]
 
 
 class ConvSTFT(nn.Module):
-    """As STFT, with a real spectrum [2, B, K, F]; one set of weights serves both directions."""
+    """As STFT, with a real spectrum [2, B, F, K]; one set of weights serves both directions."""
 
     basis: Tensor
     weight: Tensor
@@ -46,26 +67,28 @@ class ConvSTFT(nn.Module):
         super().__init__()
         self.spec = spec
         n, k = torch.arange(spec.n_fft, dtype=torch.float64), torch.arange(spec.n_fft // 2 + 1, dtype=torch.float64)
-        margin = (spec.n_fft - spec.win) // 2
-        window = torch.hann_window(spec.win, periodic=spec.window_periodic, dtype=torch.float64)
-        window = F.pad(window, (margin, spec.n_fft - spec.win - margin))
+        window = centred_window(spec)
         angles = 2 * torch.pi / spec.n_fft * torch.outer(k, n)
         basis = torch.cat([angles.cos(), -angles.sin()]) * window  # (2K, n_fft): Re, Im
         mirrored = (k > 0) & (2 * k < spec.n_fft)  # these bins stand for their complex conjugates too
         weight = torch.where(mirrored, 2.0, 1.0) / spec.n_fft
         self.register_buffer("basis", basis[:, None].float(), persistent=False)
-        self.register_buffer("weight", weight[:, None].float(), persistent=False)
+        self.register_buffer("weight", weight.float(), persistent=False)
         self.register_buffer("window", window[None, None].float(), persistent=False)
 
     def forward(self, wav: Tensor) -> Tensor:
         """`wav [B, T]` to its spectrum."""
         both = F.conv1d(wav[:, None], self.basis, stride=self.spec.hop)  # (B, 2K, F)
-        return torch.stack(both.chunk(2, dim=1))
+        return torch.stack(both.transpose(1, 2).chunk(2, dim=2))
 
-    def inverse(self, X: Tensor) -> Tensor:
+    def power(self, X: Tensor) -> Tensor:
+        """As of STFT."""
+        return X.square().sum(0)
+
+    def inverse(self, X: Tensor, gain: Tensor) -> Tensor:
         """As of STFT."""
         hop, cut = self.spec.hop, self.spec.n_fft // 2
-        both = torch.cat((X * self.weight).unbind(), dim=1)
+        both = torch.cat((X * (gain * self.weight)).unbind(), dim=2).transpose(1, 2)  # (B, 2K, F)
         wav = F.conv_transpose1d(both, self.basis, stride=hop)
         weights = F.conv_transpose1d(torch.ones_like(both[:1, :1]), self.window.square(), stride=hop)
         return wav[:, 0, cut:-cut] / weights[:, 0, cut:-cut]
