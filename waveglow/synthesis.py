@@ -74,7 +74,7 @@ class Vocoder:
                 f"{model.n_mels}; give the convention that the model was trained on"
             )
         self.device = torch.device(device) if device else next(model.parameters()).device
-        self.model = folded(model).to(self.device)
+        self.model = folded(model, nets=HALF.get(precision)).to(self.device)
         self.precision = precision
         self._mel_spec = mel_spec
         self._refiner = MelRefiner(mel_spec).to(self.device) if mel_spec else None

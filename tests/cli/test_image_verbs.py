@@ -598,6 +598,8 @@ def test_bits_per_dim_of_a_split(digits, models, tmp_path, name, capsys):
     bits = model.bits_per_dim(pixels, y, seed=range(180)).double()
     assert found["bits_per_dim"] == pytest.approx(float(bits.mean()), rel=1e-5)
     assert found["standard_error"] == pytest.approx(float(bits.std()) / 180**0.5, rel=1e-3)
+    assert found["median_bits_per_dim"] == pytest.approx(float(bits.median()), rel=1e-5)
+    assert found["images_beyond_raw"] == int((bits > 4).sum())
     assert (found["images"], found["images_not_finite"], found["n_bits"], found["split"]) == (180, 0, 4, "test")
     assert (found["data_hash"], found["data_version"]) == (images.set.hash, images.set.version)
     assert found["parameters"] == sum(p.numel() for p in model.parameters())
@@ -615,6 +617,17 @@ def test_bits_per_dim_of_a_split(digits, models, tmp_path, name, capsys):
     assert f"{found['bits_per_dim']:.4f} ± {found['standard_error']:.4f}" in shown
     assert (tmp_path / "evaluation.txt").read_text("utf-8") in shown
     assert "bits_per_original_dim" not in found
+
+
+def test_images_that_cost_more_than_raw_are_told_apart(digits, models, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(
+        image_evaluate, "bits_per_dim", lambda log_prob, **_: torch.where(log_prob == log_prob.max(), 1000.0, 3.0)
+    )
+    assert run("evaluate", "-c", models / "glow", "--data", digits, tmp_path, "--batch-size", "180") == 0
+    found = facts(tmp_path / "evaluation.json")
+    assert (found["images_beyond_raw"], found["bits_per_dim_within_raw"]) == (1, 3.0)
+    assert (found["median_bits_per_dim"], found["bits_per_dim"]) == (3.0, pytest.approx(3 + 997 / 180))
+    assert "1 images cost more than the 4 bits" in capsys.readouterr().out
 
 
 def test_some_images_of_another_split(digits, models, tmp_path):

@@ -1,4 +1,9 @@
-"""A checkpoint to a graph for runtimes that know neither torch nor this library."""
+"""A checkpoint to a graph for runtimes that know neither torch nor this library.
+
+It is compared with the checkpoint once it is written.
+
+  waveglow export onnx lapglow voice.onnx
+"""
 
 from __future__ import annotations
 

@@ -114,12 +114,15 @@ class Scores:
 
     def results(self) -> dict[str, Any]:
         """The numbers; not-a-number where no image gives any."""
-        n = len(self.finite)
+        n, within = len(self.finite), self.finite <= self.model.n_bits
         return {
             "images": len(self.bits),
             "images_not_finite": len(self.bits) - n,
             "bits_per_dim": float(self.finite.mean()),
             "standard_error": float(self.finite.std() / math.sqrt(n)) if n > 1 else math.nan,
+            "median_bits_per_dim": float(self.finite.median()) if n else math.nan,
+            "images_beyond_raw": int((~within).sum()),
+            "bits_per_dim_within_raw": float(self.finite[within].mean()),
             "reconstruction": {
                 "max_abs": self.error_max,
                 "mean_abs": self.error_sum / max(1, self.values - self.not_finite),
@@ -146,8 +149,14 @@ def _text(results: dict[str, Any]) -> str:
         "data": f"{results['data']}, {results['split']}, {results['images']} images",
         "version": results["data_version"],
         "hash": results["data_hash"],
-        "bits/dim": f"{results['bits_per_dim']:.4f} ± {results['standard_error']:.4f} (standard error)",
+        "bits/dim": f"{results['bits_per_dim']:.4f} ± {results['standard_error']:.4f} (standard error), "
+        f"median {results['median_bits_per_dim']:.4f}",
     }
+    if beyond := results["images_beyond_raw"]:
+        rows["outliers"] = (
+            f"{beyond} images cost more than the {results['n_bits']} bits of their raw values; "
+            f"{results['bits_per_dim_within_raw']:.4f} without them"
+        )
     if "original_side" in results:
         side, bits = results["original_side"], results["bits_per_original_dim"]
         rows["bits/original"] = f"{bits:.4f} per value of {side}×{side}"

@@ -24,7 +24,7 @@ VERBS = {
     "convert": "a published .pt checkpoint to one of ours, running no code of it",
     "export": "a checkpoint to a graph for other runtimes (ONNX)",
     "info": "what a checkpoint is: model, mel convention, likelihood",
-    "bench": "synthesis and training speed on this machine",
+    "bench": "speed, memory and exactness on this machine",
     "report": "an HTML page about a training run: curves, verdict, audio",
     "image": "image flows (NICE, RealNVP, Glow): train, sample, interpolate, manipulate",
 }

@@ -9,14 +9,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from waveglow.flows.coupling import Coupling
 from waveglow.flows.permute import InvertibleConv
 
 M = TypeVar("M", bound=nn.Module)
 
 
 @torch.no_grad()
-def folded(model: M) -> M:
-    """Copy in evaluation mode with weight norm folded and W⁻¹ filled (inverted in float64); its weights are frozen."""
+def folded(model: M, *, nets: torch.dtype | None = None) -> M:
+    """Copy in evaluation mode with weight norm folded and W⁻¹ filled (inverted in float64); its weights are frozen.
+
+    `nets`: what the weights of the coupling nets are kept in, to be run under an autocast to the same, which would
+    convert frozen weights anew in every call; None leaves them as they are.
+    """
     copied = copy.deepcopy(model).eval().requires_grad_(False)
     for module in copied.modules():
         if parametrize.is_parametrized(module, "weight"):
@@ -24,6 +29,10 @@ def folded(model: M) -> M:
         if isinstance(module, InvertibleConv):
             matrix = module.matrix()
             module.weight_inverse = torch.linalg.inv(matrix.double()).to(matrix.dtype)
+        if isinstance(module, Coupling) and nets:
+            module.net.to(nets)
+        if isinstance(module, nn.Conv2d):
+            module.to(memory_format=torch.channels_last)  # as the activations are
     return copied.requires_grad_(False)
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import math
 import tempfile
-import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from waveglow.config import to_mapping
 from waveglow.export.fold import folded
 from waveglow.export.onnx_runtime import METADATA, Latent, OnnxVocoder, needed
 from waveglow.flows.coupling import Coupling
+from waveglow.metrics.packages import quiet
 from waveglow.models.vocoder import FlowVocoder
 
 OPSET = 18
@@ -138,8 +138,7 @@ def _traced(graph: nn.Module, n_mels: int, latents: list[Latent], least_frames: 
     free: dict[str, Any] = {"mel": {0: batch, 2: frames}}
     if latents:
         free["zs"] = tuple({0: batch, 2: r * frames} for _, r in latents)
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")
+    with quiet(), torch.no_grad():
         return torch.onnx.export(
             graph,
             (mel, *zs),
@@ -167,8 +166,7 @@ def _in_int8(content: bytes, weights: set[str], mels: list[npt.NDArray[np.float3
     """The graph with the convolutions that have these weights in integers, whose ranges are measured on the mels."""
     onnx, quantization = needed("onnx"), needed("onnxruntime.quantization")
     nodes = [node for node in onnx.load_from_string(content).graph.node if weights.intersection(node.input)]
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with tempfile.TemporaryDirectory() as folder, quiet():
         source, target = Path(folder, "float32.onnx"), Path(folder, "int8.onnx")
         source.write_bytes(content)
         feeds = (OnnxVocoder(source).feed(mel[None, :, :CALIBRATION_FRAMES]) for mel in mels)
