@@ -3,7 +3,7 @@
 Every figure is the median of several warm runs in one process. The rows of a table take turns, and the device is
 synchronized. Measure with nothing else running.
 
-  waveglow bench                  # all of it, in some six minutes on two cores
+  waveglow bench                  # all of it, in some eight minutes on two cores
   waveglow bench synthesis --models lapglow --refine 16
   waveglow bench streaming --precision bf16
   waveglow bench training --models waveglow-256
