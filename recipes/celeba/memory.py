@@ -11,18 +11,17 @@ import argparse
 import statistics
 import time
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from waveglow.cli.bench_memory import MODES, kept_bytes
 from waveglow.cli.figures import line_chart_svg
 from waveglow.cli.image_common import positive
-from waveglow.flows.compose import Memory, Sequence
+from waveglow.flows.compose import Sequence
 from waveglow.models.image import FlowImage
 from waveglow.models.images import glow
-
-MODES: tuple[str, ...] = get_args(Memory)
 
 
 def model_of(n_steps: int, memory: Any, *, image_size: int, n_hidden: int) -> FlowImage:
@@ -33,23 +32,6 @@ def model_of(n_steps: int, memory: Any, *, image_size: int, n_hidden: int) -> Fl
         if isinstance(module, Sequence):
             module.memory = memory
     return model
-
-
-def kept_bytes(model: FlowImage, x: Tensor) -> int:
-    """What autograd keeps of a forward pass for the backward pass, each memory once, parameters excluded."""
-    parameters = {p.untyped_storage().data_ptr() for p in model.parameters()}
-    kept: dict[int, int] = {}
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in parameters:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        output = model(x)
-    del output
-    return sum(kept.values())
 
 
 def step_seconds(model: FlowImage, x: Tensor) -> float:

@@ -1,5 +1,7 @@
 """The transform by convolutions is the one by FFT, both ways, for every convention."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -8,23 +10,12 @@ from waveglow.audio.mel_spectrogram import MelSpectrogram
 from waveglow.audio.refine import MelRefiner
 from waveglow.audio.stft import STFT, ConvSTFT
 
-SHORT_WINDOW = MelSpec(
-    sample_rate=8000,
-    n_fft=64,
-    hop=16,
-    win=48,
-    n_mels=8,
-    fmin=0.0,
-    fmax=4000.0,
-    mel_scale="slaney",
-    mel_norm="slaney",
-    pad_left=24,
-    pad_right=24,
-)
+SHORT = {"sample_rate": 8000, "n_fft": 64, "hop": 16, "win": 48, "n_mels": 8, "fmax": 4000.0}
+SHORT_WINDOW = replace(preset("hifigan"), name="short window", **SHORT, pad_left=24, pad_right=24)
 SPECS = [SHORT_WINDOW, *(preset(name) for name in PRESETS if name != "espnet")]
 
 
-@pytest.fixture(params=SPECS, ids=lambda spec: spec.name or "short window")
+@pytest.fixture(params=SPECS, ids=lambda spec: spec.name)
 def spec(request) -> MelSpec:
     torch.manual_seed(0)
     return request.param

@@ -49,11 +49,10 @@ class MelSpectrogram(nn.Module):
 
     def _magnitude(self, X: Tensor) -> Tensor:
         spec = self.spec
-        if spec.guard is None and X.is_complex():
-            return X.abs()
+        if spec.guard is None:
+            return self.stft.magnitude(X)
         power = self.stft.power(X)
-        least = spec.guard_value if spec.guard == "clamp" else 0.0
-        return (power + spec.guard_value if spec.guard == "add" else power.clamp(min=least)).sqrt()
+        return (power + spec.guard_value if spec.guard == "add" else power.clamp(min=spec.guard_value)).sqrt()
 
     def _log(self, mel: Tensor) -> Tensor:
         mel = mel.clamp(min=self.spec.floor_value) if self.spec.floor == "clamp" else mel + self.spec.floor_value

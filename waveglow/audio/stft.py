@@ -38,6 +38,10 @@ class STFT(nn.Module):
         """|X|², [B, F, K]."""
         return X.real.square() + X.imag.square()
 
+    def magnitude(self, X: Tensor) -> Tensor:
+        """|X|, [B, F, K], whose gradient at 0 is 0."""
+        return X.abs()
+
     def inverse(self, X: Tensor, gain: Tensor) -> Tensor:
         """The waveform nearest to the spectrum X · gain [B, F, K] in all frames, less n_fft/2 samples at both ends."""
         frames = torch.fft.irfft(X * gain, self.spec.n_fft) * self.window
@@ -84,6 +88,10 @@ class ConvSTFT(nn.Module):
     def power(self, X: Tensor) -> Tensor:
         """As of STFT."""
         return X.square().sum(0)
+
+    def magnitude(self, X: Tensor) -> Tensor:
+        """As of STFT, but for the gradient."""
+        return self.power(X).sqrt()
 
     def inverse(self, X: Tensor, gain: Tensor) -> Tensor:
         """As of STFT."""

@@ -1,4 +1,4 @@
-"""What the benchmarks share: options, measuring in turns, and something to measure with."""
+"""What the benchmarks share: options, measuring in turns, progress."""
 
 from __future__ import annotations
 
@@ -8,25 +8,27 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from waveglow.cli.devices import set_threads, usable_device
 from waveglow.config import nearest
 from waveglow.models.registry import VOCODERS
-
-MOST_DECIBELS = 200.0  # what is equal to the last bit is said to have
+from waveglow.models.shipped import DEFAULT_VOICE
 
 # ---- Options ---------------------------------------------------------------------------------------------------------
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:
-    """Options of every benchmark."""
+    """Options of every benchmark of medians."""
     parser.add_argument("--repeats", type=positive, default=5, help="warm runs, of which the median counts (5)")
+    add_machine(parser)
+
+
+def add_machine(parser: argparse.ArgumentParser) -> None:
+    """Where to compute, and how to print."""
     parser.add_argument("--threads", type=positive, help="CPU threads (default: what the environment says)")
     parser.add_argument("--device", help="cpu, cuda, cuda:1 (default: cuda where there is one)")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -53,6 +55,26 @@ def seconds(text: str) -> float:
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"{text} is no number of seconds above 0")
     return value
+
+
+def add_models(parser: argparse.ArgumentParser, *names: str) -> None:
+    """Vocoders of the registry, these ones by default."""
+    parser.add_argument(
+        "--models",
+        nargs="+",
+        type=vocoder_name,
+        default=names,
+        metavar="NAME",
+        help=f"lapglow, waveglow-64, … ({' '.join(names)})",
+    )
+
+
+def add_voice(parser: argparse.ArgumentParser) -> None:
+    """A voice that speaks, and in which numbers."""
+    parser.add_argument(
+        "-c", "--checkpoint", type=Path, default=DEFAULT_VOICE, help="checkpoint, training run or voice (lapglow)"
+    )
+    parser.add_argument("--precision", choices=("float32", "bf16", "fp16"), default="float32", help="of the nets")
 
 
 def vocoder_name(text: str) -> str:
@@ -106,29 +128,6 @@ def in_turns(actions: Mapping[Any, Callable[[], Sequence[float]]], repeats: int)
             if turn:
                 runs[name].append(figures)
     return {name: [statistics.median(column) for column in zip(*rows, strict=True)] for name, rows in runs.items()}
-
-
-def snr(reference: Tensor, audio: Tensor) -> float:
-    """Power of the reference above that of the difference, in decibels; at most MOST_DECIBELS.
-
-    >>> round(snr(torch.ones(4), 1.1 * torch.ones(4)), 3)
-    20.0
-    """
-    wanted, got = reference.detach().cpu().double(), audio.detach().cpu().double()
-    noise = float((got - wanted).square().sum())
-    power = float(wanted.square().sum())
-    return min(MOST_DECIBELS, 10 * math.log10(max(power, 1e-300) / max(noise, 1e-300)))
-
-
-def hum(length_seconds: float, sample_rate: int, *, voice: int = 0) -> npt.NDArray[np.float32]:
-    """[T]: harmonics of a gliding pitch in four syllables a second, and a little noise; nobody's voice."""
-    t = np.arange(max(1, round(length_seconds * sample_rate))) / sample_rate
-    pitch = (110 + 15 * (voice % 8)) * (1 + 0.2 * np.sin(4.4 * t + voice))
-    phase = 2 * np.pi * np.cumsum(pitch) / sample_rate
-    harmonics = sum(np.sin(n * phase) / n for n in range(1, 30))
-    noise = np.random.default_rng(voice).standard_normal(len(t))
-    audio = 0.1 * harmonics * (0.55 - 0.45 * np.cos(8 * np.pi * t)) + 0.003 * noise
-    return np.asarray(audio, dtype=np.float32)
 
 
 # ---- Telling ---------------------------------------------------------------------------------------------------------

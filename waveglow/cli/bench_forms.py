@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from waveglow.audio.mel import MelSpec
-from waveglow.cli.bench_common import hum
 from waveglow.cli.bench_plain import cache_inverses_, plain_conv1d
+from waveglow.cli.signals import hum
 from waveglow.export.onnx import export_onnx
 from waveglow.export.onnx_runtime import OnnxVocoder
 from waveglow.models.vocoder import FlowVocoder

@@ -24,9 +24,10 @@ import torch
 from torch.utils.data import DataLoader
 
 from waveglow.audio.io import save_audio
-from waveglow.cli.bench_common import add_common, hum, in_turns, opened_device, positive, progress, timed, whole
+from waveglow.cli.bench_common import add_common, in_turns, opened_device, positive, progress, timed, whole
 from waveglow.cli.bench_step import SPEC, Step, add_batch, batch_for, new_model, seconds_of
 from waveglow.cli.bench_table import Column, Row, Table, show
+from waveglow.cli.signals import hum
 from waveglow.data.manifest import Clip, prepare, read_manifest
 from waveglow.data.sampler import StepSampler
 from waveglow.data.speech import SpeechCrops

@@ -14,14 +14,13 @@ import resource
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import torch
 
-from waveglow.cli.bench_common import add_common, hum, opened_device, positive, progress, seconds
+from waveglow.cli.bench_common import add_machine, add_voice, opened_device, positive, progress, seconds
 from waveglow.cli.bench_table import Column, Row, Table, show
 from waveglow.cli.common import steps_of_refinement
-from waveglow.models.shipped import DEFAULT_VOICE
+from waveglow.cli.signals import hum
 from waveglow.synthesis import Vocoder
 
 REPORTS = 10
@@ -34,14 +33,11 @@ COLUMNS = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument(
-        "-c", "--checkpoint", type=Path, default=DEFAULT_VOICE, help="checkpoint, training run or voice (lapglow)"
-    )
-    parser.add_argument("--precision", choices=("float32", "bf16", "fp16"), default="float32", help="of the nets")
+    add_voice(parser)
     parser.add_argument("--refine", type=steps_of_refinement, metavar="STEPS", help="(as the voice was validated)")
     parser.add_argument("--hours", type=seconds, default=1.0, help="of audio (1)")
     parser.add_argument("--chunk", type=positive, default=1024, metavar="FRAMES", help="(1024)")
-    add_common(parser)
+    add_machine(parser)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -38,8 +38,8 @@ def small_waveglow(flows: int, memory: Memory) -> FlowVocoder:
     return model
 
 
-def kept_bytes(model: nn.Module, audio: Tensor, mel: Tensor) -> int:
-    """What autograd keeps of a forward pass for the backward pass, each memory once, parameters excluded."""
+def kept_bytes(model: nn.Module, *inputs: Tensor) -> int:
+    """What autograd keeps of `model(*inputs)` for the backward pass, each memory once, parameters excluded."""
     parameters = {p.untyped_storage().data_ptr() for p in model.parameters()}
     kept: dict[int, int] = {}
 
@@ -50,7 +50,7 @@ def kept_bytes(model: nn.Module, audio: Tensor, mel: Tensor) -> int:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        output = model(audio, mel)
+        output = model(*inputs)
     del output
     return sum(kept.values())
 

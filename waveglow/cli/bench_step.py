@@ -16,8 +16,9 @@ from torch import Tensor
 
 from waveglow.audio.mel import preset
 from waveglow.audio.mel_spectrogram import MelSpectrogram
-from waveglow.cli.bench_common import hum, positive
+from waveglow.cli.bench_common import positive
 from waveglow.cli.bench_plain import plain_conv1d
+from waveglow.cli.signals import hum
 from waveglow.flows.coupling import Coupling
 from waveglow.models.registry import build_vocoder
 from waveglow.models.vocoder import FlowVocoder

@@ -17,25 +17,23 @@ import itertools
 import time
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from waveglow.cli.bench_common import (
     add_common,
-    hum,
+    add_voice,
     in_turns,
     opened_device,
     positive,
     progress,
     seconds,
-    snr,
     synchronize,
     whole,
 )
 from waveglow.cli.bench_table import Column, Row, Table, show
-from waveglow.models.shipped import DEFAULT_VOICE
+from waveglow.cli.signals import hum, snr
 from waveglow.synthesis import Vocoder
 
 CHUNKS = [4, 8, 16, 32, 64, 128]
@@ -61,10 +59,7 @@ EXACTNESS = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument(
-        "-c", "--checkpoint", type=Path, default=DEFAULT_VOICE, help="checkpoint, training run or voice (lapglow)"
-    )
-    parser.add_argument("--precision", choices=("float32", "bf16", "fp16"), default="float32", help="of the nets")
+    add_voice(parser)
     parser.add_argument("--chunks", nargs="+", type=positive, default=CHUNKS, metavar="FRAMES", help="(4 8 … 128)")
     parser.add_argument(
         "--contexts",

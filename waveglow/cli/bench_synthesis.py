@@ -36,20 +36,19 @@ from torch.utils.flop_counter import FlopCounterMode
 from waveglow.audio.mel import preset
 from waveglow.cli.bench_common import (
     add_common,
+    add_models,
     first_line,
-    hum,
     in_turns,
     opened_device,
     progress,
     seconds,
-    snr,
     timed,
-    vocoder_name,
 )
 from waveglow.cli.bench_forms import FORMS, Subject, Synthesis, awaken_, default_forms
 from waveglow.cli.bench_kernels import kernel_rates
 from waveglow.cli.bench_table import SKIPPED, Column, Row, Table, show
 from waveglow.cli.common import steps_of_refinement
+from waveglow.cli.signals import hum, snr
 from waveglow.models import checkpoint
 from waveglow.models.registry import build_vocoder
 from waveglow.models.shipped import DEFAULT_VOICE
@@ -71,14 +70,7 @@ COLUMNS = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument(
-        "--models",
-        nargs="+",
-        type=vocoder_name,
-        default=["lapglow", "waveglow-256"],
-        metavar="NAME",
-        help="lapglow, waveglow-64, … (lapglow waveglow-256)",
-    )
+    add_models(parser, "lapglow", "waveglow-256")
     parser.add_argument("--forms", nargs="+", choices=FORMS, metavar="FORM", help="of those above (by model)")
     parser.add_argument("--seconds", type=seconds, default=4.0, help="of audio to synthesize (4)")
     parser.add_argument(

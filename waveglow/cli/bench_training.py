@@ -27,13 +27,13 @@ from torch import Tensor
 
 from waveglow.cli.bench_common import (
     add_common,
+    add_models,
     first_line,
     in_turns,
     opened_device,
     positive,
     progress,
     timed,
-    vocoder_name,
 )
 from waveglow.cli.bench_memory import memory_table, write_plot
 from waveglow.cli.bench_step import FORMS, LR, Step, add_batch, batch_for, new_model, seconds_of
@@ -53,14 +53,7 @@ COLUMNS = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument(
-        "--models",
-        nargs="+",
-        type=vocoder_name,
-        default=["lapglow", "waveglow-64"],
-        metavar="NAME",
-        help="lapglow, waveglow-64, … (lapglow waveglow-64)",
-    )
+    add_models(parser, "lapglow", "waveglow-64")
     parser.add_argument("--forms", nargs="+", choices=FORMS, default=list(FORMS[:3]), help="(all but compiled)")
     add_batch(parser, batch=2, segment=16000)
     parser.add_argument("--adam-steps", type=positive, default=10, help="of which losses are compared (10)")

@@ -12,22 +12,23 @@ that seeds agree. The mel convention and what else a caller must know are in its
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from waveglow.audio.files import find_inputs
 from waveglow.audio.io import load_audio
 from waveglow.cli.common import AUDIO_SUFFIXES, sigma, steps_of_refinement
+from waveglow.cli.signals import hum, snr
 from waveglow.export.onnx import export_onnx
 from waveglow.export.onnx_runtime import OnnxVocoder
 from waveglow.synthesis import Vocoder
 
 CLIPS = 8  # to measure ranges on, at most
-COMPARED_FRAMES = 128
+COMPARED_SECONDS = 1.5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -75,8 +76,8 @@ def run(args: argparse.Namespace) -> int:
     if args.drawn_noise is not None:
         print("; mel in, audio out")
         return 0
-    mel = mels[0] if mels else _any_mel(vocoder)
-    print(f"; {_compared(vocoder, OnnxVocoder(args.out), mel[:, :COMPARED_FRAMES], refine)}")
+    mel = mels[0] if mels else vocoder.mel(hum(COMPARED_SECONDS, spec.sample_rate), spec.sample_rate).numpy()
+    print(f"; {_compared(vocoder, OnnxVocoder(args.out), mel, refine)}")
     return 0
 
 
@@ -88,15 +89,7 @@ def _mels(vocoder: Vocoder, folder: Path) -> list[npt.NDArray[np.float32]]:
     return [vocoder.mel(audio.samples, audio.sample_rate).numpy() for audio in map(load_audio, files)]
 
 
-def _any_mel(vocoder: Vocoder) -> npt.NDArray[np.float32]:
-    """Of noise whose level rises and falls."""
-    t = np.arange(COMPARED_FRAMES * vocoder.model.hop) / vocoder.sample_rate
-    noise = np.random.default_rng(0).standard_normal(len(t)) * 0.1 * np.sin(2 * np.pi * t) ** 2
-    return vocoder.mel(noise.astype(np.float32), vocoder.sample_rate).numpy()
-
-
 def _compared(vocoder: Vocoder, exported: OnnxVocoder, mel: npt.NDArray[np.float32], refine: int) -> str:
-    expected, found = vocoder.synthesize(mel, refine=refine).numpy(), exported.synthesize(mel)
-    error = found - expected
-    snr = 10 * math.log10(max(np.square(expected).sum(), 1e-20) / max(np.square(error).sum(), 1e-20))
-    return f"differs from the checkpoint by at most {np.abs(error).max():.1e} of full scale, SNR {snr:.0f} dB"
+    expected, found = vocoder.synthesize(mel, refine=refine), torch.from_numpy(exported.synthesize(mel))
+    error = (found - expected).abs().max()
+    return f"differs from the checkpoint by at most {error:.1e} of full scale, SNR {snr(expected, found):.0f} dB"

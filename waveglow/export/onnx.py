@@ -63,14 +63,14 @@ def export_onnx(
         raise ValueError("int8 needs the latents as inputs, to measure with the same noise; leave the drawn noise out")
     latents = latents_of(model)
     graph = _Graph(folded(model), _graph_refiner(mel_spec) if refine else None, refine)
-    whole = graph if drawn_sigma is None else _WithNoise(graph, latents, drawn_sigma)
-    least = math.ceil(mel_spec.min_samples / model.hop) if refine else 1
-    program = _traced(whole.eval(), model.n_mels, latents if drawn_sigma is None else [], max(least, 1))
+    whole, inputs = (graph, latents) if drawn_sigma is None else (_WithNoise(graph, latents, drawn_sigma), [])
+    least_frames = math.ceil(mel_spec.min_samples / model.hop) if refine else 1
+    program = _traced(whole.eval(), model.n_mels, inputs, least_frames)
     proto = program.model_proto
     about = {
         "mel_spec": to_mapping(mel_spec),
-        "latents": latents if drawn_sigma is None else [],
-        "least_frames": least,
+        "latents": inputs,
+        "least_frames": least_frames,
         "refine": refine,
         "int8": bool(mels),
     }
