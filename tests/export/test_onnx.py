@@ -169,6 +169,11 @@ def test_a_file_that_is_no_vocoder_of_ours(tmp_path, capsys, content, message):
     assert message in said
 
 
+def test_a_checkpoint_is_no_file_for_onnxruntime(of_lapglow, capsys):
+    assert main(["synth", "-c", str(of_lapglow), "--runtime", "onnx", "mel.npy", "a.wav"]) == 4
+    assert "waveglow export onnx" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

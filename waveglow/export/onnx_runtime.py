@@ -48,7 +48,9 @@ class OnnxVocoder:
     def __init__(self, path: Path | str, *, threads: int | None = None) -> None:
         runtime = needed("onnxruntime")
         if not Path(path).is_file():
-            raise OnnxFileError(f"{path}: no such file")
+            raise OnnxFileError(
+                f"{path}: is no file; what onnxruntime runs is made by `waveglow export onnx CKPT OUT.onnx`"
+            )
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads or 0
         try:

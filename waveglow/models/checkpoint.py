@@ -237,7 +237,9 @@ def resolve(path: Path) -> Path:
             f"model that comes with the package ({', '.join(shipped) or 'there is none'})"
         )
     if path.is_file():
-        raise CheckpointError(f"{path}: is a file, a checkpoint is a directory; for a .pt file use `waveglow convert`")
+        raise CheckpointError(
+            f"{path}: is a file, a checkpoint is a directory; for a .pt file use `waveglow convert`, for an .onnx file `waveglow synth`"
+        )
     if not (path / STEPS).is_dir():
         return path
     steps = steps_of(path)
