@@ -238,7 +238,8 @@ def resolve(path: Path) -> Path:
         )
     if path.is_file():
         raise CheckpointError(
-            f"{path}: is a file, a checkpoint is a directory; for a .pt file use `waveglow convert`, for an .onnx file `waveglow synth`"
+            f"{path}: is a file, a checkpoint is a directory; for a .pt file use `waveglow convert`, for an .onnx file "
+            "`waveglow synth`"
         )
     if not (path / STEPS).is_dir():
         return path
