@@ -14,18 +14,29 @@ import torch
 from torch import Tensor, nn
 
 from waveglow.flows.actnorm import ActNorm, ConditionalActNorm, Scale
+from waveglow.flows.autoregressive import RowAutoregressive
 from waveglow.flows.base import Flow
 from waveglow.flows.batchnorm import FlowBatchNorm
 from waveglow.flows.compose import MultiScale, Sequence, Split
-from waveglow.flows.coupling import FORMS, SCALES, ChannelMask, CheckerboardMask, Coupling, Mask, WholeMask
+from waveglow.flows.coupling import (
+    FORMS,
+    SCALES,
+    ChannelMask,
+    CheckerboardMask,
+    Coupling,
+    Mask,
+    RowsAboveMask,
+    WholeMask,
+)
 from waveglow.flows.lapped import LappedSqueeze
 from waveglow.flows.logit import Logit
-from waveglow.flows.permute import InvertibleConv, InvertibleConvLU, Reverse, Shuffle, Swap
-from waveglow.flows.reshape import Flatten, Squeeze
+from waveglow.flows.permute import FlipRows, InvertibleConv, InvertibleConvLU, Reverse, Shuffle, Swap
+from waveglow.flows.reshape import Flatten, Rows, RowsAsChannels, Squeeze
 from waveglow.models.image import FlowImage
 from waveglow.models.registry import IMAGES, MODELS, build
 from waveglow.models.vocoder import FlowVocoder
 from waveglow.nn.wavenet import WaveNet
+from waveglow.nn.wavenet2d import RowStack, WaveNet2d
 
 BATCH = 2
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
@@ -188,9 +199,29 @@ ONE_DIMENSIONAL = {
     )
     for bands in (3, 4)
 }
+ONE_DIMENSIONAL["Rows"] = Entry(
+    2, lambda g: Sequence([Rows(4), *(autoregressive(g, "s*x+t", "kept") for _ in range(bool(g.cond)))])
+)
+
+TWO_DIMENSIONAL = {
+    "RowsAsChannels": Entry(1, lambda g: Sequence([RowsAsChannels(), Reverse()])),
+    "FlipRows": Entry(3, lambda g: FlipRows()),
+    "FlipRows_within_halves": Entry(2, lambda g: Sequence([FlipRows(2), coupling(g, 2)])),
+} | {
+    f"RowAutoregressive_{form}_{first}": Entry(2, lambda g, form=form, first=first: autoregressive(g, form, first))
+    for form in FORMS
+    for first in ("kept", "moved")
+}
+
+
+def autoregressive(g: Grid, form: str, first: str) -> Flow:
+    stack = RowStack(2, cond_channels=g.cond, n_channels=4, dilations=[(1, 1), (2, 2)], residual_gain=0.7)
+    return RowAutoregressive(WaveNet2d(stack, 4), RowsAboveMask(2, first=first), form=form)
+
 
 TINY = {"n_mels": 4, "hop": 16, "n_channels": 8, "n_layers": 2, "n_flows": 3, "n_early_every": 1}
-TINY |= {"bands": 8, "n_high": 2, "n_early_size": 1, "n_cond": 4}
+TINY |= {"bands": 8, "n_high": 2, "n_early_size": 1, "n_cond": 4}  # of lapglow
+TINY |= {"n_group": 8, "n_blocks": 2, "blocks_per_split": 1, "n_height": 4, "n_embedding": 3}
 TINY_IMAGE = {"image_size": 4, "channels": 3, "n_couplings": 3, "n_hidden": 8, "n_layers": 1, "n_scales": 2}
 TINY_IMAGE |= {"n_channels": 4, "n_blocks": 1, "n_levels": 2, "n_steps": 2}
 
@@ -245,6 +276,7 @@ CASES = (
         for name, entry in ONE_DIMENSIONAL.items()
         for cond in (2, 0)
     }
+    | {f"{name}-2d-cond": layer_case(entry, (4, 6), 2) for name, entry in TWO_DIMENSIONAL.items()}
     | {f"{name}-model": model_case(name) for name in MODELS}
 )
 
@@ -385,10 +417,12 @@ def test_state_dict_holds_all_that_the_output_depends_on(case):
     assert all(map(torch.equal, [*loaded_zs, loaded_log_det], [*zs, log_det]))
 
 
-@over(where(lambda name, module: has((Squeeze, LappedSqueeze))(name, module) and not isinstance(module, FlowImage)))
+@over(
+    where(lambda name, module: has((Squeeze, LappedSqueeze, Rows))(name, module) and not isinstance(module, FlowImage))
+)
 def test_a_length_that_is_no_multiple_of_the_group_is_refused(case):
     module, (x, cond) = case.module(), case.inputs()
-    group = next(part.factor for part in module.modules() if isinstance(part, (Squeeze, LappedSqueeze)))
+    group = next(part.factor for part in module.modules() if isinstance(part, (Squeeze, LappedSqueeze, Rows)))
     for axis in range(-len(x.shape[2:]) or -1, 0):
         size = x.shape[axis] + 1
         longer = torch.cat([x, x.narrow(axis, 0, 1)], dim=axis)

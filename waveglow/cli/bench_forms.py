@@ -18,16 +18,15 @@ from waveglow.cli.signals import hum
 from waveglow.export.onnx import export_onnx
 from waveglow.export.onnx_runtime import OnnxVocoder
 from waveglow.models.vocoder import FlowVocoder
-from waveglow.nn.wavenet import WaveNet
 from waveglow.synthesis import Precision, Vocoder
 
 
 @torch.no_grad()
 def awaken_(model: nn.Module) -> None:
     """Random numbers for the last layers that begin at zero, so that a net computed wrongly sounds wrong."""
-    for module in model.modules():
-        if isinstance(module, WaveNet):
-            nn.init.normal_(module.end.weight, std=0.01)
+    for name, parameter in model.named_parameters():
+        if ".net.end." in name and name.endswith("weight"):
+            nn.init.normal_(parameter, std=0.01)
 
 
 @dataclass(frozen=True)

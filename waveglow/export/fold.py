@@ -11,13 +11,14 @@ from torch.nn.utils import parametrize
 
 from waveglow.flows.coupling import Coupling
 from waveglow.flows.permute import InvertibleConv
+from waveglow.nn.separable import SeparableConv
 
 M = TypeVar("M", bound=nn.Module)
 
 
 @torch.no_grad()
 def folded(model: M, *, nets: torch.dtype | None = None) -> M:
-    """Copy in evaluation mode with weight norm folded and W⁻¹ filled (inverted in float64); its weights are frozen.
+    """Copy in evaluation mode with weight and batch norms folded and W⁻¹ filled (inverted in float64), all frozen.
 
     `nets`: what the weights of the coupling nets are kept in, to be run under an autocast to the same, which would
     convert frozen weights anew in every call; None leaves them as they are.
@@ -29,6 +30,8 @@ def folded(model: M, *, nets: torch.dtype | None = None) -> M:
         if isinstance(module, InvertibleConv):
             matrix = module.matrix()
             module.weight_inverse = torch.linalg.inv(matrix.double()).to(matrix.dtype)
+        if isinstance(module, SeparableConv):
+            module.fold_norm_()
         if isinstance(module, Coupling) and nets:
             module.net.to(nets)
         if isinstance(module, nn.Conv2d):

@@ -158,7 +158,7 @@ def _names_of_net_weights(graph: nn.Module) -> set[str]:
         for name, coupling in graph.named_modules()
         if isinstance(coupling, Coupling)
         for inner, module in coupling.net.named_modules()
-        if isinstance(module, nn.Conv2d) and inner != "end"
+        if isinstance(module, nn.Conv2d) and inner.split(".")[0] != "end"
     }
 
 

@@ -88,6 +88,33 @@ class CheckerboardMask:
         return values * self._moves(values)
 
 
+class RowsAboveMask:
+    """Rows of [B, C, H, W] move, given those above (WaveFlow, arXiv:1912.01219, eq. 6); for RowAutoregressive.
+
+    Arguments:
+        first: whether the first row is "kept" (its net sees H − 1 rows, for the H − 1 that move), or "moved", by what
+            the net makes of a row of zeros (as NanoFlow has it, arXiv:2006.06280).
+    """
+
+    def __init__(self, channels: int, *, first: Literal["kept", "moved"] = "kept") -> None:
+        self.kept_channels = self.moved_channels = channels
+        self.first = first
+
+    def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x to (the rows above each that moves, the rows that move)."""
+        if self.first == "kept":
+            return x[:, :, :-1], x[:, :, 1:]
+        return F.pad(x[:, :, :-1], (0, 0, 1, 0)), x
+
+    def join(self, kept: Tensor, moved: Tensor) -> Tensor:
+        """All rows, [B, C, H, W]."""
+        return torch.cat([kept[:, :, :1], moved], dim=2) if self.first == "kept" else moved
+
+    def confine(self, values: Tensor) -> Tensor:
+        """All values."""
+        return values
+
+
 class WholeMask:
     """All of [B, C, *S] moves; the net sees zeros and the conditioning. With "(x-t)/s" it is a learned prior of x."""
 
@@ -153,7 +180,10 @@ class Coupling(Flow):
         self.scale = scale
 
     def _log_s_and_t(self, kept: Tensor, cond: Tensor | None) -> tuple[Tensor, Tensor]:
-        output = self.net(kept, cond).to(kept.dtype)
+        return self._read(self.net(kept, cond).to(kept.dtype))
+
+    def _read(self, output: Tensor) -> tuple[Tensor, Tensor]:
+        """What the net gave, as (log_s, t)."""
         expected = self.mask.moved_channels * (1 if self.scale == "additive" else 2)
         if output.shape[1] != expected:
             raise ValueError(

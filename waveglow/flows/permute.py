@@ -1,4 +1,4 @@
-"""Permutations of channels, fixed and learned.
+"""Permutations of channels, fixed and learned, and of rows.
 
 InvertibleConv is Glow's invertible 1×1 convolution (Kingma and Dhariwal 2018, arXiv:1807.03039, §3.2, eqs. 9–11), as
 WaveGlow uses it in one dimension (Prenger et al. 2018, arXiv:1811.00002, §2.2).
@@ -129,6 +129,32 @@ class Swap(Flow):
 
     def condition(self, cond: Tensor | None) -> Tensor | None:
         return _swap_halves(cond) if self.swap_cond and cond is not None else cond
+
+
+class FlipRows(Flow):
+    """Rows of [B, C, H, W] in reverse order, within each of `parts` equal parts, and those of the conditioning alike.
+
+    Of WaveFlow's schemes (arXiv:1912.01219, §3.2), (a) flips all rows in every step (one part), (b) each half of them
+    in the second half of the steps (two parts). `log_det = 0`. Raises ValueError where H is no multiple of `parts`.
+    """
+
+    def __init__(self, parts: int = 1) -> None:
+        super().__init__()
+        self.parts = parts
+
+    def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self._flipped(x), zero_log_det(x)
+
+    def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
+        return self._flipped(z)
+
+    def condition(self, cond: Tensor | None) -> Tensor | None:
+        return None if cond is None else self._flipped(cond)
+
+    def _flipped(self, x: Tensor) -> Tensor:
+        if x.shape[2] % self.parts:
+            raise ValueError(f"FlipRows got {x.shape[2]} rows; they must be a multiple of its {self.parts} parts")
+        return x.unflatten(2, (self.parts, -1)).flip(3).flatten(2, 3)
 
 
 def _swap_halves(x: Tensor) -> Tensor:

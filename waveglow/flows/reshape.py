@@ -60,6 +60,51 @@ class Flatten(Flow):
         return (math.prod(shape), 1)
 
 
+class Rows(Flow):
+    """[B, C, T] to [B, C, H, T/H], sample t in row t mod H and column t div H (WaveFlow, arXiv:1912.01219, §3.1).
+
+    The conditioning becomes rows alike; `log_det = 0`. Raises ValueError where T is no multiple of H.
+    """
+
+    def __init__(self, height: int) -> None:
+        super().__init__()
+        self.factor = height
+
+    def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self._rows(x), zero_log_det(x)
+
+    def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
+        return z.transpose(2, 3).flatten(2)
+
+    def condition(self, cond: Tensor | None) -> Tensor | None:
+        return None if cond is None else self._rows(cond)
+
+    def out_shape(self, shape: Shape) -> Shape:
+        channels, *sizes = shape
+        height_in_all, columns = squeezed_shape(1, sizes, self.factor)
+        return (channels, height_in_all, columns)
+
+    def _rows(self, x: Tensor) -> Tensor:
+        self.out_shape(tuple(x.shape[1:]))
+        return x.unflatten(2, (-1, self.factor)).transpose(2, 3)
+
+
+class RowsAsChannels(Flow):
+    """[B, 1, H, W] to [B, H, W], every row a channel; `log_det = 0`. Raises ValueError where x has more channels."""
+
+    def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self.out_shape(tuple(x.shape[1:]))
+        return x.squeeze(1), zero_log_det(x)
+
+    def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
+        return z.unsqueeze(1)
+
+    def out_shape(self, shape: Shape) -> Shape:
+        if shape[0] != 1:
+            raise ValueError(f"RowsAsChannels got {shape[0]} channels; it makes rows of one channel into channels")
+        return shape[1:]
+
+
 def squeezed_shape(channels: int, sizes: list[int] | Shape, g: int) -> Shape:
     """(C·gᴿ, *(S/g)). Raises ValueError where a size is no multiple of g."""
     for size in sizes:

@@ -31,6 +31,7 @@ from waveglow.models.image import FlowImage
 from waveglow.models.registry import Model, build
 from waveglow.models.shipped import IMAGE_MODELS, VOICES
 from waveglow.models.vocoder import FlowVocoder
+from waveglow.models.weights import fill_, own_state
 
 FORMAT = 1
 MANIFEST = "MANIFEST.json"
@@ -152,7 +153,7 @@ def model_writers(
         "mel": mel_spec.to_dict() if mel_spec else None,
         "info": dict(info),
     }
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in own_state(model).items()}
     return {
         CONFIG: lambda path: json_writer(path, config),
         WEIGHTS: lambda path: save_file(tensors, path),
@@ -192,7 +193,7 @@ def load(path: Path | str) -> Checkpoint[Model]:
         mel_spec = MelSpec.from_dict(config["mel"]) if config["mel"] else None
     except ValueError as error:
         raise CheckpointError(f"{directory / CONFIG}: {error}") from error
-    model.load_state_dict(read_tensors(directory / WEIGHTS, model.state_dict()), assign=True)
+    fill_(model, read_tensors(directory / WEIGHTS, own_state(model)), assign=True)
     return Checkpoint(model.eval(), config["model"], mel_spec, config.get("info") or {}, directory)
 
 

@@ -7,25 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from waveglow.config import ConfigError, nearest
+from waveglow.config import ConfigError
 from waveglow.models.images import diagonals_first
-
-State = dict[str, Tensor]
-Converted = tuple[dict[str, Any], State]  # model configuration, our tensors
-
-
-class _Part(State):
-    """The tensors under a prefix. Raises ConfigError, with the whole name, for what isn't there."""
-
-    def __init__(self, state: Mapping[str, Tensor], prefix: str) -> None:
-        super().__init__({name.removeprefix(prefix): t for name, t in state.items() if name.startswith(prefix)})
-        self.prefix = getattr(state, "prefix", "") + prefix
-
-    def __missing__(self, name: str) -> Tensor:
-        raise ConfigError(f"the checkpoint lacks {self.prefix + name!r}; is it whole, and --family right?")
-
+from waveglow.models.published_parts import Converted, Part, State, log_s_first, renamed, require_keys, whole_number
 
 # ---- rosinality/glow-pytorch: Glow(in_channel, n_flow, n_block, affine, conv_lu) -------------------------------------
 
@@ -41,16 +26,16 @@ def glow_rosinality(state: State, config: Mapping[str, Any]) -> Converted:
     by_lu = not any(name.endswith("invconv.weight") for name in state)
     ours: State = {}
     for level in range(n_levels):
-        block = _Part(state, f"blocks.{level}.")
+        block = Part(state, f"blocks.{level}.")
         for k in range(n_steps):
             actnorm, mix, coupling = (f"flow.levels.{2 * level}.layers.{1 + 3 * k + i}." for i in range(3))
-            step = _Part(block, f"flows.{k}.")
-            ours |= _renamed(actnorm, _actnorm(_Part(step, "actnorm.")))
-            ours |= _renamed(mix, _mix(_Part(step, "invconv."), by_lu=by_lu))
-            ours |= _renamed(f"{coupling}net.", _net(_Part(step, "coupling.net.")))
+            step = Part(block, f"flows.{k}.")
+            ours |= renamed(actnorm, _actnorm(Part(step, "actnorm.")))
+            ours |= renamed(mix, _mix(Part(step, "invconv."), by_lu=by_lu))
+            ours |= renamed(f"{coupling}net.", _net(Part(step, "coupling.net.")))
         place = f"flow.levels.{2 * level + 1}." + ("prior.net." if level < n_levels - 1 else "net.")
-        ours |= _renamed(place, {name: _log_s_first(t) for name, t in _zero_conv(_Part(block, "prior.")).items()})
-    first = _Part(state, "blocks.0.flows.0.")
+        ours |= renamed(place, {name: log_s_first(t) for name, t in _zero_conv(Part(block, "prior.")).items()})
+    first = Part(state, "blocks.0.flows.0.")
     squeezed_channels = first["actnorm.loc"].numel()
     affine = first["coupling.net.4.conv.bias"].numel() == squeezed_channels
     return {
@@ -67,16 +52,12 @@ def glow_rosinality(state: State, config: Mapping[str, Any]) -> Converted:
     }, ours
 
 
-def _renamed(place: str, tensors: State) -> State:
-    return {place + name: tensor for name, tensor in tensors.items()}
-
-
-def _actnorm(part: _Part) -> State:
+def _actnorm(part: Part) -> State:
     scale = part["scale"].flatten()
     return {"bias": part["loc"].flatten(), "log_scale": scale.abs().log(), "initialized": torch.tensor(True)}
 
 
-def _mix(part: _Part, *, by_lu: bool) -> State:
+def _mix(part: Part, *, by_lu: bool) -> State:
     if "weight" in part:
         return {"weight": part["weight"].flatten(1)}
     lower, upper = part["w_l"].tril(-1), part["w_u"].triu(1)
@@ -87,19 +68,13 @@ def _mix(part: _Part, *, by_lu: bool) -> State:
     return {"weight": part["w_p"] @ (lower + torch.eye(len(lower))) @ (upper + diagonal)}
 
 
-def _net(part: _Part) -> State:
+def _net(part: Part) -> State:
     convs = {f"{here}.{kind}": part[f"{i}.{kind}"] for i, here in CONVS.items() for kind in ("weight", "bias")}
-    return {**convs, **_renamed("last.", _zero_conv(_Part(part, "4.")))}
+    return {**convs, **renamed("last.", _zero_conv(Part(part, "4.")))}
 
 
-def _zero_conv(part: _Part) -> State:
+def _zero_conv(part: Part) -> State:
     return {"conv.weight": part["conv.weight"], "conv.bias": part["conv.bias"], "log_gain": part["scale"]}
-
-
-def _log_s_first(tensor: Tensor) -> Tensor:
-    """Outputs (mean, log_s) as (log_s, mean), of weights and biases [2C, ...] and of gains [1, 2C, 1, 1]."""
-    axis = 1 if tensor.shape[0] == 1 else 0
-    return tensor.roll(tensor.shape[axis] // 2, axis)
 
 
 CONVS = {0: "first", 2: "second"}
@@ -113,7 +88,7 @@ def realnvp_chrischute(state: State, config: Mapping[str, Any]) -> Converted:
     Its z is one picture: our latents from the last to the first, each in the place from which it left.
     """
     image_size, n_bits = _of_images(config, {"image_size": 32, "n_bits": 8})
-    all_of_it, first = _Part(state, ""), _Part(state, "flows.in_couplings.0.")
+    all_of_it, first = Part(state, ""), Part(state, "flows.in_couplings.0.")
     channels, hidden = first["rescale.weight_g"].numel(), first["st_net.in_conv.conv.bias"].numel()
     n_scales = 1 + max(name.count("next_block.") for name in state)
     ours: State = {}
@@ -163,9 +138,5 @@ def _first_coupling(scale: int) -> int:
 
 def _of_images(config: Mapping[str, Any], defaults: Mapping[str, int]) -> tuple[int, ...]:
     """What no tensor tells, from the configuration or by the published default."""
-    for key, value in config.items():
-        if key not in defaults:
-            raise ConfigError(f"--set {key} is nothing that these tensors leave open{nearest(key, defaults)}")
-        if not isinstance(value, int):
-            raise ConfigError(f"--set {key} is {value!r}; it must be a whole number")
-    return tuple(config.get(key, default) for key, default in defaults.items())
+    require_keys(config, defaults)
+    return tuple(whole_number(key, config.get(key, default)) for key, default in defaults.items())

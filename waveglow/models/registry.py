@@ -21,6 +21,18 @@ VOCODERS: dict[str, Callable[..., FlowVocoder]] = {
     "waveglow-128": partial(vocoders.waveglow, n_channels=128, actnorm=False),
     "waveglow-256": partial(vocoders.waveglow, n_channels=256, actnorm=False),
     "waveglow-512": partial(vocoders.waveglow, n_channels=512, actnorm=False),
+    "waveglow-old": partial(vocoders.waveglow, n_channels=512, actnorm=False, alternating=True),
+    "squeezewave": vocoders.squeezewave,
+    "squeezewave-a128-c128": partial(vocoders.squeezewave, n_group=128, n_channels=128),
+    "squeezewave-a128-c256": partial(vocoders.squeezewave, n_group=128, n_channels=256),
+    "squeezewave-a256-c128": partial(vocoders.squeezewave, n_group=256, n_channels=128),
+    "squeezewave-a256-c256": partial(vocoders.squeezewave, n_group=256, n_channels=256),
+    "flowavenet": vocoders.flowavenet,
+    "waveflow": vocoders.waveflow,
+    "waveflow-64": partial(vocoders.waveflow, n_channels=64),
+    "waveflow-96": partial(vocoders.waveflow, n_channels=96),
+    "waveflow-128": partial(vocoders.waveflow, n_channels=128),
+    "nanoflow": vocoders.nanoflow,
 }
 
 IMAGES: dict[str, Callable[..., FlowImage]] = {"nice": images.nice, "realnvp": images.realnvp, "glow": images.glow}

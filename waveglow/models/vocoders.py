@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
+from torch import nn
+from torch.nn.utils.parametrizations import weight_norm
+
 from waveglow.config import nearest
 from waveglow.flows.actnorm import ActNorm, ConditionalActNorm
+from waveglow.flows.autoregressive import RowAutoregressive
 from waveglow.flows.base import Flow
 from waveglow.flows.compose import MultiScale, Sequence, Split
-from waveglow.flows.coupling import ChannelMask, Coupling
+from waveglow.flows.coupling import ChannelMask, Coupling, RowsAboveMask
 from waveglow.flows.lapped import LappedSqueeze
-from waveglow.flows.permute import InvertibleConv, InvertibleConvLU
-from waveglow.flows.reshape import Squeeze
+from waveglow.flows.permute import FlipRows, InvertibleConv, InvertibleConvLU, Swap
+from waveglow.flows.reshape import Rows, RowsAsChannels, Squeeze
 from waveglow.models.vocoder import FlowVocoder
-from waveglow.nn.upsample import BandScale, MelEncoder, TransposedConvUpsample
-from waveglow.nn.wavenet import WaveNet
+from waveglow.nn.separable import SeparableWaveNet
+from waveglow.nn.upsample import BandScale, MelEncoder, Repeat, SmoothUpsample, TransposedConvUpsample
+from waveglow.nn.wavenet import DeepEndedWaveNet, WaveNet
+from waveglow.nn.wavenet2d import FlavouredWaveNet2d, RowStack, WaveNet2d
 
 T = TypeVar("T")
 
@@ -34,27 +41,23 @@ def waveglow(
     upsample_kernel: int | None = None,
     actnorm: bool = True,
     lu: bool = False,
+    alternating: bool = False,
 ) -> FlowVocoder:
     """WaveGlow (Prenger, Valle and Catanzaro 2018, arXiv:1811.00002), as NVIDIA published it where `actnorm` is off.
+
+    `alternating`: every other coupling moves the first half of the channels, as NVIDIA's first version had it.
 
     Groups of `n_group` samples pass `n_flows` steps of (ActNorm), invertible 1×1 convolution and affine coupling; every
     `n_early_every` steps the first `n_early_size` channels leave as a latent. `upsample_kernel` defaults to 4 hops.
     Raises ValueError where hop is no multiple of n_group, the early outputs use up the channels, or there are more than
     1024 layers: a configuration comes from a file that may not be one's own.
     """
-    if n_flows * n_layers > 1024:
-        raise ValueError(f"n_flows × n_layers is {n_flows} × {n_layers}; at most 1024 layers are built")
-    if hop % n_group:
-        raise ValueError(f"hop is {hop} and n_group is {n_group}; hop must be a multiple of n_group")
-    n_early = (n_flows - 1) // n_early_every
-    if n_group - n_early * n_early_size < 2:
-        raise ValueError(
-            f"{n_early} early outputs of {n_early_size} channels leave {n_group - n_early * n_early_size} of the "
-            f"{n_group} in n_group; at least 2 must remain: raise n_group or n_early_every"
-        )
+    _require_buildable(n_flows * n_layers)
+    _require_multiple(hop, n_group, "n_group")
+    _require_channels_left(n_group, n_flows, n_early_every, n_early_size)
 
-    def step(channels: int) -> list[Flow]:
-        mask = ChannelMask(channels)
+    def step(k: int, channels: int) -> list[Flow]:
+        mask = ChannelMask(channels, moves="first" if alternating and k % 2 else "last")
         net = WaveNet(
             mask.kept_channels,
             2 * mask.moved_channels,
@@ -71,10 +74,160 @@ def waveglow(
     return FlowVocoder(MultiScale(levels), upsample, hop=hop, n_mels=n_mels)
 
 
+def squeezewave(
+    *,
+    n_mels: int = 80,
+    hop: int = 256,
+    n_group: int = 128,
+    n_flows: int = 12,
+    n_early_every: int = 2,
+    n_early_size: int = 16,
+    n_layers: int = 8,
+    n_channels: int = 256,
+) -> FlowVocoder:
+    """SqueezeWave (Zhai et al. 2020, arXiv:2001.05685): WaveGlow with groups as long as a hop or half of it.
+
+    Its nets are of separable convolutions, and read the mel as it is, or every frame twice.
+    Raises ValueError as `waveglow` does.
+    """
+    _require_buildable(n_flows * n_layers)
+    _require_multiple(hop, n_group, "n_group")
+    _require_channels_left(n_group, n_flows, n_early_every, n_early_size)
+
+    def step(k: int, channels: int) -> list[Flow]:
+        mask = ChannelMask(channels)
+        net = SeparableWaveNet(
+            mask.kept_channels,
+            2 * mask.moved_channels,
+            cond_channels=n_mels,
+            n_channels=n_channels,
+            n_layers=n_layers,
+        )
+        return [InvertibleConv(channels), Coupling(net, mask)]
+
+    squeeze = Squeeze(n_group, squeeze_cond=False)
+    levels = _levels([squeeze], n_group, step, n_flows, n_early_every, n_early_size)
+    return FlowVocoder(MultiScale(levels), Repeat(hop // n_group), hop=hop, n_mels=n_mels)
+
+
+def flowavenet(
+    *,
+    n_mels: int = 80,
+    hop: int = 256,
+    n_blocks: int = 8,
+    n_flows: int = 6,
+    n_layers: int = 2,
+    n_channels: int = 256,
+    blocks_per_split: int = 4,
+) -> FlowVocoder:
+    """FloWaveNet (Kim et al. 2019, arXiv:1811.02155): `n_blocks` blocks of a squeeze by 2 and `n_flows` steps.
+
+    A step is ActNorm, a coupling of the second half of the channels by the first, and a swap of both halves and of
+    those of the conditioning. Behind every `blocks_per_split` blocks half of the channels leave, under a learned prior.
+    Raises ValueError where hop is no multiple of 2^n_blocks, or no product of two even strides.
+    """
+    _require_buildable(n_blocks * n_flows * n_layers)
+    _require_multiple(hop, 2**n_blocks, "2 ** n_blocks")
+
+    def coupling(channels: int, cond_channels: int) -> Coupling:
+        mask = ChannelMask(channels)
+        net = DeepEndedWaveNet(
+            mask.kept_channels,
+            2 * mask.moved_channels,
+            cond_channels=cond_channels,
+            n_channels=n_channels,
+            n_layers=n_layers,
+        )
+        return Coupling(net, mask, form="(x-t)/s")
+
+    channels, cond_channels, levels = 1, n_mels, list[Flow | Split]()
+    for block in range(1, n_blocks + 1):
+        channels, cond_channels = 2 * channels, 2 * cond_channels
+        steps = [
+            (ActNorm(channels), coupling(channels, cond_channels // 2), Swap(swap_cond=True)) for _ in range(n_flows)
+        ]
+        levels.append(Sequence([Squeeze(2), *itertools.chain(*steps)]))
+        if block % blocks_per_split == 0 and block < n_blocks:
+            levels.append(Split(channels // 2, leaves="last", prior=coupling(channels, cond_channels)))
+            channels //= 2
+    return FlowVocoder(MultiScale(levels), SmoothUpsample(hop), hop=hop, n_mels=n_mels)
+
+
+HEIGHT_DILATION_CYCLES = {32: 3, 64: 5, 128: 7}  # the WaveFlow paper's table 2; 1, all rows' neighbours, elsewhere
+
+
+def waveflow(
+    *,
+    n_mels: int = 80,
+    hop: int = 256,
+    n_height: int = 16,
+    n_flows: int = 8,
+    n_layers: int = 8,
+    n_channels: int = 64,
+    bipartite: bool = True,
+    all_rows: bool = False,
+) -> FlowVocoder:
+    """WaveFlow (Ping et al. 2020, arXiv:1912.01219): audio folded to `n_height` rows, each moved given those above.
+
+    `bipartite`: in the second half of the flows the rows are flipped within each half of them, the paper's scheme (b);
+    else all of them in every flow, (a). `all_rows`: as NanoFlow's authors built it: the first row moves too, flips come
+    before couplings, and the sum that a layer hands on is scaled by √½.
+    Raises ValueError where hop is no multiple of n_height, or no product of two even strides; n_height is odd or 1.
+    """
+    _require_rows(hop, n_height, n_flows, n_layers)
+
+    def net() -> WaveNet2d:
+        stack = _row_stack(n_mels, n_height, n_layers, n_channels, residual_gain=0.5**0.5 if all_rows else 1.0)
+        return WaveNet2d(stack, 2, gained=all_rows)
+
+    steps: list[Flow] = []
+    for k in range(n_flows):
+        flip = FlipRows(2 if bipartite and k >= n_flows // 2 else 1)
+        move = RowAutoregressive(net(), RowsAboveMask(1, first="moved" if all_rows else "kept"))
+        steps += [flip, move] if all_rows else [move, flip]
+    return _of_rows(steps, n_height, hop, n_mels)
+
+
+def nanoflow(
+    *,
+    n_mels: int = 80,
+    hop: int = 256,
+    n_height: int = 16,
+    n_flows: int = 8,
+    n_layers: int = 8,
+    n_channels: int = 128,
+    n_embedding: int = 512,
+) -> FlowVocoder:
+    """NanoFlow (Lee et al. 2020, arXiv:2006.06280): a WaveFlow whose flows share one net.
+
+    Each flow has an embedding, from which every layer's bias is made, a gain a channel and layer, and a last layer.
+    Raises ValueError as `waveflow` does.
+    """
+    _require_rows(hop, n_height, n_flows, n_layers)
+    stack = _row_stack(n_mels, n_height, n_layers, n_channels)
+    indicator = weight_norm(nn.Linear(n_embedding, 2 * n_channels * n_layers))
+    steps: list[Flow] = []
+    for _ in range(n_flows):
+        net = FlavouredWaveNet2d(stack, 2, indicator=indicator)
+        steps += [FlipRows(), RowAutoregressive(net, RowsAboveMask(1, first="moved"))]
+    return _of_rows(steps, n_height, hop, n_mels)
+
+
+def _row_stack(n_mels: int, n_height: int, n_layers: int, n_channels: int, *, residual_gain: float = 1.0) -> RowStack:
+    cycle = HEIGHT_DILATION_CYCLES.get(n_height, 1)
+    dilations = [(2 ** (i % cycle), 2**i) for i in range(n_layers)]
+    return RowStack(1, cond_channels=n_mels, n_channels=n_channels, dilations=dilations, residual_gain=residual_gain)
+
+
+def _of_rows(steps: list[Flow], n_height: int, hop: int, n_mels: int) -> FlowVocoder:
+    flow = MultiScale([Sequence([Rows(n_height), *steps, RowsAsChannels()])])
+    return FlowVocoder(flow, SmoothUpsample(hop), hop=hop, n_mels=n_mels)
+
+
 def _levels(
     layers: list[Flow],
     channels: int,
-    step: Callable[[int], list[Flow]],
+    step: Callable[[int, int], list[Flow]],
     n_flows: int,
     n_early_every: int,
     n_early_size: int,
@@ -86,7 +239,7 @@ def _levels(
             levels += [Sequence(layers), Split(n_early_size)]
             channels -= n_early_size
             layers = []
-        layers = [*layers, *step(channels)]
+        layers = [*layers, *step(k, channels)]
     return [*levels, Sequence(layers)]
 
 
@@ -114,10 +267,8 @@ def lapglow(
     `prior="actnorm"` or `"none"` are what recipes/openvoices/ablate.sh compares.
     Raises ValueError where hop is no multiple of bands, or the early outputs use up the channels.
     """
-    if n_flows * n_layers > 1024:
-        raise ValueError(f"n_flows × n_layers is {n_flows} × {n_layers}; at most 1024 layers are built")
-    if hop % bands:
-        raise ValueError(f"hop is {hop} and bands is {bands}; hop must be a multiple of bands")
+    _require_buildable(n_flows * n_layers)
+    _require_multiple(hop, bands, "bands")
     n_early = (n_flows - 1) // n_early_every
     if bands - n_high - n_early * n_early_size < 2:
         raise ValueError(
@@ -125,7 +276,7 @@ def lapglow(
             f"{bands - n_high - n_early * n_early_size} of {bands} bands; at least 2 must remain"
         )
 
-    def step(channels: int) -> list[Flow]:
+    def step(k: int, channels: int) -> list[Flow]:
         mask = ChannelMask(channels)
         net = WaveNet(
             mask.kept_channels,
@@ -155,6 +306,35 @@ def lapglow(
     levels += _levels(layers, bands - n_high, step, n_flows, n_early_every, n_early_size)
     encoder = MelEncoder(n_mels, n_cond, places_per_frame=hop // bands)
     return FlowVocoder(MultiScale(levels), encoder, hop=hop, n_mels=n_mels)
+
+
+MOST_LAYERS = 1024
+
+
+def _require_buildable(layers: int) -> None:
+    if layers > MOST_LAYERS:
+        raise ValueError(f"the flows' nets have {layers} layers together; at most {MOST_LAYERS} are built")
+
+
+def _require_multiple(hop: int, factor: int, name: str) -> None:
+    if hop % factor:
+        raise ValueError(f"hop is {hop} and {name} is {factor}; hop must be a multiple of {name}")
+
+
+def _require_channels_left(n_group: int, n_flows: int, n_early_every: int, n_early_size: int) -> None:
+    n_early = (n_flows - 1) // n_early_every
+    if n_group - n_early * n_early_size < 2:
+        raise ValueError(
+            f"{n_early} early outputs of {n_early_size} channels leave {n_group - n_early * n_early_size} of the "
+            f"{n_group} in n_group; at least 2 must remain: raise n_group or n_early_every"
+        )
+
+
+def _require_rows(hop: int, n_height: int, n_flows: int, n_layers: int) -> None:
+    _require_buildable(n_flows * n_layers)
+    _require_multiple(hop, n_height, "n_height")
+    if n_height % 2:
+        raise ValueError(f"n_height is {n_height}; it must be even, for rows are flipped by halves")
 
 
 def _chosen(key: str, name: str, options: Mapping[str, T]) -> T:

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
+LOG_GAIN_FACTOR = 3  # the learning rate of a gain, in effect: OpenAI's `logscale_factor`, in Glow
+
 
 def to_channels_last(x: Tensor) -> Tensor:
     """[B, C, T] to [B, C, 1, T], channels-last."""
@@ -31,3 +33,24 @@ def conv(in_channels: int, out_channels: int, kernel_size: int = 1, *, dilation:
 def normed_conv(in_channels: int, out_channels: int, kernel_size: int = 1, *, dilation: int = 1) -> nn.Module:
     """`conv` with weight normalization, a gain an output channel (Salimans and Kingma 2016, arXiv:1602.07868)."""
     return weight_norm(conv(in_channels, out_channels, kernel_size, dilation=dilation))
+
+
+def zero_conv(in_channels: int, out_channels: int) -> nn.Conv2d:
+    """1×1 convolution that starts at 0, so that a coupling with it as its net's last layer starts as the identity."""
+    zero = conv(in_channels, out_channels)
+    nn.init.zeros_(zero.weight)
+    assert zero.bias is not None
+    nn.init.zeros_(zero.bias)
+    return zero
+
+
+class GainedZeroConv(nn.Module):
+    """`zero_conv` times exp(3·log_gain), a gain a channel (Glow, arXiv:1807.03039, §3.3)."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv = zero_conv(in_channels, out_channels)
+        self.log_gain = nn.Parameter(torch.zeros(out_channels, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x) * (LOG_GAIN_FACTOR * self.log_gain).exp()

@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
-LOG_GAIN_FACTOR = 3  # the learning rate of the gain, in effect: OpenAI's `logscale_factor`
+from waveglow.nn.conv import LOG_GAIN_FACTOR
+
 START_STD = 0.05
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
 
-from waveglow.nn.conv import conv, from_channels_last, to_channels_last
+from waveglow.nn.conv import conv, from_channels_last, to_channels_last, zero_conv
 
+LEAK = 0.4
 LOG_MEL_CENTRE, LOG_MEL_SPREAD = -5.0, 3.0  # natural log-mels lie between −11.5 (silence) and 2
 
 
@@ -41,6 +45,53 @@ class TransposedConvUpsample(Conditioner):
     def forward(self, mel: Tensor) -> Tensor:
         with torch.autocast(mel.device.type, enabled=False):
             return self.conv(mel)[..., : mel.shape[-1] * self.hop]
+
+
+class SmoothUpsample(Conditioner):
+    """mel [B, M, F] to [B, M, F·hop] by transposed 2-D convolutions, each of 3 mels and two strides, and leaky ReLUs.
+
+    FloWaveNet's (arXiv:1811.02155) and WaveFlow's (arXiv:1912.01219, §5): two of stride 16 for a hop of 256.
+    Raises ValueError where hop is no product of two even strides.
+    """
+
+    def __init__(self, hop: int) -> None:
+        super().__init__()
+        self.places_per_frame = hop
+        strides = [(s, hop // s) for s in range(2, math.isqrt(hop) + 1, 2) if hop % (2 * s) == 0]
+        if not strides:
+            raise ValueError(f"hop is {hop}; this model upsamples by two even strides: give 4 × a whole number")
+        self.convs = nn.ModuleList(
+            weight_norm(nn.ConvTranspose2d(1, 1, (3, 2 * s), stride=(1, s), padding=(1, s // 2))) for s in strides[-1]
+        )
+
+    def frames_seen(self) -> tuple[int, int]:
+        first, last = 0, self.places_per_frame - 1  # the places of a frame, then what they see of a layer's input
+        for up in reversed(list(self.convs)):
+            assert isinstance(up, nn.ConvTranspose2d)
+            taps, stride, padding = up.kernel_size[1], up.stride[1], int(up.padding[1])
+            first, last = -((taps - 1 - padding - first) // stride), (last + padding) // stride
+        return -first, last
+
+    def forward(self, mel: Tensor) -> Tensor:
+        with torch.autocast(mel.device.type, enabled=False):
+            h = mel.unsqueeze(1)
+            for up in self.convs:
+                h = nn.functional.leaky_relu(up(h), LEAK)
+            return h.squeeze(1)
+
+
+class Repeat(Conditioner):
+    """mel [B, M, F] to [B, M, F·places_per_frame], every frame repeated (SqueezeWave, arXiv:2001.05685, §3.1)."""
+
+    def __init__(self, places_per_frame: int) -> None:
+        super().__init__()
+        self.places_per_frame = places_per_frame
+
+    def frames_seen(self) -> tuple[int, int]:
+        return 0, 0
+
+    def forward(self, mel: Tensor) -> Tensor:
+        return mel.unsqueeze(-1).expand(-1, -1, -1, self.places_per_frame).flatten(2)
 
 
 class MelEncoder(Conditioner):
@@ -79,10 +130,7 @@ class BandScale(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, *, kernel_size: int = 3) -> None:
         super().__init__()
         self.hidden = conv(in_channels, in_channels, kernel_size)
-        self.end = conv(in_channels, out_channels)
-        nn.init.zeros_(self.end.weight)
-        assert self.end.bias is not None
-        nn.init.zeros_(self.end.bias)
+        self.end = zero_conv(in_channels, out_channels)
 
     def forward(self, cond: Tensor) -> Tensor:
         h = nn.functional.gelu(self.hidden(to_channels_last(cond)))

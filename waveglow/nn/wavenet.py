@@ -1,4 +1,4 @@
-"""WN: the WaveNet-like coupling network of WaveGlow (Prenger et al. 2018, arXiv:1811.00002, §2.3).
+"""WN: the WaveNet-like coupling network of WaveGlow (Prenger et al. 2018, arXiv:1811.00002, §2.3), and FloWaveNet's.
 
 Dilated convolutions with gated tanh units, residual and skip connections; not causal.
 """
@@ -8,15 +8,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from waveglow.nn.conv import conv, from_channels_last, normed_conv, to_channels_last
+from waveglow.nn.conv import GainedZeroConv, conv, from_channels_last, normed_conv, to_channels_last, zero_conv
 
 
 class WaveNet(nn.Module):
     """x [B, in_channels, T], cond [B, cond_channels, T] to [B, out_channels, T]; zeros at first.
 
     Dilations are 1, 2, 4, …, and start again after `dilation_cycle` layers (None: never). The last convolution starts
-    at zero, so that a coupling with this net starts as the identity.
+    at zero, so that a coupling with this net starts as the identity. Of a cond with more channels, the first count.
     """
+
+    residual_gain = 1.0
 
     def __init__(
         self,
@@ -33,6 +35,7 @@ class WaveNet(nn.Module):
         super().__init__()
         self.n_channels = n_channels
         layer = normed_conv if weight_norm else conv
+        self.cond_channels = cond_channels
         self.start = layer(in_channels, n_channels)
         self.cond = layer(cond_channels, 2 * n_channels * n_layers) if cond_channels else None
         self.dilated = nn.ModuleList(
@@ -42,10 +45,7 @@ class WaveNet(nn.Module):
         self.res_skip = nn.ModuleList(
             layer(n_channels, 2 * n_channels if i < n_layers - 1 else n_channels) for i in range(n_layers)
         )
-        self.end = conv(n_channels, out_channels)
-        nn.init.zeros_(self.end.weight)
-        assert self.end.bias is not None
-        nn.init.zeros_(self.end.bias)
+        self.end: nn.Module = zero_conv(n_channels, out_channels)
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         C = self.n_channels
@@ -56,7 +56,7 @@ class WaveNet(nn.Module):
             a = dilated(h) if cond_parts is None else dilated(h) + cond_parts[i]  # (B, 2C, 1, T)
             filtered, gate = a.chunk(2, dim=1)
             *residual, skip = res_skip(torch.tanh(filtered) * torch.sigmoid(gate)).split(C, dim=1)
-            h = h + residual[0] if residual else h
+            h = (h + residual[0]) * self.residual_gain if residual else h
             skips = skips + skip
         return from_channels_last(self.end(skips))
 
@@ -65,4 +65,23 @@ class WaveNet(nn.Module):
             raise ValueError("this WaveNet was built " + ("for" if self.cond else "without") + " conditioning")
         if cond is None or self.cond is None:
             return None
-        return self.cond(to_channels_last(cond)).chunk(len(self.dilated), dim=1)  # n_layers × (B, 2C, 1, T)
+        parts = self.cond(to_channels_last(cond[:, : self.cond_channels]))
+        return parts.chunk(len(self.dilated), dim=1)  # n_layers × (B, 2C, 1, T)
+
+
+class DeepEndedWaveNet(WaveNet):
+    """FloWaveNet's (Kim et al. 2019, arXiv:1811.02155, §3.3 and appendix A): it differs at both ends.
+
+    A first convolution of 3 taps and a ReLU; two layers more behind the skips; the sum that a layer hands on is scaled
+    by √½.
+    """
+
+    residual_gain = 0.5**0.5
+
+    def __init__(self, in_channels: int, out_channels: int, *, cond_channels: int, n_channels: int, n_layers: int):
+        super().__init__(
+            in_channels, out_channels, cond_channels=cond_channels, n_channels=n_channels, n_layers=n_layers
+        )
+        self.start = nn.Sequential(normed_conv(in_channels, n_channels, 3), nn.ReLU())
+        last = GainedZeroConv(n_channels, out_channels)
+        self.end = nn.Sequential(nn.ReLU(), normed_conv(n_channels, n_channels), nn.ReLU(), last)

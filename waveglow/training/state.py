@@ -31,6 +31,7 @@ from waveglow.models.checkpoint import (
     verify,
     write_directory,
 )
+from waveglow.models.weights import fill_, own_state
 
 TENSORS = "train.safetensors"
 META = "train.json"
@@ -86,7 +87,7 @@ def save_state(
 
 
 def _flat(state: TrainState) -> dict[str, Tensor]:
-    tensors = {f"model.{name}": tensor for name, tensor in state.model.state_dict().items()}
+    tensors = {f"model.{name}": tensor for name, tensor in own_state(state.model).items()}
     for index, values in state.optimizer.state_dict()["state"].items():
         tensors |= {f"optim.{index}.{name}": torch.as_tensor(value) for name, value in values.items()}
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
@@ -136,8 +137,8 @@ def load_state(directory: Path, state: TrainState) -> None:
     """Fill `state` from a whole checkpoint directory (`newest`, `chosen`)."""
     meta = _meta(directory)
     tensors = load_file(directory / TENSORS)
-    state.model.load_state_dict(_with_prefix(tensors, "model."))
-    state.averaged.load_state_dict(load_file(directory / "model.safetensors"))
+    fill_(state.model, _with_prefix(tensors, "model."))
+    fill_(state.averaged, load_file(directory / "model.safetensors"))
     optimizer = state.optimizer.state_dict()
     optimizer["state"] = {}
     for name, tensor in _with_prefix(tensors, "optim.").items():

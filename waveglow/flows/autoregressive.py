@@ -1,0 +1,60 @@
+"""Autoregression over a few rows: all at once from data to latent, one after the other on the way back.
+
+WaveFlow (Ping et al. 2020, arXiv:1912.01219, §3) folds a waveform to [B, 1, H, W] and moves each row given those above.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from waveglow.flows.base import Flow, Retraced
+from waveglow.flows.coupling import FORMS, Coupling, RowsAboveMask
+
+
+class RowNet(Protocol):
+    """A coupling net whose output's row h depends on no row of x behind h."""
+
+    def __call__(self, x: Tensor, cond: Tensor) -> Tensor:
+        """x [B, C, H, W] to [B, 2C, H, W], under the last H rows of cond."""
+
+    def row(self, x: Tensor, cond: Tensor, past: Any) -> tuple[Tensor, Any]:
+        """The output's next row [B, 2C, 1, W], for one row of x and of cond, and the `past` of the row behind it.
+
+        `past` is None for the first row.
+        """
+
+
+class RowAutoregressive(Coupling):
+    """Row h of [B, C, H, W] becomes `x_h · exp(log_s_h) + t_h`, with (log_s, t)_h a function of the rows above.
+
+    `inverse` takes as many steps as rows move; what the net saw of a row is kept, not computed again.
+
+    Arguments:
+        net: a RowNet.
+        mask, form, scale: as of Coupling.
+    """
+
+    mask: RowsAboveMask
+    net: Any
+
+    def __init__(self, net: RowNet, mask: RowsAboveMask, *, form: str = "s*x+t", scale: str = "exp") -> None:
+        super().__init__(net, mask, form=form, scale=scale)  # type: ignore[arg-type]
+
+    def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
+        if cond is None:
+            raise ValueError("RowAutoregressive got no conditioning, which its net needs")
+        above, moved = self.mask.split(z)
+        rows, past = [above[:, :, :1]], None
+        cond_rows = cond[:, :, -moved.shape[2] :].split(1, dim=2)
+        for z_row, cond_row in zip(moved.split(1, dim=2), cond_rows, strict=True):
+            output, past = self.net.row(rows[-1], cond_row, past)
+            log_s, t = self._read(output.to(z.dtype))
+            rows.append(FORMS[self.form].inverse(z_row, log_s, t))
+        return self.mask.join(rows[0], torch.cat(rows[1:], dim=2))
+
+    def retrace(self, z: Tensor, cond: Tensor | None) -> Retraced:
+        """As in Flow: here the net reads rows that moved too."""
+        return Flow.retrace(self, z, cond)

@@ -1,0 +1,107 @@
+"""What readers of published state dicts share: named parts, weight norm, and the arguments that no tensor tells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from waveglow.config import ConfigError, nearest
+
+State = dict[str, Tensor]
+Converted = tuple[dict[str, Any], State]  # model configuration, our tensors
+
+OURS = {"weight_g": "parametrizations.weight.original0", "weight_v": "parametrizations.weight.original1"}
+
+
+class Part(State):
+    """The tensors under a prefix, and a note of which were read, of this part and of parts of it.
+
+    Raises ConfigError, with the whole name, for what isn't there.
+    """
+
+    def __init__(self, state: Mapping[str, Tensor], prefix: str = "") -> None:
+        super().__init__({name.removeprefix(prefix): t for name, t in state.items() if name.startswith(prefix)})
+        self.prefix = getattr(state, "prefix", "") + prefix
+        self.read: set[str] = getattr(state, "read", set())
+
+    def __getitem__(self, name: str) -> Tensor:
+        self.read.add(self.prefix + name)
+        return super().__getitem__(name)
+
+    def __missing__(self, name: str) -> Tensor:
+        raise ConfigError(f"the checkpoint lacks {self.prefix + name!r}; is it whole, and --family right?")
+
+    def count(self, prefix: str) -> int:
+        """How many numbers follow the prefix."""
+        return len({name[len(prefix) :].split(".")[0] for name in self if name.startswith(prefix)})
+
+    def require_all_read(self, whose: str) -> None:
+        """Raises ConfigError for a tensor of which nothing was made."""
+        for name in self:
+            if self.prefix + name not in self.read:
+                raise ConfigError(f"the checkpoint has {name!r}, which {whose} hasn't; is --family right?")
+
+
+def renamed(place: str, tensors: State) -> State:
+    """The tensors under another prefix."""
+    return {place + name: tensor for name, tensor in tensors.items()}
+
+
+def normed(state: State, *layers: str) -> State:
+    """Weight-normed layers as one, side by side in their outputs, under torch's new names.
+
+    Since weight norm has a gain an output channel, that is exact. A weight without its norm becomes a pair.
+    """
+    parts = [_pair(state, layer) for layer in layers]
+    shapes = {tuple(part["weight_v"].shape[1:]) for part in parts}
+    if len(shapes) > 1:
+        raise ConfigError(f"{layers[0]} and {layers[-1]} have weights of different shapes; is the checkpoint whole?")
+    fused = {kind: torch.cat([part[kind] for part in parts]) for kind in ("bias", "weight_g", "weight_v")}
+    return {OURS.get(kind, kind): tensor for kind, tensor in fused.items()}
+
+
+def _pair(state: State, layer: str) -> State:
+    bias = state[f"{layer}.bias"]
+    if f"{layer}.weight" in state:
+        return {"bias": bias, **gain_and_direction(state[f"{layer}.weight"])}
+    return {kind: state[f"{layer}.{kind}"] for kind in ("bias", "weight_g", "weight_v")}
+
+
+def gain_and_direction(weight: Tensor) -> State:
+    """The pair of weight norm that gives this weight."""
+    gain = weight.flatten(1).norm(dim=1).view(-1, *[1] * (weight.dim() - 1))
+    return {"weight_g": gain, "weight_v": torch.where(gain == 0, 1.0, weight)}  # 0 has no direction: any will do
+
+
+def last_outputs(layer: State, n: int) -> State:
+    """The last n output channels of a layer."""
+    return {kind: tensor[-n:] for kind, tensor in layer.items()}
+
+
+def in_two_dimensions(layer: State) -> State:
+    """Kernels of one dimension [out, in, k] as of two, [out, in, 1, k]."""
+    return {kind: tensor.unsqueeze(2) if tensor.dim() == 3 else tensor for kind, tensor in layer.items()}
+
+
+def log_s_first(tensor: Tensor) -> Tensor:
+    """Outputs (t, log_s) as (log_s, t), of weights and biases [2C, ...] and of gains [1, 2C, 1, 1]."""
+    axis = 1 if tensor.shape[0] == 1 else 0
+    return tensor.roll(tensor.shape[axis] // 2, axis)
+
+
+def require_keys(config: Mapping[str, Any], known: Iterable[str]) -> None:
+    """Raises ConfigError for an argument that isn't among these."""
+    known = list(known)
+    for key in config:
+        if key not in known:
+            raise ConfigError(f"--set {key} is nothing that these tensors leave open{nearest(key, known)}")
+
+
+def whole_number(key: str, value: Any) -> int:
+    """The value. Raises ConfigError where it is none."""
+    if not isinstance(value, int):
+        raise ConfigError(f"--set {key} is {value!r}; it must be a whole number")
+    return value

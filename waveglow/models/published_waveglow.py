@@ -1,0 +1,235 @@
+"""NVIDIA/waveglow and SqueezeWave, which is built like it, as tensors of ours: names and layouts only.
+
+NVIDIA/waveglow saved its WN in three layouts: A (November 2018) with `res_layers`, `skip_layers` and `cond_layers.i`
+for each layer, B (to August 2019; also DeepLearningExamples and torch.hub) with fused `res_skip_layers`, C with one
+fused `cond_layer` too. Weight norm has one gain an output channel, so that fusing layers is concatenation.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from waveglow.config import ConfigError, nearest
+from waveglow.flows.coupling import Coupling
+from waveglow.flows.permute import InvertibleConv
+from waveglow.models.published_parts import (
+    OURS,
+    Converted,
+    Part,
+    State,
+    gain_and_direction,
+    in_two_dimensions,
+    log_s_first,
+    normed,
+    renamed,
+    require_keys,
+)
+from waveglow.models.registry import Model, build
+
+# ---- NVIDIA/waveglow: WaveGlow(n_mel_channels, n_flows, n_group, n_early_every, n_early_size, WN_config) -------------
+
+
+def nvidia_waveglow(state: State, config: Mapping[str, Any]) -> Converted:
+    """Of `glow.py`, in any layout."""
+    _require_known(state)
+    state = _layout_c(state)
+    model_config = _waveglow_config(state, config)
+    with torch.device("meta"):
+        model = build(model_config)
+    return model_config, _renamed(state, model)
+
+
+def nvidia_waveglow_old(state: State, config: Mapping[str, Any]) -> Converted:
+    """Of `glow_old.py`, whose couplings move the first half of the channels in every other flow; same names."""
+    model_config, ours = nvidia_waveglow(state, config)
+    return {**model_config, "alternating": True}, ours
+
+
+def _require_known(state: State) -> None:
+    """Names of any layout, vectors and kernels: what follows can rely on that."""
+    layers = r"WN\.\d+\.(start|end|cond_layer|(in|res|skip|res_skip|cond)_layers\.\d+)\.(weight|weight_g|weight_v|bias)"
+    known = re.compile(rf"upsample\.(weight|bias)|convinv\.\d+\.conv\.weight|{layers}")
+    for name, tensor in state.items():
+        if not known.fullmatch(name):
+            raise ConfigError(f"the checkpoint has {name!r}, which NVIDIA's WaveGlow hasn't; is --family right?")
+        rank = 1 if name.endswith(".bias") else 3
+        if tensor.dim() != rank:
+            raise ConfigError(f"{name} has shape {list(tensor.shape)}, NVIDIA's has {rank} dimensions; is it whole?")
+
+
+def _layout_c(state: State) -> State:
+    """Layouts A and B fused into C; a weight without its norm becomes a pair."""
+    result = dict(state)
+    flows = sorted({int(name.split(".")[1]) for name in state if name.startswith("WN.")})
+    for k in flows:
+        n_layers = _count(state, f"WN.{k}.in_layers.")
+        for i in range(n_layers):
+            _fuse(result, [f"WN.{k}.res_layers.{i}", f"WN.{k}.skip_layers.{i}"], f"WN.{k}.res_skip_layers.{i}")
+        _fuse(result, [f"WN.{k}.cond_layers.{i}" for i in range(n_layers)], f"WN.{k}.cond_layer")
+    for name in [n for n in result if n.startswith("WN.") and n.endswith(".weight") and ".end." not in n]:
+        weight = result.pop(name)
+        result |= renamed(name.removesuffix("weight"), gain_and_direction(weight))
+    return result
+
+
+def _fuse(state: State, parts: Iterable[str], whole: str) -> None:
+    for kind in ("weight_g", "weight_v", "weight", "bias"):
+        tensors = [state.pop(f"{part}.{kind}") for part in parts if f"{part}.{kind}" in state]
+        if len({tensor.shape[1:] for tensor in tensors}) > 1:
+            raise ConfigError(f"the {kind} of {whole} and its like have different shapes; is the checkpoint whole?")
+        if tensors:
+            state[f"{whole}.{kind}"] = torch.cat(tensors)
+
+
+def _count(state: State, prefix: str) -> int:
+    return len({name[len(prefix) :].split(".")[0] for name in state if name.startswith(prefix)})
+
+
+def _waveglow_config(state: State, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Our builder's numbers: from the published constructor's arguments where given, else from the shapes."""
+    known = {"n_mel_channels", "n_flows", "n_group", "n_early_every", "n_early_size", "WN_config", "hop"}
+    for key in given:
+        if key not in known:
+            raise ConfigError(f"--set {key} is no argument of NVIDIA's WaveGlow{nearest(key, known)}")
+    given_wn = given.get("WN_config", {})
+    if not isinstance(given_wn, Mapping):
+        raise ConfigError(f"--set WN_config is {given_wn!r}; it must be a mapping such as {{n_layers: 8}}")
+    n_flows = max(1, _count(state, "convinv."), _count(state, "WN."))
+    try:
+        wn = {
+            "n_layers": _count(state, "WN.0.in_layers."),
+            "n_channels": state["WN.0.start.bias"].numel(),
+            "kernel_size": state["WN.0.in_layers.0.weight_v"].shape[-1],
+            **given_wn,
+        }
+        sizes = [state[f"convinv.{k}.conv.weight"].shape[0] for k in range(n_flows)]
+        n_mels, _, kernel = state["upsample.weight"].shape
+    except KeyError as error:
+        raise ConfigError(f"the checkpoint lacks {error}, which NVIDIA's WaveGlow has") from error
+    every, size = _early(sizes)
+    return {
+        "name": "waveglow",
+        "n_mels": given.get("n_mel_channels", n_mels),
+        "hop": given.get("hop", kernel // 4),
+        "upsample_kernel": kernel,
+        "n_flows": given.get("n_flows", len(sizes)),
+        "n_group": given.get("n_group", sizes[0]),
+        "n_early_every": given.get("n_early_every", every),
+        "n_early_size": given.get("n_early_size", size),
+        **wn,
+        "actnorm": False,
+    }
+
+
+def _early(sizes: list[int]) -> tuple[int, int]:
+    """(n_early_every, n_early_size) from the channels of each flow; without early outputs, none ever comes."""
+    for k in range(1, len(sizes)):
+        if sizes[k] < sizes[k - 1]:
+            return k, sizes[k - 1] - sizes[k]
+    return len(sizes), 1
+
+
+def _renamed(state: State, model: Model) -> State:
+    mixes = [name for name, module in model.named_modules() if isinstance(module, InvertibleConv)]
+    nets = [f"{name}.net" for name, module in model.named_modules() if isinstance(module, Coupling)]
+    names = {"upsample": "conditioner.conv"}
+    names |= {f"convinv.{k}.conv": name for k, name in enumerate(mixes)}
+    names |= {f"WN.{k}.{old}": f"{net}.{new}" for k, net in enumerate(nets) for old, new in WN_NAMES.items()}
+    result = {}
+    for name, tensor in state.items():
+        module, kind = name.rsplit(".", 1)
+        base = re.sub(r"(?<=_layers)\.\d+$", "", module)
+        if base not in names or kind not in KINDS:
+            raise ConfigError(f"the checkpoint has {name!r}, which NVIDIA's WaveGlow hasn't; is --family right?")
+        result[f"{names[base]}{module.removeprefix(base)}.{KINDS[kind]}"] = _reshaped(name, tensor)
+    return result
+
+
+WN_NAMES = {
+    "start": "start",
+    "end": "end",
+    "cond_layer": "cond",
+    "in_layers": "dilated",
+    "res_skip_layers": "res_skip",
+}
+KINDS = {"weight": "weight", "bias": "bias", **OURS}
+
+
+def _reshaped(name: str, tensor: Tensor) -> Tensor:
+    """NVIDIA's tensor in our shape: matrices of 1×1 convolutions, 2-D kernels, and (log_s, t) for its (b, log_s)."""
+    if name.startswith("convinv."):
+        return tensor.squeeze(-1)
+    if ".end." in name:
+        tensor = log_s_first(tensor)
+    return tensor.unsqueeze(2) if tensor.dim() == 3 and name.startswith("WN.") else tensor
+
+
+# ---- SqueezeWave: WaveGlow(n_mel_channels, n_flows, n_audio_channel, n_early_every, n_early_size, WN_config) ---------
+
+
+def squeezewave(state: State, config: Mapping[str, Any]) -> Converted:
+    """With its batch norms as they were trained, or without them where they were folded into what follows."""
+    require_keys(config, ("hop",))
+    whole = Part(state)
+    n_flows, n_layers = whole.count("convinv."), whole.count("WN.0.in_layers.")
+    sizes = [len(whole[f"convinv.{k}.conv.weight"]) for k in range(n_flows)]
+    every, size = _early(sizes)
+    ours: State = {}
+    for k in range(n_flows):
+        place = f"flow.levels.{2 * (k // every)}.layers.{2 * (k % every) + (k < every)}."
+        ours[f"{place}weight"] = whole[f"convinv.{k}.conv.weight"].flatten(1)
+        place = f"flow.levels.{2 * (k // every)}.layers.{2 * (k % every) + (k < every) + 1}.net."
+        ours |= renamed(place, _separable_net(Part(whole, f"WN.{k}."), n_layers))
+    whole.require_all_read("SqueezeWave")
+    return {
+        "name": "squeezewave",
+        "n_mels": whole["WN.0.cond_layer.weight_v"].shape[1],
+        "hop": config.get("hop", 256),
+        "n_group": sizes[0],
+        "n_flows": n_flows,
+        "n_early_every": every,
+        "n_early_size": size,
+        "n_layers": n_layers,
+        "n_channels": whole["WN.0.start.bias"].numel(),
+    }, ours
+
+
+def _separable_net(net: Part, n_layers: int) -> State:
+    layers = {
+        "start.": normed(net, "start"),
+        "cond.": normed(net, "cond_layer"),
+        "end.": {kind: log_s_first(net[f"end.{kind}"]) for kind in ("weight", "bias")},
+    }
+    norms: State = {}
+    for i in range(n_layers):
+        inner = Part(net, f"in_layers.{i}.")
+        with_norm = "2.weight" in inner
+        depthwise, pointwise = ("1", "2") if with_norm else ("0", "1")
+        layers[f"separable.{i}.depthwise."] = {kind: inner[f"{depthwise}.{kind}"] for kind in ("weight", "bias")}
+        layers[f"separable.{i}.pointwise."] = {kind: inner[f"{pointwise}.{kind}"] for kind in ("weight", "bias")}
+        layers[f"residual.{i}."] = normed(net, f"res_skip_layers.{i}")
+        norms |= renamed(f"separable.{i}.norm.", _batch_norm(inner) if with_norm else _no_batch_norm(inner))
+    ours = {name: t for place, layer in layers.items() for name, t in renamed(place, in_two_dimensions(layer)).items()}
+    return {**ours, **norms}
+
+
+def _batch_norm(inner: Part) -> State:
+    norm = {kind: inner[f"0.{kind}"] for kind in ("weight", "bias", "running_mean", "running_var")}
+    tracked = inner["0.num_batches_tracked"] if "0.num_batches_tracked" in inner else torch.tensor(0)
+    return {**norm, "num_batches_tracked": tracked.long()}
+
+
+def _no_batch_norm(inner: Part) -> State:
+    """One that changes nothing."""
+    zeros = torch.zeros(len(inner["0.bias"]))
+    var = torch.full_like(zeros, 1 - BATCH_NORM_EPS)
+    norm = {"weight": torch.ones_like(zeros), "bias": zeros, "running_mean": zeros.clone(), "running_var": var}
+    return {**norm, "num_batches_tracked": torch.tensor(0)}
+
+
+BATCH_NORM_EPS = 1e-5

@@ -1,0 +1,74 @@
+"""SqueezeWave's coupling network (Zhai et al. 2020, arXiv:2001.05685, §3.2): a WaveNet of separable convolutions."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from waveglow.nn.conv import conv, from_channels_last, normed_conv, to_channels_last, zero_conv
+
+
+class SeparableConv(nn.Module):
+    """Batch norm, depthwise convolution of 3 taps, 1×1 convolution: [B, C, 1, T] to [B, out_channels, 1, T].
+
+    The depthwise convolution pads what is normed with zeros. So, folded, a norm's shift lacks a tap at either end:
+    `edges` is what is too much there.
+    """
+
+    edges: Tensor | None
+
+    def __init__(self, channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.norm: nn.BatchNorm2d | None = nn.BatchNorm2d(channels)
+        self.depthwise = nn.Conv2d(channels, channels, (1, 3), padding=(0, 1), groups=channels)
+        self.pointwise = conv(channels, out_channels)
+        self.register_buffer("edges", None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.depthwise(x if self.norm is None else self.norm(x))
+        if self.edges is not None:
+            h[..., :1] -= self.edges[0]
+            h[..., -1:] -= self.edges[1]
+        return self.pointwise(h)
+
+    @torch.no_grad()
+    def fold_norm_(self) -> None:
+        """Put the norm, as it is in evaluation, into the depthwise convolution, exactly."""
+        if self.norm is None:
+            return
+        norm, weight, bias = self.norm, self.depthwise.weight, cast(Tensor, self.depthwise.bias)
+        mean, var = cast(Tensor, norm.running_mean).double(), cast(Tensor, norm.running_var).double()
+        scale = norm.weight.double() * (var + norm.eps).rsqrt()
+        shift = norm.bias.double() - mean * scale
+        shifted = (weight.double() * shift.view(-1, 1, 1, 1)).squeeze(1)  # [C, 1, taps]: what each tap makes of it
+        self.edges = torch.stack([shifted[..., :1], shifted[..., -1:]]).to(weight.dtype)
+        bias.copy_(bias.double() + shifted.sum((1, 2)))
+        weight.copy_(weight.double() * scale.view(-1, 1, 1, 1))
+        self.norm = None
+
+
+class SeparableWaveNet(nn.Module):
+    """x [B, in_channels, T], cond [B, cond_channels, T] to [B, out_channels, T]; zeros at first.
+
+    Of WaveGlow's net it keeps the gates and the residual connections; there are no skips and no dilation.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, *, cond_channels: int, n_channels: int, n_layers: int
+    ) -> None:
+        super().__init__()
+        self.start = normed_conv(in_channels, n_channels)
+        self.cond = normed_conv(cond_channels, 2 * n_channels * n_layers)
+        self.separable = nn.ModuleList(SeparableConv(n_channels, 2 * n_channels) for _ in range(n_layers))
+        self.residual = nn.ModuleList(normed_conv(n_channels, n_channels) for _ in range(n_layers))
+        self.end = zero_conv(n_channels, out_channels)
+
+    def forward(self, x: Tensor, cond: Tensor) -> Tensor:
+        h = self.start(to_channels_last(x))  # (B, C, 1, T)
+        cond_parts = self.cond(to_channels_last(cond)).chunk(len(self.separable), dim=1)
+        for separable, residual, cond_part in zip(self.separable, self.residual, cond_parts, strict=True):
+            filtered, gate = (separable(h) + cond_part).chunk(2, dim=1)
+            h = h + residual(torch.tanh(filtered) * torch.sigmoid(gate))
+        return from_channels_last(self.end(h))

@@ -1,0 +1,153 @@
+"""The coupling networks of WaveFlow and NanoFlow: WaveNets over rows and columns, causal from row to row.
+
+Shapes: x [B, in_channels, H, W], cond [B, cond_channels, ≥ H, W] of which the last H rows count. Row h of the output
+depends on rows 0 … h of x, so that rows can also be computed one after the other (`row`).
+W. Ping et al., "WaveFlow: A Compact Flow-based Model for Raw Audio", 2020, arXiv:1912.01219, §3 and table 2;
+S. Lee et al., "NanoFlow: Scalable Normalizing Flows with Sublinear Parameter Complexity", 2020, arXiv:2006.06280, §3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Values
+from typing import NamedTuple, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
+
+from waveglow.nn.conv import GainedZeroConv, normed_conv, zero_conv
+
+Past = list[list[Tensor]]  # of each layer, the rows of its input that later rows will see
+
+
+class Flavour(NamedTuple):
+    """What sets one flow's use of a shared stack apart: for each layer, a bias before the gate and a gain behind it."""
+
+    biases: Values[Tensor]  # (2C, 1, 1)
+    gains: Values[Tensor]  # (C, 1, 1); the last layer has no residual, and needs none
+
+
+class RowConv(nn.Conv2d):
+    """3×3 convolution of [B, C, H, W] that sees the rows above, and columns on both sides."""
+
+    def __init__(self, channels: int, out_channels: int, *, down: int, across: int) -> None:
+        super().__init__(channels, out_channels, 3, dilation=(down, across), padding=(0, across))
+        self.down, self.across = down, across
+
+    def forward(self, h: Tensor) -> Tensor:
+        """All rows."""
+        return super().forward(F.pad(h, (0, 0, 2 * self.down, 0)))
+
+    def row(self, h: Tensor, past: list[Tensor] | None) -> tuple[Tensor, list[Tensor]]:
+        """The next row, of [B, C, 1, W], and the last 2 · down rows of input, which the one behind it needs."""
+        past = past or [torch.zeros_like(h)] * (2 * self.down)
+        taps = torch.cat([past[0], past[self.down], h], dim=2)
+        padding = (0, self.across)
+        return F.conv2d(taps, self.weight, self.bias, dilation=(1, self.across), padding=padding), [*past[1:], h]
+
+
+class RowStack(nn.Module):
+    """Gated, dilated 3×3 convolutions to the sum of their skips, [B, n_channels, H, W].
+
+    Arguments:
+        dilations: (rows, columns) of each layer.
+        residual_gain: factor of the sum that a layer hands on.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        *,
+        cond_channels: int,
+        n_channels: int,
+        dilations: Values[tuple[int, int]],
+        residual_gain: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.n_channels = n_channels
+        self.residual_gain = residual_gain
+        n_layers = len(dilations)
+        self.start = normed_conv(in_channels, n_channels)
+        self.cond = normed_conv(cond_channels, 2 * n_channels * n_layers)
+        self.dilated = nn.ModuleList(
+            weight_norm(RowConv(n_channels, 2 * n_channels, down=down, across=across)) for down, across in dilations
+        )
+        self.res_skip = nn.ModuleList(
+            normed_conv(n_channels, 2 * n_channels if i < n_layers - 1 else n_channels) for i in range(n_layers)
+        )
+
+    def forward(self, x: Tensor, cond: Tensor, flavour: Flavour | None = None) -> Tensor:
+        """All rows."""
+        h = self.start(x.contiguous(memory_format=torch.channels_last))
+        cond_parts = self._conditioning(cond[:, :, -x.shape[2] :])
+        skips = torch.zeros_like(h)
+        for i, dilated in enumerate(self.dilated):
+            h, skips = self._gated(i, dilated(h) + cond_parts[i], h, skips, flavour)
+        return skips
+
+    def row(self, x: Tensor, cond: Tensor, past: Past | None, flavour: Flavour | None = None) -> tuple[Tensor, Past]:
+        """The next row, [B, n_channels, 1, W], and the past of the one behind it."""
+        h = self.start(x.contiguous(memory_format=torch.channels_last))
+        cond_parts = self._conditioning(cond)
+        skips, seen = torch.zeros_like(h), []
+        for i, dilated in enumerate(cast("list[RowConv]", list(self.dilated))):
+            a, seen_here = dilated.row(h, past[i] if past else None)
+            seen.append(seen_here)
+            h, skips = self._gated(i, a + cond_parts[i], h, skips, flavour)
+        return skips, seen
+
+    def _conditioning(self, cond: Tensor) -> tuple[Tensor, ...]:
+        cond = cond.contiguous(memory_format=torch.channels_last)
+        return self.cond(cond).chunk(len(self.dilated), dim=1)  # n_layers × (B, 2C, H, W)
+
+    def _gated(self, i: int, a: Tensor, h: Tensor, skips: Tensor, flavour: Flavour | None) -> tuple[Tensor, Tensor]:
+        """What layer i hands on, and the skips with its own."""
+        filtered, gate = (a if flavour is None else a + flavour.biases[i]).chunk(2, dim=1)
+        outputs = self.res_skip[i](torch.tanh(filtered) * torch.sigmoid(gate)).split(self.n_channels, dim=1)
+        if len(outputs) == 2:
+            residual = outputs[0] if flavour is None else outputs[0] * flavour.gains[i]
+            h = (h + residual) * self.residual_gain
+        return h, skips + outputs[-1]
+
+
+class WaveNet2d(nn.Module):
+    """A RowStack and a last 1×1 convolution, with a gain a channel or not: [B, out_channels, H, W], zeros at first."""
+
+    def __init__(self, stack: RowStack, out_channels: int, *, gained: bool = False) -> None:
+        super().__init__()
+        self.stack = stack
+        self.end = (GainedZeroConv if gained else zero_conv)(stack.n_channels, out_channels)
+
+    def forward(self, x: Tensor, cond: Tensor) -> Tensor:
+        return self.end(self.stack(x, cond))
+
+    def row(self, x: Tensor, cond: Tensor, past: Past | None) -> tuple[Tensor, Past]:
+        """One more row, and what the next one needs to know of it."""
+        skips, past = self.stack.row(x, cond, past)
+        return self.end(skips), past
+
+
+class FlavouredWaveNet2d(WaveNet2d):
+    """A WaveNet2d whose stack other flows use too: what is its own is an embedding, a gain a layer, and the last layer.
+
+    Arguments:
+        indicator: from the embedding to every layer's bias; shared as the stack is.
+    """
+
+    def __init__(self, stack: RowStack, out_channels: int, *, indicator: nn.Linear) -> None:
+        super().__init__(stack, out_channels, gained=True)
+        self.indicator = indicator
+        self.embedding = nn.Parameter(torch.randn(indicator.in_features) / indicator.in_features**0.5)
+        self.gains = nn.Parameter(torch.ones(len(stack.dilated) - 1, stack.n_channels))
+
+    def _flavour(self) -> Flavour:
+        biases = self.indicator(self.embedding).view(len(self.stack.dilated), -1, 1, 1)
+        return Flavour(biases.unbind(), self.gains[:, :, None, None].unbind())
+
+    def forward(self, x: Tensor, cond: Tensor) -> Tensor:
+        return self.end(self.stack(x, cond, self._flavour()))
+
+    def row(self, x: Tensor, cond: Tensor, past: Past | None) -> tuple[Tensor, Past]:
+        skips, past = self.stack.row(x, cond, past, self._flavour())
+        return self.end(skips), past
