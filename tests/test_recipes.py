@@ -16,7 +16,7 @@ OF_SPEECH = [path for path in CONFIGS if path not in OF_IMAGES]
 
 
 def test_all_configurations_are_found():
-    assert (len(OF_SPEECH), len(OF_IMAGES)) == (8, 9)
+    assert (len(OF_SPEECH), len(OF_IMAGES)) == (12, 9)
 
 
 TINY_IMAGES = {

@@ -279,6 +279,90 @@ def test_log_prob_of_a_batch_is_that_of_its_clips(vocoder):
     assert len(set(batch.tolist())) == 3
 
 
+# ---- Denoising -------------------------------------------------------------------------------------------------------
+
+
+def said_in_silence(vocoder: Vocoder, frames: int) -> torch.Tensor:
+    """The hum of the flow alone, from the mel of digital silence."""
+    mel = vocoder.mel(np.zeros((frames + 4) * HOP, np.float32), RATE)[:, :frames]
+    return vocoder.synthesize(mel, sigma=0, refine=0)
+
+
+def share_left(vocoder: Vocoder, audio: torch.Tensor) -> float:
+    """Of audio that is denoised with strength 1, away from its ends."""
+    inside = slice(40 * HOP, -40 * HOP)
+    return float(vocoder.denoise(audio, 1)[inside].norm() / audio[inside].norm())
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [CENTRED, FLOORED, replace(CENTRED, mean=(-5.0,), std=(2.0,)), replace(CENTRED, log_base="10", pad_left=0)],
+    ids=["centred", "floored", "normalized", "decimal, not padded"],
+)
+@pytest.mark.parametrize("refine", [0, 4])
+def test_the_hum_is_what_the_flow_says_given_silence(vocoder, spec, refine):
+    """Neither given a mel of zeros, which is loud, nor what refinement makes of it."""
+    humming = Vocoder(vocoder.model, spec, refine=refine)
+    assert share_left(humming, said_in_silence(humming, 120)) < 1e-4
+    assert share_left(humming, humming.synthesize(torch.zeros(N_MELS, 120), sigma=0, refine=0)) > 0.01
+
+
+def test_a_share_of_the_hum_is_taken_off(vocoder):
+    hum, inside = said_in_silence(vocoder, 120), slice(40 * HOP, -40 * HOP)
+    for strength in (0.01, 0.5):
+        torch.testing.assert_close(
+            vocoder.denoise(hum, strength)[inside], (1 - strength) * hum[inside], rtol=0, atol=1e-5
+        )
+    assert torch.equal(vocoder.denoise(hum), vocoder.denoise(hum, 0.01))
+    assert torch.equal(vocoder.denoise(hum, 0), hum)
+
+
+@pytest.mark.parametrize("n_samples", [1, 63, 64, 1000, 1007])
+def test_denoised_clips_keep_their_shape(vocoder, n_samples):
+    batch = np.stack([wav(n_samples, seed) for seed in range(3)])
+    denoised = vocoder.denoise(batch, 0.1)
+    assert (denoised.shape, denoised.dtype) == ((3, n_samples), torch.float32)
+    for row in range(3):
+        assert_same_audio(denoised[row], vocoder.denoise(torch.from_numpy(batch[row]).double(), 0.1))
+    assert not torch.equal(denoised, torch.from_numpy(batch))
+
+
+def test_the_hum_is_heard_once_and_when_it_is_needed(vocoder, monkeypatch):
+    fresh, decoded = Vocoder(vocoder.model, CENTRED), []
+    decode = fresh.model.decode
+    monkeypatch.setattr(fresh.model, "decode", lambda zs, mel: decoded.append(mel.shape[-1]) or decode(zs, mel))
+    for strength, times in [(0, 0), (0.1, 1), (0.2, 1)]:
+        fresh.denoise(wav(1000), strength)
+        assert len(decoded) == times
+
+
+@pytest.mark.parametrize("name", ["waveglow", "lapglow"])
+def test_every_model_is_denoised(random_model, name):
+    """Ten mels, hops of 32 samples: nothing is of one size only."""
+    groups = {"waveglow": {"n_group": 4}, "lapglow": {"bands": 16, "n_high": 4, "n_cond": 6}}[name]
+    numbers = {"name": name, "n_mels": 10, "hop": 32, "n_flows": 2, "n_layers": 2, "n_channels": 8, **groups}
+    model, _ = random_model(**numbers)
+    humming = Vocoder(model, replace(CENTRED, n_mels=10, hop=32, n_fft=128, win=128))
+    mel = humming.mel(np.zeros(9600, np.float32), RATE)
+    assert share_left(humming, humming.synthesize(mel, sigma=0)) < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("audio", "strength", "message"),
+    [
+        (wav(1000), -1, "strength is -1; it must be a finite number >= 0"),
+        (wav(1000), math.nan, "strength is nan"),
+        (wav(1000), math.inf, "strength is inf"),
+        (np.zeros(1000, np.int16), 0.1, "audio is int16"),
+        (np.zeros(0, np.float32), 0.1, "at least one sample"),
+        (np.array([0, np.nan], np.float32), 0.1, "NaN or infinite"),
+    ],
+)
+def test_what_cannot_be_denoised(vocoder, audio, strength, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        vocoder.denoise(audio, strength)
+
+
 # ---- Precision -------------------------------------------------------------------------------------------------------
 
 
@@ -449,6 +533,7 @@ def test_a_vocoder_without_a_mel_convention_only_synthesizes(random_model):
         lambda: vocoder.mel(wav(100), RATE),
         lambda: vocoder(wav(100), RATE),
         lambda: vocoder.log_prob(wav(100), RATE),
+        lambda: vocoder.denoise(wav(100)),
     ):
         with pytest.raises(ValueError, match="knows no mel convention"):
             use()
@@ -476,6 +561,11 @@ MODELS = {
     "waveglow, lu": {**SMALL, "n_group": 8, "n_flows": 3, "n_layers": 4, "lu": True, "upsample_kernel": 17},
     "lapglow": {**SMALL, "name": "lapglow", "bands": 16, "n_high": 4, "n_flows": 3, "n_layers": 3, "n_cond": 6},
     "lapglow, two places a frame": {**SMALL, "name": "lapglow", "bands": 8, "n_high": 2, "n_flows": 2, "n_layers": 3},
+    "waveglow, alternating": {**SMALL, "n_flows": 4, "n_layers": 3, "n_early_every": 2, "alternating": True},
+    "squeezewave": {**SMALL, "name": "squeezewave", "n_group": 16, "n_flows": 4, "n_layers": 4, "n_early_size": 2},
+    "flowavenet": {**SMALL, "name": "flowavenet", "n_blocks": 4, "n_flows": 3, "blocks_per_split": 2},
+    "waveflow": {**SMALL, "name": "waveflow", "n_height": 4, "n_flows": 4, "n_layers": 3},
+    "nanoflow": {**SMALL, "name": "nanoflow", "n_height": 8, "n_flows": 2, "n_layers": 2, "n_embedding": 4},
 }
 
 
@@ -530,7 +620,7 @@ def test_a_producer_may_use_its_buffer_again(piecewise):
 
 
 def test_the_reach_is_that_of_the_model(piecewise):
-    """A frame changes nothing beyond its reach, and what it changes is more than a quarter of that."""
+    """A frame changes nothing beyond its reach, and what it changes is more than a fifth of that."""
     before, after = piecewise.reach(0)
     frames = before + after + 40
     mel = speech_mels(piecewise, 1, frames)[0]
@@ -538,9 +628,9 @@ def test_the_reach_is_that_of_the_model(piecewise):
     other = mel.clone()
     other[:, at] += 1
     changed = (piecewise.synthesize(mel, refine=0) - piecewise.synthesize(other, refine=0)).abs().view(-1, HOP).amax(1)
-    touched = (changed > 1e-5 * changed.max()).nonzero().flatten()
+    touched = changed.nonzero().flatten()
     assert at - after <= touched.min() <= touched.max() <= at + before
-    assert touched.max() - touched.min() > (before + after) / 4
+    assert touched.max() - touched.min() > (before + after) / 5
 
 
 def test_the_reach_of_the_published_model_is_the_papers():

@@ -9,6 +9,7 @@ import itertools
 import math
 from collections.abc import Iterable, Iterator
 from collections.abc import Sequence as Values
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -18,6 +19,7 @@ import soxr
 import torch
 from torch import Tensor
 
+from waveglow.audio.denoise import BiasDenoiser
 from waveglow.audio.mel import MelSpec
 from waveglow.audio.refine import MOST_STEPS, MelRefiner
 from waveglow.export.fold import folded
@@ -30,6 +32,8 @@ Precision = Literal["float32", "bf16", "fp16"]
 ArrayLike = Tensor | npt.NDArray[np.floating]
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 LONGEST_PIECE_FRAMES = 2048  # memory of longer mels is that of so many and the reach to both sides
+SILENT_WINDOWS = 16  # of the STFT, to hear what the vocoder says in silence
+SETTLED_FRAMES = 32  # from a clip's end; the hum of six trained models was within 1 % of its level after 12
 NO_MEL_SPEC = "this vocoder knows no mel convention; give Vocoder(model, mel_spec=preset(NAME))"
 
 
@@ -214,6 +218,26 @@ class Vocoder:
         missing = audio.shape[-1] - again.shape[-1]
         again = torch.nn.functional.pad(again, (0, max(missing, 0)))[:, : audio.shape[-1]]
         return again if np.ndim(wav) == 2 else again[0]
+
+    @torch.inference_mode()
+    def denoise(self, audio: ArrayLike, strength: float = 0.01) -> Tensor:
+        """Audio of this vocoder, at its sample rate, less its hum (audio/denoise.py): [T] to [T], [B, T] to [B, T].
+
+        The hum is what the flow alone, without refinement, says at sigma 0 given the mel of silence. 0.01 of it is a
+        usual strength, 0.1 a strong one. Raises ValueError for a strength that is negative or not finite, for what is
+        no audio, and where no mel convention is known.
+        """
+        batch = self._audio(audio, self.sample_rate)
+        denoised = self._denoiser(batch, strength) if strength else batch
+        return denoised if np.ndim(audio) == 2 else denoised[0]
+
+    @cached_property
+    def _denoiser(self) -> BiasDenoiser:
+        spec, lead = self.mel_spec, min(SETTLED_FRAMES, max(self.reach(0)))
+        frames = math.ceil(SILENT_WINDOWS * spec.n_fft / spec.hop)
+        silence = self._mel(torch.zeros(1, spec.min_samples, device=self.device))[0, :, :1]
+        audio = self.synthesize(silence.expand(-1, lead + frames + lead), sigma=0, refine=0)
+        return BiasDenoiser(audio[lead * spec.hop : (lead + frames) * spec.hop], n_fft=spec.n_fft)
 
     @torch.inference_mode()
     def log_prob(self, wav: ArrayLike, sample_rate: int, *, seed: int = 0) -> Tensor:

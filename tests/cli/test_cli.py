@@ -22,6 +22,7 @@ from waveglow.audio.mel import preset
 from waveglow.audio.mel_spectrogram import MelSpectrogram
 from waveglow.cli import info as info_verb
 from waveglow.cli.main import VERBS, main
+from waveglow.metrics.spectral import tone_prominence
 from waveglow.models import checkpoint
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -264,6 +265,91 @@ def test_samples_beyond_full_scale_are_clipped_with_a_notice(model, mels, tmp_pa
     )
 
 
+# ---- Denoising -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def humming(model, wavs) -> Path:
+    """The recordings with the model's own hum below them: a.wav and sub/b.wav."""
+    vocoder = waveglow.load(model)
+    hum = vocoder.synthesize(vocoder.mel(np.zeros(60 * HOP, np.float32), RATE), sigma=0, refine=0).numpy()
+    for source, target in [("a.wav", "a.wav"), ("sub/b.flac", "sub/b.wav")]:
+        speech = samples_of(wavs / source)
+        soundfile.write(wavs / target, speech + 0.2 * hum[HOP : HOP + len(speech)], RATE)
+    (wavs / "sub" / "b.flac").unlink()
+    return wavs
+
+
+def test_denoise_of_a_folder(model, humming, tmp_path, capsys):
+    (humming / "text.wav").write_text("no audio")
+    assert run("denoise", "-c", model, humming, tmp_path / "out", "--strength", "0.2") == 3
+    assert tree(tmp_path / "out") == ["a.wav", "report.json", "sub/b.wav"]
+    vocoder, said = waveglow.load(model), capsys.readouterr()
+    for name in ("a.wav", "sub/b.wav"):
+        noisy = samples_of(humming / name)
+        assert is_audio(tmp_path / "out" / name, vocoder.denoise(noisy, 0.2))
+        found = of_file(tmp_path / "out", Path(name).name)
+        measured = found["measured"]
+        assert measured["tones_before_db"] == pytest.approx(tone_prominence(noisy, 8))
+        assert measured["tones_after_db"] == pytest.approx(tone_prominence(samples_of(tmp_path / "out" / name), 8))
+        assert measured["tones_after_db"] < measured["tones_before_db"] - 20
+        assert found["seconds"] == pytest.approx(11_111 / RATE)
+        tones = "tones stand out by {tones_before_db:.1f} dB before, {tones_after_db:.1f} dB after".format(**measured)
+        assert found["notices"] == [tones]
+        assert f"{name}: {tones}" in said.err
+    assert re.search(r"failed: .*text\.wav: no audio", said.err)
+    assert said.out.startswith("2 ok, 1 failed; ")
+
+
+def test_the_recording_below_a_hum_comes_back(model, ljspeech, humming, tmp_path):
+    assert run("denoise", "-c", model, humming / "a.wav", tmp_path / "a.wav", "--strength", "0.2") == 0
+    speech = samples_of(ljspeech / "wavs" / "DV001-0001.wav")[:11_111]
+    error = [float(np.square(samples_of(path) - speech).mean()) for path in (humming / "a.wav", tmp_path / "a.wav")]
+    assert error[1] < error[0] / 10
+
+
+def test_the_usual_strength_of_denoise(model, humming, tmp_path):
+    for name, options in [("usual", []), ("same", ["--strength", "0.1"]), ("none", ["--strength", "0"])]:
+        assert run("denoise", "-c", model, humming / "a.wav", tmp_path / f"{name}.wav", *options) == 0
+    assert (tmp_path / "usual.wav").read_bytes() == (tmp_path / "same.wav").read_bytes()
+    np.testing.assert_array_equal(samples_of(tmp_path / "none.wav"), samples_of(humming / "a.wav"))
+
+
+def test_denoise_of_other_rates_and_short_files(model, tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    soundfile.write(tmp_path / "in" / "a.wav", np.random.default_rng(0).normal(0, 0.1, 8000), 16000)
+    soundfile.write(tmp_path / "in" / "short.wav", np.full(100, 0.1), RATE)
+    assert run("denoise", "-c", model, tmp_path / "in", tmp_path / "out") == 0
+    assert len(samples_of(tmp_path / "out" / "a.wav")) == 11_025
+    assert len(samples_of(tmp_path / "out" / "short.wav")) == 100
+    said = capsys.readouterr().err
+    assert "a.wav: resampled from 16000 to 22050 Hz" in said
+    assert "short.wav: tones not measured: 100 samples in groups of 8: it takes 4096 samples" in said
+    assert of_file(tmp_path / "out", "short.wav")["measured"] == {}
+
+
+def test_what_is_synthesized_can_be_denoised(model, mels, wavs, tmp_path):
+    vocoder, mel = waveglow.load(model), np.load(mels / "a.npy")
+    assert run("synth", "-c", model, mels / "a.npy", tmp_path / "a.wav", "--denoise", "0.3") == 0
+    assert is_audio(tmp_path / "a.wav", vocoder.denoise(vocoder.synthesize(mel), 0.3))
+    assert not is_audio(tmp_path / "a.wav", vocoder.synthesize(mel))
+    assert run("resynth", "-c", model, wavs / "a.wav", tmp_path / "copy.wav", "--denoise", "0.3") == 0
+    assert is_audio(tmp_path / "copy.wav", vocoder.denoise(vocoder(samples_of(wavs / "a.wav"), RATE), 0.3))
+
+
+@pytest.mark.parametrize("options", [["--runtime", "onnx"], ["-c", "voice.onnx"]], ids=str)
+def test_an_onnx_file_does_not_denoise(model, mels, tmp_path, options, capsys):
+    assert run("synth", "-c", model, *options, mels / "a.npy", tmp_path / "a.wav", "--denoise", "0.1") == 2
+    assert "--denoise needs the checkpoint and torch" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("strength", ["-1", "nan", "inf", "strong"])
+def test_a_strength_out_of_range(model, wavs, tmp_path, strength, capsys):
+    assert run("denoise", "-c", model, wavs, tmp_path / "out", "--strength", strength) == 2
+    assert f"--strength: {strength} is no finite number >= 0" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 # ---- Mels in other layouts and conventions ---------------------------------------------------------------------------
 
 
@@ -332,7 +418,7 @@ def test_broken_mels_are_named_and_the_others_done(model, mels, tmp_path, capsys
     assert said.out.splitlines()[-1].startswith("2 ok, 4 failed; ")
 
 
-@pytest.mark.parametrize("verb", ["mel", "resynth"])
+@pytest.mark.parametrize("verb", ["mel", "resynth", "denoise"])
 def test_broken_recordings_are_named_and_the_others_done(model, wavs, tmp_path, verb, capsys):
     (wavs / "text.wav").write_text("no audio")
     (wavs / "empty.flac").touch()
@@ -355,6 +441,7 @@ def test_a_named_input_that_is_missing(model, mels, tmp_path, capsys):
         (["--sigma", "nan"], "--sigma"),
         (["--sigma", "-1"], "--sigma"),
         (["--sigma", "loud"], "--sigma"),
+        (["--denoise", "-1"], "--denoise"),
         (["--seed", "-1"], "--seed"),
         (["--seed", "1.5"], "--seed"),
         (["--seed", 2**64], "--seed"),
@@ -382,7 +469,7 @@ def test_threads_are_set(model, mels, tmp_path):
         torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize("verb", ["synth", "resynth", "mel"])
+@pytest.mark.parametrize("verb", ["synth", "resynth", "denoise", "mel"])
 def test_no_inputs(model, tmp_path, verb, capsys):
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "readme.txt").touch()
@@ -432,11 +519,11 @@ def bad(model, tmp_path) -> Path:
 
 
 FAULTS = [
-    ("absent", "does not exist", ["synth", "resynth", "mel", "info"]),
-    ("file", "is a file", ["synth", "resynth", "mel", "info", "mel-check"]),
-    ("empty", "can't be read", ["synth", "resynth", "mel", "info", "mel-check"]),
-    ("damaged", "differs from its manifest", ["synth", "resynth", "info"]),  # the others don't read the weights
-    ("no mel", "says nothing of its mel convention", ["synth", "resynth", "mel", "mel-check"]),
+    ("absent", "does not exist", ["synth", "resynth", "denoise", "mel", "info"]),
+    ("file", "is a file", ["synth", "resynth", "denoise", "mel", "info", "mel-check"]),
+    ("empty", "can't be read", ["synth", "resynth", "denoise", "mel", "info", "mel-check"]),
+    ("damaged", "differs from its manifest", ["synth", "resynth", "denoise", "info"]),  # the others read no weights
+    ("no mel", "says nothing of its mel convention", ["synth", "resynth", "denoise", "mel", "mel-check"]),
 ]
 
 
@@ -445,6 +532,7 @@ def test_a_bad_checkpoint(bad, wavs, mels, tmp_path, capsys, fault, message, ver
     files = {
         "synth": ["-c", bad / fault, mels, tmp_path / "out"],
         "resynth": ["-c", bad / fault, wavs, tmp_path / "out"],
+        "denoise": ["-c", bad / fault, wavs, tmp_path / "out"],
         "mel": ["-c", bad / fault, wavs, tmp_path / "out"],
         "mel-check": ["hifigan", bad / fault],
         "info": [bad / fault],

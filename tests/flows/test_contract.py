@@ -512,16 +512,3 @@ def test_autocast_with_reversible_is_refused(case):
     module, (x, cond) = saving(case.module(torch.float32), "reversible"), case.inputs(torch.float32)
     with pytest.raises(ValueError, match="reversible training needs float32"):
         with_autocast(encode, module, x, cond)
-
-
-# ---- Named models --------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("name", "millions"),
-    [("waveglow-64", 17.60), ("waveglow-128", 34.83), ("waveglow-256", 87.879272), ("waveglow-512", 268.29)],
-)
-def test_parameter_count(name, millions):
-    with torch.device("meta"):
-        count = sum(parameter.numel() for parameter in build({"name": name}).parameters())
-    assert count / 1e6 == pytest.approx(millions, abs=1e-9 if name == "waveglow-256" else 5e-3)

@@ -10,7 +10,7 @@ import pytest
 
 from waveglow.audio.mel import preset
 from waveglow.metrics import Take
-from waveglow.metrics.spectral import griffin_lim, load_mr_stft, mcd, mel_l1, tone_energy
+from waveglow.metrics.spectral import griffin_lim, load_mr_stft, mcd, mel_l1, tone_energy, tone_prominence
 
 RATE = 22050
 
@@ -92,6 +92,12 @@ def test_tones_at_all_harmonics_are_measured(group, harmonics):
     reference = noise(5, 0.01)
     output = reference + sum(tone(5, k * RATE / group, 0.02) for k in range(1, harmonics + 1))
     assert tone_energy(reference, output, group=group) == pytest.approx(prominence(0.02, 0.01), abs=1)
+
+
+def test_prominence_needs_no_reference():
+    tones = sum(tone(5, k * RATE / 8, 0.02) for k in range(1, 4))
+    assert tone_prominence(noise(5, 0.01) + tones, 8) == pytest.approx(prominence(0.02, 0.01), abs=1)
+    assert tone_prominence(noise(5, 0.01), 8) == pytest.approx(0, abs=1)
 
 
 def test_a_louder_output_has_no_tones():

@@ -17,9 +17,12 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from waveglow.cli.main import main
 from waveglow.config import ConfigError
 from waveglow.export.fold import folded
+from waveglow.models import checkpoint
 from waveglow.models.published import convert, from_state_dict
+from waveglow.models.published_waveglow import nvidia_state
 from waveglow.models.registry import build
 from waveglow.models.vocoder import FlowVocoder
 
@@ -305,3 +308,56 @@ def test_layers_to_be_fused_must_be_of_one_shape():
     state = published_state("a")
     state["WN.1.cond_layers.2.weight_v"] = torch.zeros(32, 63, 1)
     refused(state, "weight_v of WN.1.cond_layer", "different shapes")
+
+
+# ---- And back --------------------------------------------------------------------------------------------------------
+
+
+def test_the_layout_that_goes_out_is_the_one_that_came_in(model):
+    state, config = nvidia_state(model, convert(published_state())[1])
+    published = published_state()
+    assert state.keys() == published.keys()
+    assert all(torch.equal(state[name], tensor) for name, tensor in published.items())
+    assert config == json.loads(metadata()["config"])
+
+
+@torch.no_grad()
+def test_matrices_by_lu_go_out_whole():
+    config = {"name": "waveglow", "n_mels": 8, "n_channels": 8, "n_layers": 2, "lu": True, "actnorm": False}
+    model = build(config).eval()
+    state, theirs = nvidia_state(model, config)
+    again = from_state_dict(state, config=theirs)
+    audio, mel = torch.randn(2, 512), torch.randn(2, 8, 2)
+    assert_close(again.log_prob(audio, mel), model.log_prob(audio, mel))
+
+
+@pytest.mark.parametrize(
+    ("config", "part"),
+    [
+        ({"name": "waveglow"}, "model.actnorm is True"),
+        ({"name": "waveglow-old"}, "model.alternating is True"),
+        ({"name": "waveglow-64", "hop": 200}, "model.hop is 200; NVIDIA's code builds WaveGlow with 256 alone"),
+        ({"name": "waveglow-64", "upsample_kernel": 800}, "model.upsample_kernel is 800"),
+        ({"name": "lapglow"}, "the model is lapglow"),
+    ],
+)
+def test_what_nvidias_code_cannot_build(config, part):
+    with torch.device("meta"), pytest.raises(ConfigError, match=part):
+        nvidia_state(build(config), config)
+
+
+@pytest.mark.parametrize("name", ["out.pt", "out.safetensors"])
+def test_from_the_shell_and_back(model, name, tmp_path, capsys):
+    checkpoint.save(tmp_path / "ours", model, convert(published_state())[1])
+    assert main(["export", "nvidia", str(tmp_path / "ours"), str(tmp_path / name)]) == 0
+    assert main(["convert", str(tmp_path / name), str(tmp_path / "again")]) == 0, capsys.readouterr().err
+    assert_parity(checkpoint.load_vocoder(tmp_path / "again").model)
+    if name.endswith(".pt"):
+        content = torch.load(tmp_path / name, weights_only=True)
+        assert content["config"] == json.loads(metadata()["config"])
+
+
+def test_an_output_of_another_suffix_is_refused(model, tmp_path, capsys):
+    checkpoint.save(tmp_path / "ours", model, convert(published_state())[1])
+    assert main(["export", "nvidia", str(tmp_path / "ours"), str(tmp_path / "out.bin")]) == 2
+    assert "must end in .pt or .safetensors" in capsys.readouterr().err

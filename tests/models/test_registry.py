@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from waveglow.config import ConfigError
+from waveglow.export.fold import folded
 from waveglow.models import checkpoint
 from waveglow.models.registry import MODELS, build
+from waveglow.models.weights import own_state
 
 SMALL = {"n_mels": 4, "n_flows": 2, "n_layers": 2, "n_channels": 4}
 
@@ -58,14 +60,56 @@ def test_two_channels_may_remain():
 
 @pytest.mark.parametrize(
     ("name", "millions"),
-    [("waveglow-64", 17.60), ("waveglow-128", 34.83), ("waveglow-256", 87.88), ("waveglow-512", 268.29)],
+    [
+        ("waveglow-64", 17.60),
+        ("waveglow-128", 34.83),
+        ("waveglow-256", 87.88),
+        ("waveglow-512", 268.29),
+        ("waveglow-old", 268.29),
+        ("squeezewave-a128-c128", 7.17),
+        ("squeezewave-a128-c256", 23.67),
+        ("squeezewave-a256-c128", 7.93),
+        ("squeezewave-a256-c256", 24.72),
+        ("waveflow-64", 5.91),
+        ("waveflow-96", 12.78),
+        ("waveflow-128", 22.25),
+    ],
 )
 def test_the_published_sizes(name, millions):
-    """Counts of the tensors with weight norm; the four sizes of the WaveFlow paper's table (arXiv:1912.01219)."""
+    """Counts of the tensors with weight norm; those of the tables of WaveFlow's paper (arXiv:1912.01219) to its digits.
+
+    Its WaveFlow counts leave out the residual half of the last layers, which nothing reads: so do we.
+    """
+    model = of_the_registry(name)
+    assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(millions, abs=0.0075)
+    assert not any("log_scale" in key for key in model.state_dict())  # the published models have no ActNorm
+
+
+def of_the_registry(name):
     with torch.device("meta"):
-        model = build({"name": name})
-    assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(millions, abs=0.005)
-    assert not any("log_scale" in key for key in model.state_dict())  # the published model has no ActNorm
+        return build({"name": name})
+
+
+def test_the_published_size_of_flowavenet():
+    """182.64 million with 49 residual convolutions, one at the end of each net, that nothing reads."""
+    unused = 49 * (256 * 256 + 2 * 256)
+    count = sum(p.numel() for p in of_the_registry("flowavenet").parameters())
+    assert (count + unused) / 1e6 == pytest.approx(182.64, abs=0.005)
+
+
+@pytest.mark.parametrize(("numbers", "millions"), [({}, 2.819), ({"n_flows": 16, "n_embedding": 1024}, 2.845)])
+def test_the_published_size_of_nanoflow(numbers, millions):
+    """For synthesis: weight norm folded, each flow's embedding made into its biases; with what nothing reads of the
+    last layer: its residual half, and a gain for it in every flow."""
+    config = {"name": "nanoflow", **numbers}
+    model = folded(build(config))
+    kept = {
+        name: t.numel() for name, t in own_state(model).items() if "indicator" not in name and "embedding" not in name
+    }
+    n_flows = numbers.get("n_flows", 8)
+    biases = n_flows * 8 * 256
+    unused = 128 * 128 + 128 + n_flows * 128
+    assert (sum(kept.values()) + biases + unused) / 1e6 == pytest.approx(millions, abs=0.0005)
 
 
 def test_the_projects_own_default_adds_actnorm():

@@ -23,7 +23,7 @@ MEL_SUFFIXES = (".npy", ".npz", ".pt", ".safetensors")
 
 @dataclass
 class Outcome:
-    """What became of one input; `seconds` of audio, `took` of wall clock."""
+    """What became of one input; `seconds` of audio, `took` of wall clock; `measured` by names with units."""
 
     input: str
     output: str = ""
@@ -32,6 +32,7 @@ class Outcome:
     seconds: float = 0.0
     took: float = 0.0
     notices: list[str] = field(default_factory=list)
+    measured: dict[str, float] = field(default_factory=dict)
 
 
 def add_paths(parser: argparse.ArgumentParser, kind: str, out: str) -> None:
@@ -64,6 +65,17 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
         type=steps_of_refinement,
         metavar="STEPS",
         help="that move the audio onto its mel; 0 is the flow alone (as the voice was validated)",
+    )
+
+
+def add_denoising(parser: argparse.ArgumentParser, option: str, *, default: float) -> None:
+    """The strength of `Vocoder.denoise` as an option of that name."""
+    parser.add_argument(
+        option,
+        type=sigma,
+        default=default,
+        metavar="STRENGTH",
+        help=f"take off the hum that the voice makes in silence: 0.01 is usual, 0.1 strong, 0 none ({default:g})",
     )
 
 

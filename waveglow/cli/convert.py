@@ -1,10 +1,13 @@
 """A published checkpoint to one of ours, reading tensors only: no code of the file is run.
 
-Reads what NVIDIA/waveglow published ({'model': pickled module}, any torch version), state dicts, and .safetensors; of
-image flows rosinality/glow-pytorch and chrischute/real-nvp, which name no image_size: --set it.
+Reads pickled modules of any torch version, state dicts, and .safetensors, of NVIDIA/waveglow (all its layouts, and
+DeepLearningExamples and torch.hub), SqueezeWave, FloWaveNet, L0SG's WaveFlow and NanoFlow; of image flows
+rosinality/glow-pytorch and chrischute/real-nvp. What the tensors don't tell, it asks for: --family or --set.
 
   waveglow convert waveglow_256channels_universal_v5.pt universal/
-  waveglow convert mine.pt out/ --mel hifigan --set WN_config='{n_layers: 8}'
+  waveglow convert waveglow_old.pt old/ --family nvidia-waveglow-old
+  waveglow convert waveflow-h16-r64 waveflow/ --set n_height=16 --set bipartize=false
+  waveglow convert mine.pt out/ --mel hifigan --mel-set fmax=7600.0 --set hop=256
   waveglow convert model_200001.pt glow/ --set image_size=64 --set n_bits=5
 """
 
@@ -23,6 +26,8 @@ from waveglow.models import checkpoint, published
 from waveglow.models.pickles import read_tensors
 from waveglow.models.vocoder import FlowVocoder
 
+PUBLISHED_MELS = {"flowavenet": "flowavenet"}  # the others' are NVIDIA/tacotron2's
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
@@ -36,7 +41,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="an argument of the published constructor that the tensors don't tell; may be repeated",
     )
-    parser.add_argument("--mel", default="nvidia/tacotron2", metavar="PRESET", help=f"one of {', '.join(PRESETS)}")
+    parser.add_argument("--mel", metavar="PRESET", help=f"of its mels (as published): {', '.join(PRESETS)}")
+    parser.add_argument(
+        "--mel-set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="what its mels have otherwise than the preset, e.g. fmax=7600.0; may be repeated",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -45,9 +57,12 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"{args.out} exists already; name a new directory")
     state, plain = _read(args.file)
     model, config = published.convert(state, family=args.family, config=parse_overrides(args.set))
-    if any(".cond_layers." in name for name in state):
-        print("notice: NVIDIA's older glow_old.py saved the same names; if that made the file, it can't be used yet")
-    spec = _mel_spec(args.mel, model) if isinstance(model, FlowVocoder) else None
+    if args.family is None and any(".cond_layers." in name for name in state):
+        print(
+            "notice: NVIDIA's older glow_old.py saved the same names; if that made the file, convert it with "
+            "--family nvidia-waveglow-old"
+        )
+    spec = _mel_spec(args, model, config["name"]) if isinstance(model, FlowVocoder) else None
     info = {"converted_from": args.file.name, **({"iteration": plain["iteration"]} if "iteration" in plain else {})}
     checkpoint.save(args.out, model, config, mel_spec=spec, info=info)
     n_parameters = sum(p.numel() for p in model.parameters())
@@ -56,14 +71,15 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _mel_spec(name: str, model: FlowVocoder) -> MelSpec | None:
-    """The preset of that name, or None, with a notice, where the model takes other mels."""
-    spec = preset(name)
+def _mel_spec(args: argparse.Namespace, model: FlowVocoder, family: str) -> MelSpec | None:
+    """The convention that the options name, or None, with a notice, where the model takes other mels."""
+    name = args.mel or PUBLISHED_MELS.get(family, "nvidia/tacotron2")
+    spec = MelSpec.from_dict({**preset(name).to_dict(), **parse_overrides(args.mel_set)})
     if (spec.n_mels, spec.hop) == (model.n_mels, model.hop):
         return spec
     print(
         f"notice: the model has {model.n_mels} mels and hop {model.hop}, {name} {spec.n_mels} and {spec.hop}: "
-        "no mel convention is attached; give the right one with --mel"
+        "no mel convention is attached; give the right one with --mel and --mel-set"
     )
     return None
 

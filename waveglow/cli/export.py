@@ -1,8 +1,7 @@
-"""A checkpoint to a graph for runtimes that know neither torch nor this library.
+"""A checkpoint to a file for others: a graph for runtimes without torch, or the layout of NVIDIA's code.
 
-It is compared with the checkpoint once it is written.
-
-  waveglow export onnx lapglow voice.onnx
+waveglow export onnx lapglow voice.onnx
+waveglow export nvidia runs/ljspeech waveglow.pt
 """
 
 from __future__ import annotations
@@ -11,7 +10,10 @@ from collections.abc import Sequence
 
 from waveglow.cli.main import dispatch
 
-VERBS = {"onnx": "one .onnx file, in float32 or with 8-bit nets"}
+VERBS = {
+    "onnx": "one .onnx file, in float32 or with 8-bit nets",
+    "nvidia": "a WaveGlow as NVIDIA's glow.py loads it",
+}
 
 
 def main(given: Sequence[str]) -> int:

@@ -16,6 +16,7 @@ from waveglow.audio.io import load_audio, save_audio
 from waveglow.cli.common import (
     AUDIO_SUFFIXES,
     Outcome,
+    add_denoising,
     add_paths,
     add_sampling,
     add_vocoder,
@@ -30,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_paths(parser, "WAV", "folder for the copies, or one .wav file for one wav")
     add_vocoder(parser)
     add_sampling(parser)
+    add_denoising(parser, "--denoise", default=0.0)
     parser.add_argument(
         "--length",
         choices=("exact", "frames"),
@@ -51,6 +53,8 @@ def run(args: argparse.Namespace) -> int:
             copy = vocoder(audio.samples, vocoder.sample_rate, **sampling(args))
         else:
             copy = vocoder.synthesize(vocoder.mel(audio.samples, vocoder.sample_rate), **sampling(args))
+        if args.denoise:
+            copy = vocoder.denoise(copy, args.denoise)
         outcome.seconds = len(copy) / vocoder.sample_rate
         if clipped := save_audio(target, copy.cpu().numpy(), vocoder.sample_rate):
             outcome.notices.append(f"{clipped} samples beyond full scale were clipped; a lower --sigma helps")

@@ -4,7 +4,7 @@ Mels are .npy, .npz, .pt or .safetensors, [n_mels, F] or [F, n_mels], in the mel
 `waveglow info`). One that looks like another convention is refused; --assume says what it is and converts it.
 
   waveglow synth -c runs/ljspeech mels/ wavs/
-  waveglow synth -c runs/ljspeech hello.npy hello.wav --sigma 0.6 --seed 7
+  waveglow synth -c runs/ljspeech hello.npy hello.wav --sigma 0.6 --seed 7 --denoise 0.01
   waveglow synth -c voice.onnx mels/ wavs/                # of `waveglow export onnx`; torch is never imported
 """
 
@@ -23,6 +23,7 @@ from waveglow.audio.mel_files import read_mel
 from waveglow.cli.common import (
     MEL_SUFFIXES,
     Outcome,
+    add_denoising,
     add_paths,
     add_sampling,
     add_vocoder,
@@ -38,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_paths(parser, "MEL", "folder for the wavs, or one .wav file for one mel")
     add_vocoder(parser)
     add_sampling(parser)
+    add_denoising(parser, "--denoise", default=0.0)
     parser.add_argument("--layout", choices=("auto", "CT", "TC"), default="auto", help="[n_mels, F] is CT (auto)")
     parser.add_argument("--assume", metavar="PRESET", help=f"the mels' convention: {', '.join(PRESETS)}")
     parser.add_argument(
@@ -66,7 +68,12 @@ def _with_torch(args: argparse.Namespace) -> tuple[MelSpec, Callable[[Samples], 
     from waveglow.cli.devices import open_vocoder
 
     vocoder = open_vocoder(args)
-    return vocoder.mel_spec, lambda mel: vocoder.synthesize(mel, **sampling(args)).cpu().numpy()
+
+    def synthesize(mel: Samples) -> Samples:
+        audio = vocoder.synthesize(mel, **sampling(args))
+        return (vocoder.denoise(audio, args.denoise) if args.denoise else audio).cpu().numpy()
+
+    return vocoder.mel_spec, synthesize
 
 
 def _with_onnx(args: argparse.Namespace) -> tuple[MelSpec, Callable[[Samples], Samples]]:
@@ -75,6 +82,8 @@ def _with_onnx(args: argparse.Namespace) -> tuple[MelSpec, Callable[[Samples], S
     for name, usual in (("device", None), ("precision", "float32"), ("refine", None)):
         if getattr(args, name) != usual:
             raise ValueError(f"--{name} is fixed in an .onnx file, which runs on the CPU; leave it out or export anew")
+    if args.denoise:
+        raise ValueError("--denoise needs the checkpoint and torch; leave it out, or give the wavs to waveglow denoise")
     if args.threads is not None and args.threads < 1:
         raise ValueError(f"--threads is {args.threads}; it must be at least 1")
     vocoder = OnnxVocoder(args.checkpoint, threads=args.threads)

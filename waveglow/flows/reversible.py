@@ -6,11 +6,13 @@ What is kept for the backward pass is one output, whatever the depth.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from collections.abc import Sequence as Layers
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from waveglow.flows.base import Flow, zero_log_det
 
@@ -66,6 +68,20 @@ class _Rebuild(torch.autograd.Function):
         return None, grad_z, grad_cond, *(parameter_grads.get(id(p)) for p in ctx.parameters)
 
 
+@contextmanager
+def _statistics_kept(layer: Flow) -> Iterator[None]:
+    """What nets run again see of batch norms: the batch's statistics, without counting them a second time."""
+    norms = [module for module in layer.modules() if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d))]
+    momenta = [norm.momentum for norm in norms]
+    try:
+        for norm in norms:
+            norm.momentum = 0.0
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+
+
 def _backward_one(
     layer: Flow,
     z: Tensor,
@@ -76,7 +92,7 @@ def _backward_one(
     """One layer back: (x, grad of x, grad of its cond); gradients of its parameters are added to the dictionary."""
     grad_z, grad_log_det, grad_next_cond = grads
     parameters = [p for p in layer.parameters() if p.requires_grad]
-    with torch.enable_grad():
+    with torch.enable_grad(), _statistics_kept(layer):
         cond = None if cond is None else cond.detach().requires_grad_()
         leaves, join, z_again, log_det = layer.retrace(z, cond)
         next_cond = layer.condition(cond)

@@ -66,18 +66,21 @@ def mcd(reference: Array, output: Array) -> float:
 def tone_energy(reference: Samples, output: Samples, *, group: int) -> float:
     """How far tones at the harmonics of sample_rate / group stand out of the output, in dB above the reference.
 
+    The `tone_prominence` of the output less the reference's. 0: no tones of its own. Raises ValueError as that does.
+    """
+    return tone_prominence(output, group) - tone_prominence(reference, group)
+
+
+def tone_prominence(samples: Samples, group: int) -> float:
+    """How far the harmonics of sample_rate / group stand out of their neighbourhood, in dB.
+
     A flow that squeezes `group` samples into channels has its own tones there ("Fs/8" of WaveGlow). With L(f) the mean
     over all frames of 10 log10 |STFT|², pauses counting as much as speech, the prominence of harmonic k is L(k/group)
     less the median of L over the 29 bins from 4 to 32 on either side; the result is the mean over k = 1 … below half
-    the sample rate of the output's prominence less the reference's. 0: no tones of its own.
+    the sample rate.
 
-    Arguments: samples [T], at one rate, at least 4096. Raises ValueError where they are shorter, or group is below 3.
+    Arguments: samples [T], at least 4096. Raises ValueError where they are shorter, or group is below 3.
     """
-    return float(np.mean(_prominence(output, group) - _prominence(reference, group)))
-
-
-def _prominence(samples: Samples, group: int) -> Array:
-    """dB of every harmonic k = 1 … < group / 2 above its neighbourhood."""
     n_fft = group * math.ceil(TONE_WINDOW_SAMPLES / group)  # so that the harmonics are bins
     harmonics = np.arange(1, (group + 1) // 2) * (n_fft // group)
     if len(samples) < n_fft or not harmonics.size:
@@ -90,7 +93,7 @@ def _prominence(samples: Samples, group: int) -> Array:
     L = 10 * torch.log10(X.abs().square() + floor).mean(-1).numpy()  # [n_fft/2 + 1]
     offsets = np.arange(NEIGHBOURS[0], NEIGHBOURS[1] + 1)
     around = harmonics[:, None] + np.concatenate([-offsets, offsets])  # (harmonics, 58)
-    return np.asarray(L[harmonics] - np.median(L[np.clip(around, 0, len(L) - 1)], axis=1))
+    return float(np.mean(L[harmonics] - np.median(L[np.clip(around, 0, len(L) - 1)], axis=1)))
 
 
 def griffin_lim(log_mel: Array, spec: MelSpec, n_samples: int, *, iterations: int = GRIFFIN_LIM_ITERATIONS) -> Samples:

@@ -29,7 +29,8 @@ from waveglow.models.published_parts import (
     renamed,
     require_keys,
 )
-from waveglow.models.registry import Model, build
+from waveglow.models.registry import Model, build, resolved
+from waveglow.models.weights import own_state
 
 # ---- NVIDIA/waveglow: WaveGlow(n_mel_channels, n_flows, n_group, n_early_every, n_early_size, WN_config) -------------
 
@@ -135,11 +136,7 @@ def _early(sizes: list[int]) -> tuple[int, int]:
 
 
 def _renamed(state: State, model: Model) -> State:
-    mixes = [name for name, module in model.named_modules() if isinstance(module, InvertibleConv)]
-    nets = [f"{name}.net" for name, module in model.named_modules() if isinstance(module, Coupling)]
-    names = {"upsample": "conditioner.conv"}
-    names |= {f"convinv.{k}.conv": name for k, name in enumerate(mixes)}
-    names |= {f"WN.{k}.{old}": f"{net}.{new}" for k, net in enumerate(nets) for old, new in WN_NAMES.items()}
+    names = {**_layers(model), **{f"convinv.{k}.conv": name for k, name in enumerate(_mixes(model))}}
     result = {}
     for name, tensor in state.items():
         module, kind = name.rsplit(".", 1)
@@ -148,6 +145,17 @@ def _renamed(state: State, model: Model) -> State:
             raise ConfigError(f"the checkpoint has {name!r}, which NVIDIA's WaveGlow hasn't; is --family right?")
         result[f"{names[base]}{module.removeprefix(base)}.{KINDS[kind]}"] = _reshaped(name, tensor)
     return result
+
+
+def _mixes(model: Model) -> dict[str, InvertibleConv]:
+    return {name: module for name, module in model.named_modules() if isinstance(module, InvertibleConv)}
+
+
+def _layers(model: Model) -> dict[str, str]:
+    """NVIDIA's names of layers, or of lists of them, to ours; all but the 1×1 convolutions."""
+    nets = [f"{name}.net" for name, module in model.named_modules() if isinstance(module, Coupling)]
+    inner = {f"WN.{k}.{old}": f"{net}.{new}" for k, net in enumerate(nets) for old, new in WN_NAMES.items()}
+    return {"upsample": "conditioner.conv", **inner}
 
 
 WN_NAMES = {
@@ -167,6 +175,38 @@ def _reshaped(name: str, tensor: Tensor) -> Tensor:
     if ".end." in name:
         tensor = log_s_first(tensor)
     return tensor.unsqueeze(2) if tensor.dim() == 3 and name.startswith("WN.") else tensor
+
+
+def nvidia_state(model: Model, config: Mapping[str, Any]) -> tuple[State, dict[str, Any]]:
+    """A WaveGlow's tensors in NVIDIA's layout C, and their constructor's arguments: what `nvidia_waveglow` reads.
+
+    Raises ConfigError for a model that their code can't build.
+    """
+    config = resolved(config)
+    if config["name"].partition("-")[0] != "waveglow":
+        raise ConfigError(f"the model is {config['name']}; NVIDIA's layout holds WaveGlow alone")
+    config["upsample_kernel"] = config["upsample_kernel"] or 4 * config["hop"]
+    for key, only in NVIDIAS_OWN.items():
+        if config[key] != only:
+            raise ConfigError(f"model.{key} is {config[key]}; NVIDIA's code builds WaveGlow with {only} alone")
+    theirs = {f"convinv.{k}.conv.weight": mix.matrix().unsqueeze(-1) for k, mix in enumerate(_mixes(model).values())}
+    kinds = {here: kind for kind, here in KINDS.items()}
+    for name, tensor in own_state(model).items():
+        for place, here in _layers(model).items():
+            if name.startswith(f"{here}."):
+                number, kind = re.fullmatch(r"(\d+\.)?(.*)", name.removeprefix(f"{here}.")).groups("")  # type: ignore[union-attr]
+                tensor = log_s_first(tensor) if place.endswith(".end") else tensor
+                theirs[f"{place}.{number}{kinds[kind]}"] = tensor.squeeze(2) if tensor.dim() == 4 else tensor
+    wn = {key: config[key] for key in ("n_layers", "n_channels", "kernel_size")}
+    numbers = {key: config[key] for key in ("n_flows", "n_group", "n_early_every", "n_early_size")}
+    return {name: t.detach().contiguous() for name, t in theirs.items()}, {
+        "n_mel_channels": config["n_mels"],
+        **numbers,
+        "WN_config": wn,
+    }
+
+
+NVIDIAS_OWN = {"hop": 256, "upsample_kernel": 1024, "actnorm": False, "alternating": False}
 
 
 # ---- SqueezeWave: WaveGlow(n_mel_channels, n_flows, n_audio_channel, n_early_every, n_early_size, WN_config) ---------

@@ -1,0 +1,93 @@
+"""Every vocoder that this version builds: its size, what a second of audio costs, and how far it sees.
+
+Parameters are counted with weight norm; GMAC are the multiplications of convolutions and matrix products that a second
+of audio takes, folded; seen before and after are what a sample depends on at most, and the latter is the delay of an
+exact stream. Nothing is measured: the figures are the same on every machine.
+
+  waveglow models
+  waveglow models --json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict, dataclass
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from waveglow.audio.mel import preset
+from waveglow.export.fold import folded
+from waveglow.models.reach import reach
+from waveglow.models.registry import VOCODERS, build_vocoder
+from waveglow.models.vocoder import FlowVocoder
+
+SPEC = preset("nvidia/tacotron2")  # hop and sample rate of every published model
+FRAMES = 8  # operations grow with their number, in proportion
+
+
+@dataclass(frozen=True)
+class Size:
+    """Of one vocoder; seconds of mel that a sample depends on."""
+
+    model: str
+    parameters: int
+    gmac_per_second: float
+    group: int
+    seen_before: float
+    seen_after: float
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print a table, of Markdown, or JSON."""
+    if args.json:
+        print(json.dumps([asdict(size_of(name)) for name in VOCODERS], indent=1))
+        return 0
+    print(HEAD)
+    for name in VOCODERS:
+        print(row(size_of(name)), flush=True)
+    return 0
+
+
+def size_of(name: str) -> Size:
+    """Of a vocoder of random weights; operations are counted while it speaks a few frames."""
+    model = build_vocoder({"name": name})
+    frame = SPEC.hop / SPEC.sample_rate
+    before, after = reach(model)
+    return Size(
+        model=name,
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        gmac_per_second=_gmac(folded(model)) / (FRAMES * frame),
+        group=model.group,
+        seen_before=before * frame,
+        seen_after=after * frame,
+    )
+
+
+@torch.no_grad()
+def _gmac(model: FlowVocoder) -> float:
+    """Of FRAMES frames."""
+    zs = [torch.zeros(1, *shape) for shape in model.latent_shapes(FRAMES * model.hop)]
+    with FlopCounterMode(display=False) as counter:
+        model.decode(zs, torch.zeros(1, model.n_mels, FRAMES))
+    return counter.get_total_flops() / 2e9
+
+
+def row(size: Size) -> str:
+    """Below HEAD, for reading and for a page of Markdown."""
+    return (
+        f"| `{size.model}` | {size.parameters / 1e6:.2f} | {size.gmac_per_second:.2f} | {size.group} "
+        f"| {size.seen_before:.2f} / {size.seen_after:.2f} |"
+    )
+
+
+HEAD = (
+    "| model | parameters, millions | GMAC per second of audio | group, samples | seen before / after, seconds |\n"
+    "|---|---|---|---|---|"
+)
