@@ -12,6 +12,7 @@ from waveglow.flows.compose import Sequence
 from waveglow.flows.coupling import ChannelMask, Coupling
 from waveglow.flows.permute import InvertibleConv, InvertibleConvLU, Shuffle, Swap
 from waveglow.flows.reshape import Squeeze
+from waveglow.nn.separable import SeparableWaveNet
 from waveglow.nn.wavenet import WaveNet
 
 CHANNELS, COND_CHANNELS = 4, 2
@@ -203,3 +204,28 @@ def test_a_layer_of_its_own_needs_no_retrace():
     plain, rebuilt = (Sequence([Scale(), coupling(), Scale()], memory=m).double() for m in ("none", "reversible"))
     rebuilt.load_state_dict(plain.state_dict())
     assert_same_gradients(plain, rebuilt, *inputs())
+
+
+def test_batch_norms_in_nets_count_a_batch_once():
+    """The backward pass runs a net again; running averages are those of the plain mode, and so are gradients."""
+
+    def layers():
+        return [
+            layer
+            for _ in range(3)
+            for layer in (
+                InvertibleConv(CHANNELS),
+                Coupling(
+                    SeparableWaveNet(CHANNELS // 2, CHANNELS, cond_channels=COND_CHANNELS, n_channels=6, n_layers=2),
+                    ChannelMask(CHANNELS),
+                ),
+            )
+        ]
+
+    torch.manual_seed(0)
+    plain, rebuilt = sequence(layers(), memory="none"), sequence(layers(), memory="reversible")
+    rebuilt.load_state_dict(plain.state_dict())
+    assert_same_gradients(plain.train(), rebuilt.train(), *inputs())
+    for (name, expected), (_, got) in zip(plain.named_buffers(), rebuilt.named_buffers(), strict=True):
+        if "tracked" not in name:
+            torch.testing.assert_close(got, expected, rtol=1e-9, atol=1e-9, msg=name)
