@@ -61,7 +61,7 @@ def test_the_demo_recipe_run_again_has_nothing_left_to_do(demo):
 
 def test_every_command_of_the_readme_runs(demo):
     codes = [code for kind, code in blocks("sh", "python")]
-    assert len(codes) == 7
+    assert len(codes) == 8
     for kind, code in blocks("sh", "python"):
         if kind == "sh":
             shell(code, demo)

@@ -17,6 +17,7 @@ from waveglow.config import ConfigError
 
 GOLDEN = load_file(Path(__file__).parents[1] / "golden" / "mels.safetensors")
 TACOTRON2, HIFIGAN, VOCOS = preset("tacotron2"), preset("hifigan"), preset("vocos")
+FLOWAVENET = preset("flowavenet")
 
 
 @pytest.fixture(scope="session")
@@ -58,7 +59,7 @@ def librosa_mel(spec: MelSpec, wav: np.ndarray) -> np.ndarray:
         norm=spec.mel_norm,
         dtype=np.float64,
     )
-    log_mel = np.log(np.maximum(filters @ np.sqrt(power), spec.floor_value))
+    log_mel = np.log(np.clip(filters @ power ** (spec.power / 2), spec.floor_value, spec.ceiling_value))
     log_mel = log_mel / math.log(10) if spec.log_base == "10" else log_mel
     if spec.mean is None:
         return log_mel
@@ -94,12 +95,41 @@ def test_filterbank_against_librosa(scale, norm, fmin, fmax):
 
 
 @pytest.mark.parametrize(
-    "change", [{"win": 800}, {"window_periodic": False}, {"pad_mode": "constant"}, {"pad_left": 0, "pad_right": 100}]
+    "change",
+    [
+        {"win": 800},
+        {"window_periodic": False},
+        {"pad_mode": "constant"},
+        {"pad_left": 0, "pad_right": 100},
+        {"power": 2},
+        {"power": 2, "guard": "add", "guard_value": 1e-2},
+        {"power": 2, "guard": "clamp", "guard_value": 1e-1},
+        {"ceiling_value": 0.3},
+    ],
 )
-def test_other_windows_and_padding_against_librosa(change):
+def test_other_windows_padding_powers_and_limits_against_librosa(change):
     spec, wav = replace(TACOTRON2, **change), 0.1 * noise(TACOTRON2)
     mel = MelSpectrogram(spec, dtype=torch.float64)(torch.from_numpy(wav)[None])[0].numpy()
     np.testing.assert_allclose(mel, librosa_mel(spec, wav), atol=1e-9)
+
+
+def flowavenet_of(wav: np.ndarray) -> np.ndarray:
+    """What ksw0306/FloWaveNet's preprocessing.py computes, of librosa as it was in 2018, without the transpose."""
+    mel = librosa.feature.melspectrogram(
+        y=wav, sr=22_050, n_fft=1024, hop_length=256, n_mels=80, fmin=125, fmax=7600, pad_mode="reflect"
+    )
+    return np.clip((20 * np.log10(np.maximum(1e-4, mel)) - 20 + 100) / 100, 0, 1)
+
+
+@pytest.mark.parametrize(("peak", "limits"), [(0.999, {0, 1}), (0.01, {0})])
+def test_flowavenet_is_its_own_formula(peak, limits):
+    """At full scale a voice reaches the ceiling and its pauses the floor; a quiet one stays below the ceiling."""
+    wav = recordings(FLOWAVENET)["voiced with pauses"]
+    wav = wav / np.abs(wav).max() * peak
+    mel, expected = mel_of(FLOWAVENET, wav), flowavenet_of(wav)
+    np.testing.assert_allclose(mel, expected, atol=1e-5, rtol=0)
+    assert {0, 1} & set(expected.ravel()) == limits
+    assert mel.max() <= 1
 
 
 def test_an_added_floor():
@@ -107,6 +137,8 @@ def test_an_added_floor():
     assert spec.silence == pytest.approx(math.log(1e-3))
     low = mel_of(replace(TACOTRON2, floor_value=1e-12), 0.1 * noise(spec))
     np.testing.assert_allclose(mel_of(spec, 0.1 * noise(spec)), np.log(np.exp(low) + 1e-3), atol=1e-5)
+    limited = np.log(np.minimum(np.exp(low) + 1e-3, 0.3))
+    np.testing.assert_allclose(mel_of(replace(spec, ceiling_value=0.3), 0.1 * noise(spec)), limited, atol=1e-5)
 
 
 def test_the_frame_rules_of_the_originals():
@@ -139,6 +171,21 @@ def test_silence_is_what_silence_gives(spec):
 def test_silence_of_the_originals():
     assert TACOTRON2.silence == HIFIGAN.silence == pytest.approx(-11.5129, abs=1e-4)
     assert VOCOS.silence == pytest.approx(-16.1181, abs=1e-4)
+    assert FLOWAVENET.silence == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"power": 2, "guard": "add", "guard_value": 0.5},
+        {"power": 2, "guard": "clamp", "guard_value": 0.5},
+        {"guard_value": 0.5, "ceiling_value": 0.03},
+    ],
+)
+def test_silence_where_the_guard_shows(change):
+    spec = replace(HIFIGAN, **change)
+    assert mel_of(spec, np.zeros(5000)).mean() == pytest.approx(spec.silence, abs=1e-5)
+    assert spec.silence > HIFIGAN.silence + 5
 
 
 def test_gradients_are_finite_in_silence(spec):
@@ -189,7 +236,16 @@ def test_the_fingerprint_is_that_of_the_convention():
 
 
 def test_fingerprints_are_kept_in_checkpoints_so_they_must_not_change():
-    assert {name: preset(name).fingerprint[:8] for name in ("tacotron2", "hifigan")} == FINGERPRINTS
+    assert {name: preset(name).fingerprint[:8] for name in FINGERPRINTS} == FINGERPRINTS
+
+
+def test_fields_younger_than_checkpoints_are_written_where_they_say_something():
+    younger = {"power": 1, "ceiling_value": None}
+    assert not younger.keys() & HIFIGAN.to_dict().keys()
+    said = MelSpec.from_dict({**HIFIGAN.to_dict(), **younger})
+    assert said == HIFIGAN
+    assert said.fingerprint == HIFIGAN.fingerprint
+    assert {name: FLOWAVENET.to_dict()[name] for name in younger} == {"power": 2, "ceiling_value": 10.0}
 
 
 CHANGES = {
@@ -208,12 +264,14 @@ CHANGES = {
     "window_periodic": False,
     "guard": "clamp",
     "guard_value": 1e-3,
+    "power": 2,
     "log_base": "10",
     "floor": "add",
     "floor_value": 1e-7,
+    "ceiling_value": 10.0,
     "layout": "TC",
 }
-FINGERPRINTS = {"tacotron2": "ce9820c8", "hifigan": "13fc948d"}
+FINGERPRINTS = {"tacotron2": "ce9820c8", "hifigan": "13fc948d", "bigvgan-44k-512": "c314ef97", "vocos": "4cc6cf39"}
 
 
 @pytest.mark.parametrize(
@@ -233,6 +291,10 @@ FINGERPRINTS = {"tacotron2": "ce9820c8", "hifigan": "13fc948d"}
         ({"pad_left": -1}, r"pad_left is -1"),
         ({"guard_value": 2.0}, r"guard_value is 2.0"),
         ({"floor_value": 0.0}, r"floor_value is 0.0"),
+        ({"power": 3}, r"power is 3; allowed: 1, 2"),
+        ({"ceiling_value": 1e-5}, r"ceiling_value is 1e-05; it must be finite, above floor_value = 1e-05; None"),
+        ({"ceiling_value": math.inf}, r"ceiling_value is inf"),
+        ({"ceiling_value": math.nan}, r"ceiling_value is nan"),
         ({"mean": (0.0, 1.0), "std": (1.0,)}, r"mean is \(0.0, 1.0\); it needs 1 or n_mels = 80 values"),
         ({"mean": (0.0,)}, r"std is None; mean and std go together"),
         ({"mean": (0.0,), "std": (0.0,)}, r"std is \(0.0,\); its values must be positive"),
@@ -253,7 +315,7 @@ def test_from_dict_names_the_unknown_key():
 
 
 def test_presets_and_aliases():
-    assert len(PRESETS) == 9
+    assert len(PRESETS) == 10
     assert preset("waveglow") is preset("tacotron2") is preset("speechbrain") is preset("nvidia/tacotron2")
     assert preset("hifigan-univ") == preset("hifigan")
     assert preset("matcha").fingerprint == preset("hifigan").fingerprint
@@ -318,6 +380,14 @@ def test_presets_of_other_bands_are_incompatible(espnet_stats):
     assert "fmin 80.0 against 0.0; fmax 7600.0 against 8000.0" in compare(espnet, TACOTRON2).reason
 
 
+def test_powers_and_magnitudes_are_incompatible():
+    for a, b, reason in [(FLOWAVENET, HIFIGAN, "power 2 against 1"), (HIFIGAN, FLOWAVENET, "power 1 against 2")]:
+        found = compare(a, b)
+        assert found.kind == "incompatible"
+        assert reason in found.reason
+    assert compare(replace(HIFIGAN, power=2), HIFIGAN).reason == "hifigan against hifigan: power 2 against 1"
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -351,7 +421,23 @@ def test_what_a_floor_cut_off_is_lost():
     assert "floor_value 1e-05 against 1e-07" in found.reason
 
 
+@pytest.mark.parametrize("ceiling", [None, 50.0])
+def test_what_a_ceiling_cut_off_is_lost(ceiling):
+    wav = 0.9 * recordings(FLOWAVENET)["sine"]
+    plain = {"log_base": "e", "mean": None, "std": None, "floor_value": 1e-5, "layout": "CT"}
+    higher = replace(FLOWAVENET, name="higher", ceiling_value=ceiling, **plain)
+    assert compare(higher, FLOWAVENET).kind == "convertible"
+    mel = mel_of(FLOWAVENET, wav)
+    np.testing.assert_allclose(convert(mel_of(higher, wav), higher, FLOWAVENET).T, mel, atol=1e-5)
+    assert (mel == 1).any()
+    back = compare(FLOWAVENET, replace(higher, floor_value=1e-4))
+    assert back.kind == "incompatible"
+    assert back.reason == f"flowavenet against higher: ceiling_value 10.0 against {ceiling}"
+
+
 def test_a_guard_that_shows_is_incompatible():
+    assert compare(replace(HIFIGAN, power=2, guard=None), replace(HIFIGAN, power=2)).kind == "convertible"
+    assert compare(replace(HIFIGAN, power=2, guard_value=1e-2), replace(HIFIGAN, power=2)).kind == "incompatible"
     assert compare(replace(HIFIGAN, guard_value=1e-3), HIFIGAN).kind == "incompatible"
 
 
@@ -390,14 +476,14 @@ def test_true_mels_are_plausible(spec):
 
 
 def test_predicted_mels_are_plausible(spec):
-    """Smoothed, off the floor by a nat, noisy, rounded to half precision: what acoustic models give."""
-    nat = 1 / ((math.log(10) if spec.log_base == "10" else 1) * float(np.mean(spec.std or (1,))))
+    """Smoothed, off the floor by up to two nats, noisy, rounded to half precision: what acoustic models give."""
+    nat = spec.power / ((math.log(10) if spec.log_base == "10" else 1) * float(np.mean(spec.std or (1,))))
     module = MelSpectrogram(spec)
     for name, wav in recordings(spec).items():
         mel = module(torch.as_tensor(wav, dtype=torch.float32)[None])[0].numpy()
         smooth = np.apply_along_axis(np.convolve, 1, mel, np.ones(5) / 5, mode="same")[:, 4:-4]
         rough = mel + 0.3 * nat * np.random.default_rng(1).standard_normal(mel.shape)
-        for predicted in [smooth, mel - nat, mel + 0.3 * nat, rough, np.maximum(mel, mel.min() + nat)]:
+        for predicted in [smooth, mel - nat, mel - 2 * nat, mel + 0.3 * nat, rough, np.maximum(mel, mel.min() + nat)]:
             assert diagnose(predicted.astype(np.float16).astype(np.float32), spec) is None, name
 
 
@@ -432,6 +518,22 @@ def test_other_conventions_are_named(level):
         assert found is not None, words
         assert found.startswith(words), found
         assert "hifigan (natural log, silence -11.51)" in found
+
+
+def test_other_conventions_are_no_flowavenet():
+    log_mel = mel_of(HIFIGAN, recordings(HIFIGAN)["voiced with pauses"])
+    magnitude, log10 = np.exp(log_mel), log_mel / math.log(10)
+    for values, words in [
+        (log_mel, "looks like a log-mel normalized otherwise, or not at all"),
+        (2 * log10, "looks like a log-mel normalized otherwise, or not at all"),
+        (20 * log10, "looks like dB"),
+        (magnitude, "looks un-logged"),
+        (magnitude**2, "looks un-logged"),
+    ]:
+        found = diagnose(values, FLOWAVENET)
+        assert found is not None, words
+        assert found.startswith(words), found
+        assert "flowavenet (log10, normalized, silence 0.00)" in found
 
 
 def test_a_floor_shows_in_some_bins_of_a_frame():

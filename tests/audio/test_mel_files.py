@@ -191,6 +191,18 @@ def test_an_assumed_convention_is_converted(tmp_path, mel):
     np.testing.assert_allclose(read_mel(path, HIFIGAN, assume=log10), mel, atol=1e-5)
 
 
+def test_a_file_of_flowavenet(tmp_path):
+    """Its preprocessing saves [F, n_mels] of values in 0..1, a pause's all 0; nothing else takes them."""
+    spec = preset("flowavenet")
+    wav = np.sin(0.1 * np.arange(10_000)) * (np.arange(10_000) > 4000)
+    mel = MelSpectrogram(spec)(torch.from_numpy(wav)[None])[0].numpy()  # [80, 40]
+    assert (mel.min(), mel.max()) == (pytest.approx(0, abs=1e-6), 1)
+    path = saved(tmp_path / "ljspeech-mel-00001.npy", mel.T)
+    np.testing.assert_array_equal(read_mel(path, spec), mel)
+    refused(path, "power 2 against 1", assume=spec)
+    refused(path, "looks un-logged")
+
+
 def test_the_models_own_convention_may_be_insisted_on(tmp_path, mel):
     odd = np.exp(mel)
     np.testing.assert_array_equal(read_mel(saved(tmp_path / "a.npy", odd), HIFIGAN, assume=HIFIGAN), odd)

@@ -13,7 +13,7 @@ from waveglow.audio.refine import MelRefiner
 LENGTHS = (16384, 9999)
 DECIMAL = {"log_base": "10", "guard": "clamp", "guard_value": 1e-10, "mean": tuple(range(-80, 0)), "std": (2.5,)}
 CONVENTIONS = {
-    **{name: preset(name) for name in ("hifigan", "tacotron2", "bigvgan-44k-512", "vocos")},
+    **{name: preset(name) for name in ("hifigan", "tacotron2", "bigvgan-44k-512", "vocos", "flowavenet")},
     "decimal, normalized": replace(preset("tacotron2"), **DECIMAL),
     "not padded": replace(preset("hifigan"), pad_left=0, pad_right=0, win=800),
 }
@@ -48,11 +48,31 @@ def test_steps_bring_the_mel_closer(name, samples):
     assert errors[-1] < 0.12 * errors[0]
 
 
-def test_a_level_that_is_wrong_everywhere_is_right_after_one_step():
-    spec = preset("hifigan")
+@pytest.mark.parametrize("power", [1, 2])
+def test_a_level_that_is_wrong_everywhere_is_right_after_one_step(power):
+    spec = replace(preset("hifigan"), power=power)
     refiner, audio = MelRefiner(spec), voiced(22050, spec.sample_rate)
     refined = refiner(0.5 * audio, refiner.to_mel(audio), 1)
     assert float((refined - audio).abs().max()) < 0.03 * float(audio.abs().max())
+
+
+def test_bands_at_the_ceiling_are_raised_to_it_and_never_lowered():
+    refiner = MelRefiner(preset("flowavenet"))
+    at_ceiling, below = torch.ones(2, 80, 65), torch.full((2, 80, 65), 0.5)
+    loud, quiet = 1000 * noise(16384), 0.01 * noise(16384)
+    assert refiner.to_mel(loud).min() == 1
+    torch.testing.assert_close(refiner(loud, at_ceiling, 4), loud, rtol=0, atol=0.01)
+    assert float((refiner.to_mel(refiner(quiet, at_ceiling, 4)) - 1).abs().mean()) < 0.01
+    assert refiner(loud, below, 1).norm() < 0.6 * loud.norm()  # a third of its energy is below 125 or above 7600 Hz
+
+
+def test_nothing_is_asked_beyond_the_ceiling():
+    """A predicted mel may overshoot, and no sample's mel ever gets there."""
+    refiner, audio = MelRefiner(preset("flowavenet")), voiced(16384, 22050)
+    mel = refiner.to_mel(audio)
+    assert (mel == 1).any()
+    overshot = torch.where(mel == 1, 1.2, mel)
+    torch.testing.assert_close(refiner(audio, overshot, 4), audio, rtol=0, atol=2e-5)
 
 
 def test_a_mel_shorter_than_the_audio_goes_on_with_its_last_frame():

@@ -7,8 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from waveglow.audio.mel import preset
+from waveglow.audio.mel_spec import to_nats
+from waveglow.audio.mel_spectrogram import MelSpectrogram
 from waveglow.metrics import Take
 from waveglow.metrics.spectral import griffin_lim, load_mr_stft, mcd, mel_l1, tone_energy, tone_prominence
 
@@ -167,3 +170,14 @@ def test_griffin_lim_where_the_frames_end_before_the_recording(speech):
     log_mel = Take(speech[:n_samples], spec, group=8).log_mel
     assert log_mel.shape[1] == 10
     assert griffin_lim(log_mel, spec, n_samples, iterations=1).shape == (n_samples,)
+
+
+def test_griffin_lim_of_a_power_mel_follows_the_recordings_level():
+    spec = preset("flowavenet")
+
+    def level(scale: float) -> float:
+        wav = noise(1, scale)
+        log_mel = to_nats(MelSpectrogram(spec)(torch.from_numpy(wav)[None])[0].numpy(), spec)
+        return float(np.std(griffin_lim(log_mel, spec, len(wav), iterations=8)[2000:-2000]))
+
+    assert level(0.08) / level(0.02) == pytest.approx(4, rel=0.1)

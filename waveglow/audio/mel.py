@@ -64,6 +64,20 @@ _ESPNET = replace(  # espnet: log_mel_fbank.py, log_mel.py, stft.py, egs2/ljspee
     floor_value=1e-10,
     layout="TC",
 )
+_FLOWAVENET = replace(  # ksw0306/FloWaveNet: preprocessing.py, of librosa's defaults when it padded by reflection
+    _TACOTRON2,
+    name="flowavenet",
+    fmin=125.0,
+    fmax=7600.0,
+    power=2,
+    log_base="10",
+    floor_value=1e-4,
+    ceiling_value=10.0,
+    mean=(-4.0,),  # (log10(mel) + 4) / 5 is its (20·log10(mel) − 20 + 100) / 100
+    std=(5.0,),
+    layout="TC",
+    peak_policy="peak 0.999",
+)
 _SPECS = (
     _TACOTRON2,
     _HIFIGAN,
@@ -84,6 +98,7 @@ _SPECS = (
         peak_policy="random gain, peak -6 to -1 dB",
     ),
     _ESPNET,
+    _FLOWAVENET,
 )
 _ALIASES = {
     "tacotron2": "nvidia/tacotron2",
@@ -151,7 +166,7 @@ _CONVERTIBLE = ("log_base", "mean", "std", "layout")
 
 
 def compare(a: MelSpec, b: MelSpec) -> Comparison:
-    """Can a model of mels `b` be fed mels `a`? The direction counts for the floor alone: what `a` cut off is lost.
+    """Can a model of mels `b` be fed mels `a`? The direction counts for floor and ceiling: what `a` cut off is lost.
 
     Measured on HiFi-GAN against Tacotron 2: mean difference 0.15 nats as they are, 0.000 after a shift by hop / 2.
 
@@ -175,10 +190,12 @@ def compare(a: MelSpec, b: MelSpec) -> Comparison:
 
 
 def _harmless_levels(a: MelSpec, b: MelSpec) -> set[str]:
-    """The fields of guard and floor whose difference `convert` makes up for, or that no value shows."""
+    """The fields of guard, floor and ceiling whose difference `convert` makes up for, or that no value shows."""
     names = set()
     if a.floor == b.floor == "clamp" and a.floor_value <= b.floor_value:
         names.add("floor_value")
+    if _ceiling(a) >= _ceiling(b):
+        names.add("ceiling_value")
     if _guard_is_hidden(a) and _guard_is_hidden(b):
         names |= {"guard", "guard_value"}
     return names
@@ -186,8 +203,11 @@ def _harmless_levels(a: MelSpec, b: MelSpec) -> set[str]:
 
 def _guard_is_hidden(spec: MelSpec) -> bool:
     """Whether silence lies on the floor, guard or not."""
-    silent = filterbank(spec).sum(1).max() * math.sqrt(spec.guard_value if spec.guard else 0)
-    return bool(silent <= spec.floor_value)
+    return bool(spec._silent_mel().max() <= spec.floor_value)
+
+
+def _ceiling(spec: MelSpec) -> float:
+    return math.inf if spec.ceiling_value is None else spec.ceiling_value
 
 
 def _difference(a: MelSpec, b: MelSpec, names: list[str]) -> str:
@@ -211,6 +231,7 @@ def convert(mel: Array, a: MelSpec, b: MelSpec) -> Array:
     if found.kind == "equal":
         return mel
     log_mel = to_nats(mel.swapaxes(-1, -2) if a.layout == "TC" else mel, a)
-    raised = np.maximum(log_mel, math.log(b.floor_value)) if a.floor_value < b.floor_value else log_mel
-    result = from_nats(raised, b).astype(mel.dtype, copy=False)
+    low = math.log(b.floor_value) if a.floor_value < b.floor_value else -math.inf
+    high = math.log(_ceiling(b)) if _ceiling(a) > _ceiling(b) else math.inf
+    result = from_nats(np.clip(log_mel, low, high), b).astype(mel.dtype, copy=False)
     return result.swapaxes(-1, -2) if b.layout == "TC" else result

@@ -9,9 +9,10 @@ import numpy as np
 
 from waveglow.audio.mel_spec import Array, MelSpec, filterbank, to_nats
 
-BELOW_FLOOR_NATS = 3.0  # predicted mels undershoot, by less
+BELOW_FLOOR_NATS = 3.0  # of amplitude; predicted mels undershoot, by less
 LOUDEST_RMS = 1.5  # full scale is 1; predicted mels overshoot, by less
 FLAT_BINS = 4  # bins of one frame on one value: a floor, by chance never
+QUIET_VALUE = -0.5  # of silence, at most, where values that are all positive tell of a missing log
 
 
 def diagnose(mel: Array, spec: MelSpec) -> str | None:
@@ -36,10 +37,12 @@ def _words(spec: MelSpec) -> str:
 
 def _too_low(mel: Array, log_mel: Array, spec: MelSpec) -> str | None:
     """Against the lowest value of the convention; the 1st percentile, so that no single value decides."""
-    if np.quantile(log_mel, 0.01) >= math.log(spec.floor_value) - BELOW_FLOOR_NATS:
+    if np.quantile(log_mel, 0.01) >= math.log(spec.floor_value) - spec.power * BELOW_FLOOR_NATS:
         return None
     if mel.min() < -20:
         return "like dB (20·log10)"
+    if spec.mean:
+        return "like a log-mel normalized otherwise, or not at all"
     if spec.log_base == "10":
         return "like a natural log"
     return "like a log-mel of a lower floor (vocos: -16.12)"
@@ -48,7 +51,7 @@ def _too_low(mel: Array, log_mel: Array, spec: MelSpec) -> str | None:
 def _too_loud(mel: Array, log_mel: Array, spec: MelSpec) -> str | None:
     """Against the loudness of the waveform, which the mel implies by Parseval's theorem."""
     low, high, rms = mel.min(), mel.max(), _implied_rms(log_mel, spec)
-    if low >= 0 and np.median(mel) < 0.05 * high:
+    if low >= 0 and np.median(mel) < 0.05 * high and (spec.silence < QUIET_VALUE or rms > LOUDEST_RMS):
         return "un-logged"
     if low >= 0 and 0.5 < high <= 1 and rms > 0.8:
         return "like 0..1 normalized"
@@ -60,13 +63,13 @@ def _too_loud(mel: Array, log_mel: Array, spec: MelSpec) -> str | None:
 
 
 def _implied_rms(log_mel: Array, spec: MelSpec) -> float:
-    """RMS of the waveform, at least: Σ|X|² = n_fft Σ window² rms², |X| averaged by each filter."""
+    """RMS of the waveform, at least: Σ|X|² = n_fft Σ window² rms², |X| or |X|² averaged by each filter."""
     weights = filterbank(spec)
     area = weights.sum(1)
     bins = (weights > 0).sum(1) / 2  # each FFT bin is in two filters
     seen = area > 0
-    magnitude = np.exp(np.minimum(log_mel[seen], 50)) / area[seen, None]
-    power = 2 * (bins[seen, None] * magnitude**2).sum(0).mean()  # both halves of the spectrum
+    squared = (np.exp(np.minimum(log_mel[seen], 50)) / area[seen, None]) ** (2 / spec.power)
+    power = 2 * (bins[seen, None] * squared).sum(0).mean()  # both halves of the spectrum
     return float(np.sqrt(power / (spec.n_fft * 0.375 * spec.win)))  # the mean of hann² is 3/8
 
 

@@ -27,9 +27,10 @@ Array = npt.NDArray[np.floating[Any]]
 class MelSpec:
     """A mel convention. Lengths are in samples, frequencies in Hz; nothing has a default that conventions differ in.
 
-    `guard` keeps the magnitude's root off zero: "add" is √(power + guard_value), "clamp" √(max(power, guard_value)).
-    The log is taken of max(mel, floor_value) ("clamp") or mel + floor_value ("add"). Then `(log_mel - mean) / std` with
-    one value or one a bin, where given. Frames are centred if the padding is n_fft / 2 on both sides.
+    `guard` keeps the magnitude's root off zero: "add" is √(|X|² + guard_value), "clamp" √(max(|X|², guard_value)).
+    The mel sums magnitudes (`power` 1) or their squares (2). The log is taken of max(mel, floor_value) ("clamp") or
+    mel + floor_value ("add"), of at most `ceiling_value`. Then `(log_mel - mean) / std` with one value or one a bin,
+    where given. Frames are centred if the padding is n_fft / 2 on both sides.
     `layout` is how files hold it: "CT" [n_mels, F] or "TC" [F, n_mels]. `name` and `peak_policy` (how the original
     recipe scales a recording beforehand) say nothing of the mel of given samples and are left out of comparisons.
     """
@@ -51,9 +52,11 @@ class MelSpec:
     window_periodic: bool = True
     guard: Literal["add", "clamp"] | None = None
     guard_value: float = 0.0
+    power: Literal[1, 2] = 1
     log_base: Literal["e", "10"] = "e"
     floor: Literal["clamp", "add"] = "clamp"
     floor_value: float = 1e-5
+    ceiling_value: float | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     layout: Literal["CT", "TC"] = "CT"
@@ -74,6 +77,9 @@ class MelSpec:
         self._require("pad_right", self.pad_right >= 0, "it can't be negative")
         self._require("guard_value", 0 <= self.guard_value < 1, "it must be in 0..1, 1e-9 for example")
         self._require("floor_value", 0 < self.floor_value < 1, "it must be in 0..1, 1e-5 for example")
+        floor, ceiling = self.floor_value, self.ceiling_value
+        above = ceiling is None or floor < ceiling < math.inf
+        self._require("ceiling_value", above, f"it must be finite, above floor_value = {floor:g}; None means no limit")
         for name in ("mean", "std"):
             values = getattr(self, name) or (0.0,)
             self._require(name, len(values) in (1, self.n_mels), f"it needs 1 or n_mels = {self.n_mels} values")
@@ -112,13 +118,19 @@ class MelSpec:
 
     def _silent_nats(self) -> Array:
         """The natural log-mel of digital silence, [n_mels]."""
-        mel = filterbank(self).sum(1) * (math.sqrt(self.guard_value) if self.guard else 0.0)
-        return np.log(np.maximum(mel, self.floor_value) if self.floor == "clamp" else mel + self.floor_value)
+        mel = self._silent_mel()
+        raised = mel if self.floor == "clamp" else mel + self.floor_value
+        return np.log(np.clip(raised, self.floor_value, self.ceiling_value))
+
+    def _silent_mel(self) -> Array:
+        """What the guard leaves of digital silence, [n_mels]: no log, floor or ceiling."""
+        guarded: Array = filterbank(self).sum(1) * (self.guard_value if self.guard else 0.0) ** (self.power / 2)
+        return guarded
 
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of the compared fields as canonical JSON: equal for two ways to write one convention."""
-        return hashlib.sha256(json.dumps(self._canonical(), sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(_said(self._canonical()), sort_keys=True).encode()).hexdigest()
 
     def _canonical(self) -> dict[str, Any]:
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.compare}
@@ -127,12 +139,19 @@ class MelSpec:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types; `from_dict` gives an equal spec."""
-        return to_mapping(self)
+        return _said(to_mapping(self))
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> MelSpec:
         """Raises ConfigError for an unknown, missing or unusable field."""
         return from_mapping(cls, values)
+
+
+_UNSAID = {"power": 1, "ceiling_value": None}  # left out: fingerprints and checkpoints are older than these fields
+
+
+def _said(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name not in _UNSAID or value != _UNSAID[name]}
 
 
 def filterbank(spec: MelSpec) -> Array:

@@ -2,7 +2,7 @@
 
 B: batch, T: samples, F: frames.
 
-    mel = log max(floor, basis · |STFT(wav)|),   |X| = √(Re² + Im²), guarded
+    mel = log min(ceiling, max(floor, basis · |STFT(wav)|^power)),   |X| = √(Re² + Im²), guarded
 """
 
 from __future__ import annotations
@@ -44,16 +44,22 @@ class MelSpectrogram(nn.Module):
 
     def of_spectrum(self, X: Tensor) -> Tensor:
         """The log-mel of a spectrum of `stft`: `[B, n_mels, F]`."""
-        mel = self.basis @ self._magnitude(X).transpose(1, 2)
-        return (self._log(mel) - self.mean) / self.std
+        return self.of_mel(self.basis @ self._energy(X).transpose(1, 2))
 
-    def _magnitude(self, X: Tensor) -> Tensor:
+    def of_mel(self, mel: Tensor) -> Tensor:
+        """The log-mel of a mel without log, floor and ceiling: `[B, n_mels, F]`, or what spreads to that."""
         spec = self.spec
-        if spec.guard is None:
-            return self.stft.magnitude(X)
-        power = self.stft.power(X)
-        return (power + spec.guard_value if spec.guard == "add" else power.clamp(min=spec.guard_value)).sqrt()
+        raised = mel if spec.floor == "clamp" else mel + spec.floor_value
+        limited = raised.clamp(spec.floor_value, spec.ceiling_value)
+        log_mel = limited.log() if spec.log_base == "e" else limited.log10()
+        return (log_mel - self.mean) / self.std
 
-    def _log(self, mel: Tensor) -> Tensor:
-        mel = mel.clamp(min=self.spec.floor_value) if self.spec.floor == "clamp" else mel + self.spec.floor_value
-        return mel.log() if self.spec.log_base == "e" else mel.log10()
+    def _energy(self, X: Tensor) -> Tensor:
+        """|X| or |X|², guarded: what the mel sums, `[B, F, K]`."""
+        spec = self.spec
+        if spec.guard is None and spec.power == 1:
+            return self.stft.magnitude(X)
+        squared = self.stft.power(X)
+        if spec.guard is not None:
+            squared = squared + spec.guard_value if spec.guard == "add" else squared.clamp(min=spec.guard_value)
+        return squared.sqrt() if spec.power == 1 else squared

@@ -26,10 +26,14 @@ MOST_NATS = 3.0  # of a gain in one step: a band that the sample left empty isn'
 
 
 class MelRefiner(nn.Module):
-    """Steps towards audio whose mel, of convention `spec`, is the one asked for. Differentiable."""
+    """Steps towards audio whose mel, of convention `spec`, is the one asked for. Differentiable.
+
+    A band asked for at the convention's ceiling is raised up to it and never lowered: the mel tells nothing beyond.
+    """
 
     share: Tensor
     nats: Tensor
+    ceiling: Tensor
 
     def __init__(self, spec: MelSpec) -> None:
         super().__init__()
@@ -37,7 +41,10 @@ class MelRefiner(nn.Module):
         self.to_mel = MelSpectrogram(spec)
         basis = self.to_mel.basis  # [M, n_fft/2 + 1]
         self.register_buffer("share", basis / basis.sum(0).clamp(min=1e-12), persistent=False)
-        self.register_buffer("nats", self.to_mel.std * (1 if spec.log_base == "e" else math.log(10)), persistent=False)
+        nats = (1 if spec.log_base == "e" else math.log(10)) / spec.power  # of amplitude, where std is 1
+        self.register_buffer("nats", self.to_mel.std * nats, persistent=False)
+        ceiling = torch.tensor(spec.ceiling_value or math.inf)
+        self.register_buffer("ceiling", self.to_mel.of_mel(ceiling), persistent=False)  # [1 or M, 1]
 
     def frames_seen(self, steps: int) -> int:
         """How many frames before and after its own a sample depends on: windows overlap theirs, step by step."""
@@ -72,7 +79,8 @@ class MelRefiner(nn.Module):
         padded = F.pad(audio, (spec.pad_left, spec.pad_right), mode=spec.pad_mode)
         X = to_mel.stft(F.pad(padded, (lead * spec.hop, spec.n_fft)))
         n = min(mel.shape[-1], spec.frames(audio.shape[-1]))
-        lacking = (mel[..., :n] - to_mel.of_spectrum(X[..., lead : lead + n, :])) * self.nats
+        asked = torch.minimum(mel[..., :n], self.ceiling) if spec.ceiling_value else mel[..., :n]
+        lacking = (asked - to_mel.of_spectrum(X[..., lead : lead + n, :])) * self.nats
         everywhere = F.pad(lacking.clamp(-MOST_NATS, MOST_NATS), (lead, X.shape[-2] - lead - n), mode="replicate")
         gain = (everywhere.transpose(1, 2) @ self.share).exp()  # (B, F, K)
         first = spec.pad_left + lead * spec.hop - spec.n_fft // 2

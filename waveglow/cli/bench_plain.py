@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from waveglow.flows.coupling import Coupling
 from waveglow.flows.permute import InvertibleConv
 from waveglow.models.vocoder import FlowVocoder
 from waveglow.nn.wavenet import WaveNet
@@ -56,7 +57,9 @@ class PlainWaveNet(nn.Module):
 
 
 def plain_conv1d(model: FlowVocoder) -> FlowVocoder:
-    """A copy whose convolutions are the plain ones."""
+    """A copy whose convolutions are the plain ones. Raises ValueError where its nets aren't WaveGlow's."""
+    if any(type(module.net) is not WaveNet for module in model.modules() if isinstance(module, Coupling)):
+        raise ValueError("this is how NVIDIA runs WaveGlow, and the model's nets are others")
     copied = copy.deepcopy(model)
     _make_plain_(copied)
     return copied

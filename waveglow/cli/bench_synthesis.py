@@ -166,7 +166,7 @@ def _made(name: str, subject: Subject, forms: list[str]) -> tuple[dict[str, Synt
             synthesis = FORMS[form].make(subject)
             synthesis()
         except Exception as error:  # compilers and exporters have no type of their own for it
-            if not FORMS[form].optional:
+            if not (FORMS[form].optional or isinstance(error, ValueError)):
                 raise
             reasons[form] = first_line(error)
             continue

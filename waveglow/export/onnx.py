@@ -23,7 +23,6 @@ from waveglow.audio.files import write_atomically
 from waveglow.audio.mel_spec import MelSpec
 from waveglow.audio.refine import MelRefiner
 from waveglow.audio.stft import ConvSTFT
-from waveglow.config import to_mapping
 from waveglow.export.fold import folded
 from waveglow.export.onnx_runtime import METADATA, Latent, OnnxVocoder, needed
 from waveglow.flows.coupling import Coupling
@@ -68,7 +67,7 @@ def export_onnx(
     program = _traced(whole.eval(), model.n_mels, inputs, least_frames)
     proto = program.model_proto
     about = {
-        "mel_spec": to_mapping(mel_spec),
+        "mel_spec": mel_spec.to_dict(),
         "latents": inputs,
         "least_frames": least_frames,
         "refine": refine,

@@ -43,7 +43,7 @@ def load_mr_stft() -> Score:
 
 
 def mel_l1(reference: Array, output: Array) -> float:
-    """Mean |difference| of two log-mels [n_mels, F], in nats."""
+    """Mean |difference| of two log-mels [n_mels, F], in nats; of a convention with power 2, in nats of power."""
     return float(np.abs(reference - output).mean())
 
 
@@ -104,7 +104,8 @@ def griffin_lim(log_mel: Array, spec: MelSpec, n_samples: int, *, iterations: in
     """
     import librosa  # here, for it takes a second or two to load
 
-    magnitude = librosa.util.nnls(filterbank(spec), np.exp(log_mel.astype(np.float64)))  # [n_fft/2 + 1, F]
+    powers = librosa.util.nnls(filterbank(spec), np.exp(log_mel.astype(np.float64)))  # [n_fft/2 + 1, F]
+    magnitude = powers ** (1 / spec.power)
     padded = librosa.griffinlim(
         magnitude,
         n_iter=iterations,
