@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from functools import partial
+from typing import Literal, TypeVar
 
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
@@ -45,10 +46,9 @@ def waveglow(
 ) -> FlowVocoder:
     """WaveGlow (Prenger, Valle and Catanzaro 2018, arXiv:1811.00002), as NVIDIA published it where `actnorm` is off.
 
-    `alternating`: every other coupling moves the first half of the channels, as NVIDIA's first version had it.
-
     Groups of `n_group` samples pass `n_flows` steps of (ActNorm), invertible 1×1 convolution and affine coupling; every
-    `n_early_every` steps the first `n_early_size` channels leave as a latent. `upsample_kernel` defaults to 4 hops.
+    `n_early_every` steps the first `n_early_size` channels leave as a latent. `upsample_kernel` defaults to 4 hops;
+    `alternating` moves the first half of the channels in every other step, as NVIDIA's first version did.
     Raises ValueError where hop is no multiple of n_group, the early outputs use up the channels, or there are more than
     1024 layers: a configuration comes from a file that may not be one's own.
     """
@@ -56,18 +56,14 @@ def waveglow(
     _require_multiple(hop, n_group, "n_group")
     _require_channels_left(n_group, n_flows, n_early_every, n_early_size)
 
+    net = partial(
+        WaveNet, cond_channels=n_mels * n_group, n_channels=n_channels, n_layers=n_layers, kernel_size=kernel_size
+    )
+
     def step(k: int, channels: int) -> list[Flow]:
-        mask = ChannelMask(channels, moves="first" if alternating and k % 2 else "last")
-        net = WaveNet(
-            mask.kept_channels,
-            2 * mask.moved_channels,
-            cond_channels=n_mels * n_group,
-            n_channels=n_channels,
-            n_layers=n_layers,
-            kernel_size=kernel_size,
-        )
         mix = InvertibleConvLU(channels) if lu else InvertibleConv(channels)
-        return [*([ActNorm(channels)] if actnorm else []), mix, Coupling(net, mask)]
+        coupling = _coupling(channels, net, moves="first" if alternating and k % 2 else "last")
+        return [*([ActNorm(channels)] if actnorm else []), mix, coupling]
 
     levels = _levels([Squeeze(n_group)], n_group, step, n_flows, n_early_every, n_early_size)
     upsample = TransposedConvUpsample(n_mels, hop=hop, kernel_size=upsample_kernel or 4 * hop)
@@ -94,16 +90,10 @@ def squeezewave(
     _require_multiple(hop, n_group, "n_group")
     _require_channels_left(n_group, n_flows, n_early_every, n_early_size)
 
+    net = partial(SeparableWaveNet, cond_channels=n_mels, n_channels=n_channels, n_layers=n_layers)
+
     def step(k: int, channels: int) -> list[Flow]:
-        mask = ChannelMask(channels)
-        net = SeparableWaveNet(
-            mask.kept_channels,
-            2 * mask.moved_channels,
-            cond_channels=n_mels,
-            n_channels=n_channels,
-            n_layers=n_layers,
-        )
-        return [InvertibleConv(channels), Coupling(net, mask)]
+        return [InvertibleConv(channels), _coupling(channels, net)]
 
     squeeze = Squeeze(n_group, squeeze_cond=False)
     levels = _levels([squeeze], n_group, step, n_flows, n_early_every, n_early_size)
@@ -130,15 +120,8 @@ def flowavenet(
     _require_multiple(hop, 2**n_blocks, "2 ** n_blocks")
 
     def coupling(channels: int, cond_channels: int) -> Coupling:
-        mask = ChannelMask(channels)
-        net = DeepEndedWaveNet(
-            mask.kept_channels,
-            2 * mask.moved_channels,
-            cond_channels=cond_channels,
-            n_channels=n_channels,
-            n_layers=n_layers,
-        )
-        return Coupling(net, mask, form="(x-t)/s")
+        net = partial(DeepEndedWaveNet, cond_channels=cond_channels, n_channels=n_channels, n_layers=n_layers)
+        return _coupling(channels, net, form="(x-t)/s")
 
     channels, cond_channels, levels = 1, n_mels, list[Flow | Split]()
     for block in range(1, n_blocks + 1):
@@ -224,6 +207,14 @@ def _of_rows(steps: list[Flow], n_height: int, hop: int, n_mels: int) -> FlowVoc
     return FlowVocoder(flow, SmoothUpsample(hop), hop=hop, n_mels=n_mels)
 
 
+def _coupling(
+    channels: int, net: Callable[[int, int], nn.Module], *, moves: Literal["first", "last"] = "last", **how: str
+) -> Coupling:
+    """Of half the channels by the other half, with a net of so many inputs and outputs."""
+    mask = ChannelMask(channels, moves=moves)
+    return Coupling(net(mask.kept_channels, 2 * mask.moved_channels), mask, **how)
+
+
 def _levels(
     layers: list[Flow],
     channels: int,
@@ -276,19 +267,18 @@ def lapglow(
             f"{bands - n_high - n_early * n_early_size} of {bands} bands; at least 2 must remain"
         )
 
+    net = partial(
+        WaveNet,
+        cond_channels=n_cond,
+        n_channels=n_channels,
+        n_layers=n_layers,
+        kernel_size=kernel_size,
+        dilation_cycle=dilation_cycle,
+        weight_norm=False,
+    )
+
     def step(k: int, channels: int) -> list[Flow]:
-        mask = ChannelMask(channels)
-        net = WaveNet(
-            mask.kept_channels,
-            2 * mask.moved_channels,
-            cond_channels=n_cond,
-            n_channels=n_channels,
-            n_layers=n_layers,
-            kernel_size=kernel_size,
-            dilation_cycle=dilation_cycle,
-            weight_norm=False,
-        )
-        return [ActNorm(channels), InvertibleConv(channels), Coupling(net, mask, scale="bounded")]
+        return [ActNorm(channels), InvertibleConv(channels), _coupling(channels, net, scale="bounded")]
 
     squeezes: dict[str, Callable[[], Flow]] = {
         "mdct": lambda: LappedSqueeze(bands),
