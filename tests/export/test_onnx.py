@@ -79,6 +79,30 @@ def test_audio_is_the_vocoders(exported, batch, frames):
     )
 
 
+def test_info_tells_what_the_file_is(exported, capsys):
+    vocoder, path = exported
+    assert main(["info", str(path), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["refine"], facts["int8"], facts["bytes"]) == (2, False, path.stat().st_size)
+    assert facts["mel_fingerprint"] == vocoder.mel_spec.fingerprint
+    assert len(facts["latents"]) == len(vocoder.model.latent_shapes(SPEC.hop))
+
+
+def test_a_long_mel_is_synthesized_in_pieces(exported, monkeypatch):
+    _, path = exported
+    runtime, mel = OnnxVocoder(path), mel_of(230, 2)
+    whole = runtime.synthesize(mel, seed=[3, 4])
+    monkeypatch.setattr("waveglow.export.onnx_runtime.LONGEST_PIECE_FRAMES", 64)
+    asked, feed = [], runtime.feed
+    monkeypatch.setattr(
+        runtime, "feed", lambda mels, *rest, **first: asked.append(mels.shape[-1]) or feed(mels, *rest, **first)
+    )
+    pieces = runtime.synthesize(mel, seed=[3, 4])
+    np.testing.assert_allclose(pieces, whole, rtol=0, atol=1e-4 * np.abs(whole).max())
+    assert len(asked) == 4
+    assert max(asked) < 230
+
+
 def test_a_mel_shorter_than_refinement_takes(exported):
     _, path = exported
     audio = OnnxVocoder(path).synthesize(mel_of(1)[0])

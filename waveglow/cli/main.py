@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -69,6 +70,9 @@ def dispatch(command: str, given: list[str], verbs: Mapping[str, str], *, descri
     args = parser.parse_args(given[1:])
     try:
         return int(module.run(args))
+    except BrokenPipeError:  # as of `waveglow … | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to print goes nowhere
+        return 141
     except (ValueError, OSError, RuntimeError) as error:
         code = _exit_code(error)
         if code is None:

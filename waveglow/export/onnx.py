@@ -27,6 +27,7 @@ from waveglow.export.fold import folded
 from waveglow.export.onnx_runtime import METADATA, Latent, OnnxVocoder, needed
 from waveglow.flows.coupling import Coupling
 from waveglow.metrics.packages import quiet
+from waveglow.models.reach import reach
 from waveglow.models.vocoder import FlowVocoder
 
 OPSET = 18
@@ -70,6 +71,7 @@ def export_onnx(
         "mel_spec": mel_spec.to_dict(),
         "latents": inputs,
         "least_frames": least_frames,
+        "reach": _reach(model, mel_spec, refine),
         "refine": refine,
         "int8": bool(mels),
     }
@@ -93,6 +95,11 @@ def latents_of(model: FlowVocoder) -> list[Latent]:
     if frames > 1:
         raise ValueError(f"the model takes groups of {model.group} samples, more than a frame of {model.hop}")
     return [Latent(channels, places) for channels, places in model.latent_shapes(model.hop)]
+
+
+def _reach(model: FlowVocoder, mel_spec: MelSpec, refine: int) -> list[int]:
+    """Frames before and after a piece that it depends on, refinement included."""
+    return [frames + MelRefiner(mel_spec).frames_seen(refine) for frames in reach(model)]
 
 
 class _Graph(nn.Module):

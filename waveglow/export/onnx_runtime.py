@@ -20,6 +20,7 @@ from waveglow.config import ConfigError, from_mapping
 from waveglow.noise import latent_noise
 
 METADATA = "waveglow"  # the key under which a file says what a caller has to know
+LONGEST_PIECE_FRAMES = 2048  # memory of longer mels is that of so many and what they depend on to both sides
 Samples = npt.NDArray[np.float32]
 
 
@@ -36,6 +37,8 @@ class Latent(NamedTuple):
 
 class OnnxVocoder:
     """Mel to waveform by a file of `waveglow export onnx`; the noise of a seed is that of `Vocoder`.
+
+    `mel_spec`, `latents`, `refine` (steps in the graph) and `int8` (whether its nets are) say what the file is.
 
     Arguments:
         path: the .onnx file.
@@ -62,9 +65,11 @@ class OnnxVocoder:
             raise OnnxFileError(f"{path}: says nothing of its mel; only files of `waveglow export onnx` can be run")
         try:
             values = json.loads(about)
+            self.refine, self.int8 = int(values["refine"]), bool(values["int8"])
             self.mel_spec = from_mapping(MelSpec, values["mel_spec"], "mel_spec")
             self.latents = [Latent(*latent) for latent in values["latents"]]
             self._least_frames = int(values["least_frames"])
+            self._before, self._after = map(int, values["reach"])
         except (ConfigError, KeyError, TypeError, ValueError) as error:
             raise OnnxFileError(f"{path}: its metadata can't be understood ({error})") from error
         if not self.latents:
@@ -76,7 +81,7 @@ class OnnxVocoder:
         return self.mel_spec.sample_rate
 
     def synthesize(self, mel: Samples, *, sigma: float = 0.7, seed: int | Sequence[int] = 0) -> Samples:
-        """Waveform from mel: [M, F] to [T], [B, M, F] to [B, T].
+        """Waveform from mel: [M, F] to [T], [B, M, F] to [B, T]; long ones in pieces, decoded with what they depend on.
 
         Refined files need a few frames; shorter mels are lengthened by their last one, and the audio is cut.
 
@@ -100,16 +105,29 @@ class OnnxVocoder:
             raise ValueError(f"got {len(seeds)} seeds for {len(batch)} clips; give one seed, or one a clip")
         missing = max(0, self._least_frames - frames)
         lengthened = np.pad(batch, ((0, 0), (0, 0), (0, missing)), mode="edge")
-        (audio,) = self._session.run(None, self.feed(lengthened, sigma, seeds))
-        audio = audio[:, : frames * self.mel_spec.hop]
+        pieces = [
+            self._piece(lengthened, start, sigma, seeds)
+            for start in range(0, lengthened.shape[-1], LONGEST_PIECE_FRAMES)
+        ]
+        audio = np.concatenate(pieces, axis=-1)[:, : frames * self.mel_spec.hop]
         return audio if mels.ndim == 3 else audio[0]
 
-    def feed(self, mels: Samples, sigma: float = 0.7, seeds: Sequence[int] = (0,)) -> dict[str, Samples]:
-        """The graph's inputs for mels [B, M, F] and a seed for each clip."""
-        frames = mels.shape[-1]
+    def _piece(self, mels: Samples, start: int, sigma: float, seeds: Sequence[int]) -> Samples:
+        """Audio of the frames from `start` on, at most LONGEST_PIECE_FRAMES."""
+        stop, hop = min(start + LONGEST_PIECE_FRAMES, mels.shape[-1]), self.mel_spec.hop
+        first, last = max(0, start - self._before), min(stop + self._after, mels.shape[-1])
+        first = max(0, min(first, last - self._least_frames))
+        (audio,) = self._session.run(None, self.feed(mels[..., first:last], sigma, seeds, first=first))
+        return np.asarray(audio[:, (start - first) * hop : (stop - first) * hop])
+
+    def feed(
+        self, mels: Samples, sigma: float = 0.7, seeds: Sequence[int] = (0,), *, first: int = 0
+    ) -> dict[str, Samples]:
+        """The graph's inputs for mels [B, M, F], from the clips' frame `first` on, and a seed for each clip."""
+        start, stop = first, first + mels.shape[-1]
         noise = [
-            np.stack([latent_noise(seed, i, latent.channels, 0, latent.places * frames) for seed in seeds])
-            for i, latent in enumerate(self.latents)
+            np.stack([latent_noise(seed, i, z.channels, z.places * start, z.places * stop) for seed in seeds])
+            for i, z in enumerate(self.latents)
         ]
         return {"mel": mels, **{f"z{i}": np.float32(sigma) * z for i, z in enumerate(noise)}}
 
