@@ -59,6 +59,7 @@ class Vocoder:
         device: where to compute, e.g. "cuda"; None is where the model is.
         refine: steps of refinement by which every sample is moved onto its mel (audio/refine.py) where a call names no
             other number; they need `mel_spec`.
+        fused: of a WaveGlow, upsampling and conditioning as one map: faster, for more memory (export/fold.py).
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Vocoder:
         precision: Precision = "float32",
         device: str | torch.device | None = None,
         refine: int = 0,
+        fused: bool = False,
     ) -> None:
         if precision != "float32" and precision not in HALF:
             raise ValueError(f"precision is {precision!r}; it must be float32, bf16 or fp16")
@@ -78,7 +80,7 @@ class Vocoder:
                 f"{model.n_mels}; give the convention that the model was trained on"
             )
         self.device = torch.device(device) if device else next(model.parameters()).device
-        self.model = folded(model, nets=HALF.get(precision)).to(self.device)
+        self.model = folded(model, nets=HALF.get(precision), fused=fused).to(self.device)
         self.precision = precision
         self._mel_spec = mel_spec
         self._refiner = MelRefiner(mel_spec).to(self.device) if mel_spec else None
@@ -86,14 +88,19 @@ class Vocoder:
 
     @classmethod
     def load(
-        cls, path: str | Path, *, precision: Precision = "float32", device: str | torch.device | None = None
+        cls,
+        path: str | Path,
+        *,
+        precision: Precision = "float32",
+        device: str | torch.device | None = None,
+        fused: bool = False,
     ) -> Vocoder:
         """Vocoder from a checkpoint directory, a training run or a voice's name. Raises CheckpointError.
 
         It refines as many steps as its validation did, which the checkpoint tells.
         """
         loaded = checkpoint.load_vocoder(path)
-        vocoder = cls(loaded.model, loaded.mel_spec, precision=precision, device=device)
+        vocoder = cls(loaded.model, loaded.mel_spec, precision=precision, device=device, fused=fused)
         try:
             vocoder.refine = vocoder._steps(loaded.info.get("refine", 0))
         except ValueError as error:

@@ -39,9 +39,10 @@ class Subject:
     device: torch.device
     refine: int
 
-    def vocoder(self, precision: Precision = "float32") -> Vocoder:
+    def vocoder(self, precision: Precision = "float32", *, fused: bool = False) -> Vocoder:
         """What a user has: folded."""
-        return Vocoder(self.model, self.spec, precision=precision, device=self.device, refine=self.refine)
+        how = {"precision": precision, "device": self.device, "refine": self.refine, "fused": fused}
+        return Vocoder(self.model, self.spec, **how)  # type: ignore[arg-type]
 
 
 Synthesis = Callable[[], Tensor]
@@ -72,8 +73,8 @@ def _eager(subject: Subject) -> Synthesis:
     return _unfolded(subject, subject.model)
 
 
-def _folded(subject: Subject, precision: Precision = "float32") -> Synthesis:
-    return partial(subject.vocoder(precision).synthesize, subject.mel)
+def _folded(subject: Subject, precision: Precision = "float32", *, fused: bool = False) -> Synthesis:
+    return partial(subject.vocoder(precision, fused=fused).synthesize, subject.mel)
 
 
 def _compiled(subject: Subject, mode: str | None = None) -> Synthesis:
@@ -109,6 +110,8 @@ FORMS = {
     "eager": Form("float32", _eager),
     "folded": Form("float32", _folded),
     "bf16": Form("bf16", partial(_folded, precision="bf16")),
+    "fused": Form("float32", partial(_folded, fused=True)),
+    "fused-bf16": Form("bf16", partial(_folded, precision="bf16", fused=True)),
     "fp16": Form("fp16", partial(_folded, precision="fp16")),
     "compiled": Form("bf16", _compiled, optional=True),
     "cuda-graphs": Form("bf16", partial(_compiled, mode="reduce-overhead"), optional=True),
@@ -120,6 +123,8 @@ FORMS = {
 def default_forms(model: str, device: torch.device) -> list[str]:
     """Those whose making takes no many minutes: WaveGlow is neither compiled for a CPU nor quantized."""
     left_out = {"fp16"} if device.type != "cuda" else set()
-    if model != "lapglow":
+    if model == "lapglow":
+        left_out |= {"fused", "fused-bf16"}
+    else:
         left_out |= {"onnx-int8"} | ({"compiled"} if device.type == "cpu" else set())
     return [form for form in FORMS if form not in left_out]

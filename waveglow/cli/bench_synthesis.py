@@ -5,6 +5,8 @@ Forms, all of the same weights, mel, seed and sigma 0.7:
                 at every call, only the inverses of the 1x1 convolutions kept
   eager         this library's model as it is trained: channels-last 2-D convolutions
   folded        what Vocoder runs: all that depends on weights alone is computed once
+  fused, fused-bf16
+                Vocoder(fused=True), of WaveGlows: upsampling and conditioning as one map
   bf16, fp16    Vocoder(precision=...): the coupling nets in half precision (fp16 by default on GPUs only)
   compiled      bf16 through torch.compile; takes a minute for lapglow, many for waveglow-256, which has it by default
                 on GPUs only

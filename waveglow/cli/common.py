@@ -54,6 +54,11 @@ def add_vocoder(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", help="cpu, cuda, cuda:1, mps (default: cuda where there is one)")
     parser.add_argument("--threads", type=int, help="CPU threads")
     parser.add_argument("--precision", choices=("float32", "bf16", "fp16"), default="float32", help="of the nets")
+    parser.add_argument(
+        "--fused",
+        action="store_true",
+        help="a WaveGlow's conditioning as one map: faster, for 1 to 2 GiB at 256 channels",
+    )
 
 
 def add_sampling(parser: argparse.ArgumentParser) -> None:

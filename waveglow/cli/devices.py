@@ -14,7 +14,8 @@ def open_vocoder(args: argparse.Namespace) -> Vocoder:
     """The vocoder that the options name. Raises CheckpointError, also where it has no mel convention, ValueError."""
     if args.threads is not None:
         set_threads(args.threads)
-    vocoder = Vocoder.load(args.checkpoint, precision=args.precision, device=usable_device(args.device))
+    device = usable_device(args.device)
+    vocoder = Vocoder.load(args.checkpoint, precision=args.precision, device=device, fused=args.fused)
     if not vocoder.has_mel_spec:
         raise CheckpointError(
             f"{args.checkpoint}: says nothing of its mel convention; convert it again with --mel PRESET"

@@ -79,5 +79,5 @@ class FlowVocoder(nn.Module):
             raise ValueError(
                 f"{n_samples} samples need {-(-n_samples // self.hop)} mel frames of {self.hop} samples; got {frames}"
             )
-        places = n_samples * self.conditioner.places_per_frame // self.hop
+        places = math.ceil(n_samples * self.conditioner.places_per_frame / self.hop)
         return self.conditioner(mel)[..., :places]

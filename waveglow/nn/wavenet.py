@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from waveglow.nn.conv import GainedZeroConv, conv, from_channels_last, normed_conv, to_channels_last, zero_conv
+from waveglow.nn.fused import FusedConditioning
 
 
 class WaveNet(nn.Module):
@@ -37,7 +38,7 @@ class WaveNet(nn.Module):
         layer = normed_conv if weight_norm else conv
         self.cond_channels = cond_channels
         self.start = layer(in_channels, n_channels)
-        self.cond = layer(cond_channels, 2 * n_channels * n_layers) if cond_channels else None
+        self.cond: nn.Module | None = layer(cond_channels, 2 * n_channels * n_layers) if cond_channels else None
         self.dilated = nn.ModuleList(
             layer(n_channels, 2 * n_channels, kernel_size, dilation=2 ** (i % (dilation_cycle or n_layers)))
             for i in range(n_layers)
@@ -50,7 +51,7 @@ class WaveNet(nn.Module):
     def forward(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         C = self.n_channels
         h = self.start(to_channels_last(x))  # (B, C, 1, T)
-        cond_parts = self._conditioning(cond)
+        cond_parts = self._conditioning(cond, x.shape[-1])
         skips = torch.zeros_like(h)
         for i, (dilated, res_skip) in enumerate(zip(self.dilated, self.res_skip, strict=True)):
             a = dilated(h) if cond_parts is None else dilated(h) + cond_parts[i]  # (B, 2C, 1, T)
@@ -60,11 +61,13 @@ class WaveNet(nn.Module):
             skips = skips + skip
         return from_channels_last(self.end(skips))
 
-    def _conditioning(self, cond: Tensor | None) -> tuple[Tensor, ...] | None:
+    def _conditioning(self, cond: Tensor | None, places: int) -> tuple[Tensor, ...] | None:
         if (cond is None) != (self.cond is None):
             raise ValueError("this WaveNet was built " + ("for" if self.cond else "without") + " conditioning")
         if cond is None or self.cond is None:
             return None
+        if isinstance(self.cond, FusedConditioning):
+            return self.cond(cond, places)
         parts = self.cond(to_channels_last(cond[:, : self.cond_channels]))
         return parts.chunk(len(self.dilated), dim=1)  # n_layers × (B, 2C, 1, T)
 
