@@ -790,3 +790,9 @@ def test_a_reader_that_has_enough_gets_no_message():
     )
     assert done.stderr == ""
     assert done.returncode in (0, 141)  # as fast as the reader is to leave
+
+
+def test_conditioning_as_one_map_is_waveglows_alone(tmp_path, capsys):
+    soundfile.write(tmp_path / "in.wav", np.zeros(4000), 22050)
+    assert main(["resynth", "--fused", str(tmp_path / "in.wav"), str(tmp_path / "out.wav")]) == 2
+    assert "only a WaveGlow's conditioning can be fused" in capsys.readouterr().err

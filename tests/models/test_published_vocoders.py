@@ -145,7 +145,7 @@ def test_glow_old_read_as_the_later_version_is_another_model():
 
 @torch.no_grad()
 def test_squeezewave_without_its_batch_norms():
-    """As its authors' `convert_model.py` leaves it: depthwise and pointwise, the norm folded in."""
+    """As its authors leave it for inference: depthwise and pointwise, the norm folded in."""
     state, values, _ = golden("squeezewave_a128")
     without, shifted = dict(state), dict(state)
     for name in [name for name in state if name.endswith(".0.running_mean")]:
@@ -164,6 +164,29 @@ def test_squeezewave_without_its_batch_norms():
     zs, _ = model.encode(values["audio"], values["mel"])
     expected, _ = from_state_dict(shifted).encode(values["audio"], values["mel"])
     assert_close(torch.cat(zs, 1), torch.cat(expected, 1))
+
+
+@pytest.mark.parametrize("name", ["squeezewave_a128", "flowavenet", "waveflow"])
+@torch.no_grad()
+def test_weights_without_their_norm(name):
+    """As `remove_weightnorm` leaves them."""
+    state = dict(golden(name).state)
+    for key in [key for key in state if key.endswith(".weight_v")]:
+        v, gain = state.pop(key), state.pop(f"{key[:-1]}g")
+        state[key.removesuffix("_v")] = gain * v / v.flatten(1).norm(dim=1).view(gain.shape)
+    model, expected, values = from_state_dict(state, **OPTIONS[name]()), of(name), golden(name).values
+    audio = values["audio"].flatten(1)
+    assert_close(model.log_prob(audio, values["mel"]), expected.log_prob(audio, values["mel"]))
+
+
+@torch.no_grad()
+def test_dilations_from_row_to_row_are_those_that_are_given():
+    values, rows = golden("waveflow").values, rows_of("waveflow")
+    model = from_state_dict(golden("waveflow").state, config={**rows, "n_layer_per_cycle": 2})
+    same = from_state_dict(golden("waveflow").state, config={**rows, "n_layer_per_cycle": 1})
+    z, given = (m.encode(values["audio"], values["mel"])[0][0] for m in (model, same))
+    assert_close(given, values["z"][:, 0])
+    assert float((z - given).abs().max()) > 1e-3
 
 
 # ---- NanoFlow, and WaveFlow by its authors: no golden values, a layout made from their code's names ------------------
@@ -413,6 +436,13 @@ def test_convert_and_synth(made, request, tmp_path, capsys):
     assert (tmp_path / "out.wav").stat().st_size == 44 + 2 * 12 * 256
 
 
+def test_mels_that_are_named_must_fit(squeezewave_file, tmp_path, capsys):
+    file, _ = squeezewave_file
+    assert main(["convert", str(file), str(tmp_path / "ours"), "--mel", "hifigan"]) == 2
+    assert "has 8 mels and hop 256, hifigan 80 and 256; --mel-set n_mels=8" in capsys.readouterr().err
+    assert not (tmp_path / "ours").exists()
+
+
 # ---- What can't be converted -----------------------------------------------------------------------------------------
 
 
@@ -421,11 +451,11 @@ def test_convert_and_synth(made, request, tmp_path, capsys):
     [
         ("waveflow", {}, ["tells its height", "--set n_height=16 --set bipartize=false"]),
         ("waveflow", {"config": {"n_height": 8}}, ["--set bipartize=false"]),
-        ("waveflow", {"config": {"n_height": 8, "bipartize": 1}}, ["--set bipartize=false"]),
+        ("waveflow", {"config": {"n_height": 8, "bipartize": 1}}, ["bipartize is 1; it must be true or false"]),
         ("waveflow", {"config": {"n_height": "8", "bipartize": True}}, ["n_height is '8'", "whole number"]),
         ("waveflow", {"config": {"n_height": 7, "bipartize": True}}, ["hop is 256", "n_height is 7"]),
         ("waveflow", {"config": {"n_hight": 8}}, ["--set n_hight", "did you mean 'n_height'?"]),
-        ("flowavenet", {"config": {"n_block": 8}}, ["--set n_block", "leave open"]),
+        ("flowavenet", {"config": {"n_block": 8}}, ["--set n_block", "leave open; they tell all"]),
         ("flowavenet", {"family": "waveflow", "config": {"n_height": 8, "bipartize": True}}, ["hasn't", "--family"]),
         ("squeezewave_a128", {"family": "flowavenet"}, ["lacks", "--family"]),
         ("squeezewave_a128", {"family": "nvidia-waveglow"}, ["WN.0.in_layers.0.0.bias", "--family"]),

@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"{args.out} exists already; name a new directory")
     state, plain = _read(args.file)
     model, config = published.convert(state, family=args.family, config=parse_overrides(args.set))
-    if args.family is None and any(".cond_layers." in name for name in state):
+    if args.family is None and "config" not in plain and any(".cond_layers." in name for name in state):
         print(
             "notice: NVIDIA's older glow_old.py saved the same names; if that made the file, convert it with "
             "--family nvidia-waveglow-old"
@@ -72,15 +72,18 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _mel_spec(args: argparse.Namespace, model: FlowVocoder, family: str) -> MelSpec | None:
-    """The convention that the options name, or None, with a notice, where the model takes other mels."""
+    """The convention that the options name; None, with a notice, where the model takes other mels than were published.
+
+    Raises ValueError where the options name one that doesn't fit.
+    """
     name = args.mel or PUBLISHED_MELS.get(family, "nvidia/tacotron2")
     spec = MelSpec.from_dict({**preset(name).to_dict(), **parse_overrides(args.mel_set)})
     if (spec.n_mels, spec.hop) == (model.n_mels, model.hop):
         return spec
-    print(
-        f"notice: the model has {model.n_mels} mels and hop {model.hop}, {name} {spec.n_mels} and {spec.hop}: "
-        "no mel convention is attached; give the right one with --mel and --mel-set"
-    )
+    differs = f"the model has {model.n_mels} mels and hop {model.hop}, {name} {spec.n_mels} and {spec.hop}"
+    if args.mel or args.mel_set:
+        raise ValueError(f"{differs}; --mel-set n_mels={model.n_mels} --mel-set hop={model.hop} would make it fit")
+    print(f"notice: {differs}: no mel convention is attached; give the right one with --mel and --mel-set")
     return None
 
 

@@ -58,12 +58,14 @@ def run(args: argparse.Namespace) -> int:
 def size_of(name: str) -> Size:
     """Of a vocoder of random weights; operations are counted while it speaks a few frames."""
     model = build_vocoder({"name": name})
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    model = folded(model)
     frame = SPEC.hop / SPEC.sample_rate
     before, after = reach(model)
     return Size(
         model=name,
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
-        gmac_per_second=_gmac(folded(model)) / (FRAMES * frame),
+        parameters=parameters,
+        gmac_per_second=_gmac(model) / (FRAMES * frame),
         group=model.group,
         seen_before=before * frame,
         seen_after=after * frame,

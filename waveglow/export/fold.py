@@ -16,6 +16,7 @@ from waveglow.nn.fused import FrameContext, FusedConditioning
 from waveglow.nn.separable import SeparableConv
 from waveglow.nn.upsample import TransposedConvUpsample
 from waveglow.nn.wavenet import WaveNet
+from waveglow.nn.wavenet2d import FlavouredWaveNet2d
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -38,6 +39,8 @@ def folded(model: M, *, nets: torch.dtype | None = None, fused: bool = False) ->
             module.weight_inverse = torch.linalg.inv(matrix.double()).to(matrix.dtype)
         if isinstance(module, SeparableConv):
             module.fold_norm_()
+        if isinstance(module, FlavouredWaveNet2d):
+            module.fold_embedding_()
     if fused:
         _fuse_conditioning_(copied, nets)
     for module in copied.modules():

@@ -63,6 +63,11 @@ def normed(state: State, *layers: str) -> State:
     return {OURS.get(kind, kind): tensor for kind, tensor in fused.items()}
 
 
+def inputs_of(state: State, layer: str) -> int:
+    """How many channels a layer reads, weight-normed or not."""
+    return _pair(state, layer)["weight_v"].shape[1]
+
+
 def _pair(state: State, layer: str) -> State:
     bias = state[f"{layer}.bias"]
     if f"{layer}.weight" in state:
@@ -97,7 +102,8 @@ def require_keys(config: Mapping[str, Any], known: Iterable[str]) -> None:
     known = list(known)
     for key in config:
         if key not in known:
-            raise ConfigError(f"--set {key} is nothing that these tensors leave open{nearest(key, known)}")
+            close = nearest(key, known) if known else "; they tell all"
+            raise ConfigError(f"--set {key} is nothing that these tensors leave open{close}")
 
 
 def whole_number(key: str, value: Any) -> int:

@@ -24,6 +24,7 @@ from waveglow.models.published_parts import (
     State,
     gain_and_direction,
     in_two_dimensions,
+    inputs_of,
     log_s_first,
     normed,
     renamed,
@@ -228,7 +229,7 @@ def squeezewave(state: State, config: Mapping[str, Any]) -> Converted:
     whole.require_all_read("SqueezeWave")
     return {
         "name": "squeezewave",
-        "n_mels": whole["WN.0.cond_layer.weight_v"].shape[1],
+        "n_mels": inputs_of(whole, "WN.0.cond_layer"),
         "hop": config.get("hop", 256),
         "n_group": sizes[0],
         "n_flows": n_flows,

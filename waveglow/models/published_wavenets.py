@@ -19,6 +19,7 @@ from waveglow.models.published_parts import (
     Part,
     State,
     in_two_dimensions,
+    inputs_of,
     last_outputs,
     log_s_first,
     normed,
@@ -53,7 +54,7 @@ def flowavenet(state: State, config: Mapping[str, Any]) -> Converted:
     whole.require_all_read("FloWaveNet")
     return {
         "name": "flowavenet",
-        "n_mels": first["res_blocks.0.filter_conv_c.weight_v"].shape[1],
+        "n_mels": inputs_of(first, "res_blocks.0.filter_conv_c"),
         "hop": _hop(whole),
         "n_blocks": n_blocks,
         "n_flows": n_flows,
@@ -92,12 +93,14 @@ def _deep_ended(net: Part) -> State:
 
 def waveflow(state: State, config: Mapping[str, Any]) -> Converted:
     """Of that repository, or of L0SG/NanoFlow, whose WaveFlow moves all rows: its last layers have a gain."""
-    require_keys(config, ("n_height", "bipartize"))
-    if set(config) != {"n_height", "bipartize"} or not isinstance(config["bipartize"], bool):
+    require_keys(config, ("n_height", "bipartize", "n_layer_per_cycle"))
+    if not {"n_height", "bipartize"} <= set(config):
         raise ConfigError(
-            "no tensor of a WaveFlow tells its height or the order of its rows; give both, as its JSON file has them: "
-            "--set n_height=16 --set bipartize=false"
+            "no tensor of a WaveFlow tells its height or the order of its rows; give both, as its JSON file has them "
+            "(false where it hasn't): --set n_height=16 --set bipartize=false"
         )
+    if not isinstance(config["bipartize"], bool):
+        raise ConfigError(f"--set bipartize is {config['bipartize']!r}; it must be true or false")
     whole = Part(state)
     first = Part(whole, "flows.0.coupling.net.")
     n_flows, all_rows = whole.count("flows."), "flows.0.coupling.proj_log_s_t.scale" in whole
@@ -121,7 +124,7 @@ def waveflow(state: State, config: Mapping[str, Any]) -> Converted:
 
 def nanoflow(state: State, config: Mapping[str, Any]) -> Converted:
     """Its one estimator, with every flow's embedding, gains and last layer."""
-    require_keys(config, ("n_height",))
+    require_keys(config, ("n_height", "n_layer_per_cycle"))
     if "n_height" not in config:
         raise ConfigError("no tensor of a NanoFlow tells its height; give that of its JSON file: --set n_height=16")
     whole = Part(state)
@@ -170,9 +173,10 @@ def _last_layer(part: Part) -> State:
 
 def _row_numbers(whole: Part, net: Part, config: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        "n_mels": net["res_blocks.0.filter_gate_conv_c.weight_v"].shape[1],
+        "n_mels": inputs_of(net, "res_blocks.0.filter_gate_conv_c"),
         "hop": _hop(whole),
         "n_height": whole_number("n_height", config["n_height"]),
+        "height_cycle": whole_number("n_layer_per_cycle", config.get("n_layer_per_cycle", 1)),
         "n_flows": whole.count("flows."),
         "n_layers": net.count("res_blocks."),
         "n_channels": net["front_conv.0.conv.bias"].numel(),

@@ -136,7 +136,7 @@ def flowavenet(
     return FlowVocoder(MultiScale(levels), SmoothUpsample(hop), hop=hop, n_mels=n_mels)
 
 
-HEIGHT_DILATION_CYCLES = {32: 3, 64: 5, 128: 7}  # the WaveFlow paper's table 2; 1, all rows' neighbours, elsewhere
+HEIGHT_CYCLES = {32: 3, 64: 5, 128: 7}  # the WaveFlow paper's table 2; 1, neighbouring rows in every layer, elsewhere
 
 
 def waveflow(
@@ -147,11 +147,13 @@ def waveflow(
     n_flows: int = 8,
     n_layers: int = 8,
     n_channels: int = 64,
+    height_cycle: int | None = None,
     bipartite: bool = True,
     all_rows: bool = False,
 ) -> FlowVocoder:
     """WaveFlow (Ping et al. 2020, arXiv:1912.01219): audio folded to `n_height` rows, each moved given those above.
 
+    `height_cycle`: layers until dilations from row to row, 1, 2, 4, …, begin anew; by the paper's table where None.
     `bipartite`: in the second half of the flows the rows are flipped within each half of them, the paper's scheme (b);
     else all of them in every flow, (a). `all_rows`: as NanoFlow's authors built it: the first row moves too, flips come
     before couplings, and the sum that a layer hands on is scaled by √½.
@@ -160,7 +162,8 @@ def waveflow(
     _require_rows(hop, n_height, n_flows, n_layers)
 
     def net() -> WaveNet2d:
-        stack = _row_stack(n_mels, n_height, n_layers, n_channels, residual_gain=0.5**0.5 if all_rows else 1.0)
+        cycle = height_cycle or HEIGHT_CYCLES.get(n_height, 1)
+        stack = _row_stack(n_mels, cycle, n_layers, n_channels, residual_gain=0.5**0.5 if all_rows else 1.0)
         return WaveNet2d(stack, 2, gained=all_rows)
 
     steps: list[Flow] = []
@@ -179,6 +182,7 @@ def nanoflow(
     n_flows: int = 8,
     n_layers: int = 8,
     n_channels: int = 128,
+    height_cycle: int | None = None,
     n_embedding: int = 512,
 ) -> FlowVocoder:
     """NanoFlow (Lee et al. 2020, arXiv:2006.06280): a WaveFlow whose flows share one net.
@@ -187,7 +191,7 @@ def nanoflow(
     Raises ValueError as `waveflow` does.
     """
     _require_rows(hop, n_height, n_flows, n_layers)
-    stack = _row_stack(n_mels, n_height, n_layers, n_channels)
+    stack = _row_stack(n_mels, height_cycle or HEIGHT_CYCLES.get(n_height, 1), n_layers, n_channels)
     indicator = weight_norm(nn.Linear(n_embedding, 2 * n_channels * n_layers))
     steps: list[Flow] = []
     for _ in range(n_flows):
@@ -196,8 +200,7 @@ def nanoflow(
     return _of_rows(steps, n_height, hop, n_mels)
 
 
-def _row_stack(n_mels: int, n_height: int, n_layers: int, n_channels: int, *, residual_gain: float = 1.0) -> RowStack:
-    cycle = HEIGHT_DILATION_CYCLES.get(n_height, 1)
+def _row_stack(n_mels: int, cycle: int, n_layers: int, n_channels: int, *, residual_gain: float = 1.0) -> RowStack:
     dilations = [(2 ** (i % cycle), 2**i) for i in range(n_layers)]
     return RowStack(1, cond_channels=n_mels, n_channels=n_channels, dilations=dilations, residual_gain=residual_gain)
 

@@ -135,14 +135,25 @@ class FlavouredWaveNet2d(WaveNet2d):
         indicator: from the embedding to every layer's bias; shared as the stack is.
     """
 
+    biases: Tensor | None
+
     def __init__(self, stack: RowStack, out_channels: int, *, indicator: nn.Linear) -> None:
         super().__init__(stack, out_channels, gained=True)
-        self.indicator = indicator
+        self.indicator: nn.Linear | None = indicator
+        self.register_buffer("biases", None)
         self.embedding = nn.Parameter(torch.randn(indicator.in_features) / indicator.in_features**0.5)
         self.gains = nn.Parameter(torch.ones(len(stack.dilated) - 1, stack.n_channels))
 
+    @torch.no_grad()
+    def fold_embedding_(self) -> None:
+        """Keep the biases that the embedding makes, and forget what they are made of."""
+        if self.indicator is not None:
+            self.biases = self.indicator(self.embedding)
+            self.indicator = self.embedding = None  # type: ignore[assignment]
+
     def _flavour(self) -> Flavour:
-        biases = self.indicator(self.embedding).view(len(self.stack.dilated), -1, 1, 1)
+        made = self.indicator(self.embedding) if self.biases is None else self.biases  # type: ignore[misc]
+        biases = made.view(len(self.stack.dilated), -1, 1, 1)
         return Flavour(biases.unbind(), self.gains[:, :, None, None].unbind())
 
     def forward(self, x: Tensor, cond: Tensor) -> Tensor:
