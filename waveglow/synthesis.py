@@ -227,11 +227,11 @@ class Vocoder:
         return again if np.ndim(wav) == 2 else again[0]
 
     @torch.inference_mode()
-    def denoise(self, audio: ArrayLike, strength: float = 0.01) -> Tensor:
+    def denoise(self, audio: ArrayLike, strength: float = 0.1) -> Tensor:
         """Audio of this vocoder, at its sample rate, less its hum (audio/denoise.py): [T] to [T], [B, T] to [B, T].
 
-        The hum is what the flow alone, without refinement, says at sigma 0 given the mel of silence. 0.01 of it is a
-        usual strength, 0.1 a strong one. Raises ValueError for a strength that is negative or not finite, for what is
+        The hum is what the flow alone, without refinement, says at sigma 0 given the mel of silence. 0.1 of it is a
+        usual strength, 0.01 a gentle one. Raises ValueError for a strength that is negative or not finite, for what is
         no audio, and where no mel convention is known.
         """
         batch = self._audio(audio, self.sample_rate)

@@ -80,7 +80,7 @@ def add_denoising(parser: argparse.ArgumentParser, option: str, *, default: floa
         type=sigma,
         default=default,
         metavar="STRENGTH",
-        help=f"take off the hum that the voice makes in silence: 0.01 is usual, 0.1 strong, 0 none ({default:g})",
+        help=f"take off the hum that the voice makes in silence: 0.1 is usual, 0.01 gentle, 0 none ({default:g})",
     )
 
 
