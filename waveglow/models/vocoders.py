@@ -61,8 +61,8 @@ def waveglow(
     )
 
     def step(k: int, channels: int) -> list[Flow]:
-        mix = InvertibleConvLU(channels) if lu else InvertibleConv(channels)
         coupling = _coupling(channels, net, moves="first" if alternating and k % 2 else "last")
+        mix = InvertibleConvLU(channels) if lu else InvertibleConv(channels)
         return [*([ActNorm(channels)] if actnorm else []), mix, coupling]
 
     levels = _levels([Squeeze(n_group)], n_group, step, n_flows, n_early_every, n_early_size)
@@ -281,7 +281,8 @@ def lapglow(
     )
 
     def step(k: int, channels: int) -> list[Flow]:
-        return [ActNorm(channels), InvertibleConv(channels), _coupling(channels, net, scale="bounded")]
+        coupling = _coupling(channels, net, scale="bounded")
+        return [ActNorm(channels), InvertibleConv(channels), coupling]
 
     squeezes: dict[str, Callable[[], Flow]] = {
         "mdct": lambda: LappedSqueeze(bands),
