@@ -6,6 +6,7 @@ and, unless it is about precision, in float64, where a missing term can't hide i
 
 import copy
 import inspect
+import re
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -277,7 +278,7 @@ CASES = (
         for cond in (2, 0)
     }
     | {f"{name}-2d-cond": layer_case(entry, (4, 6), 2) for name, entry in TWO_DIMENSIONAL.items()}
-    | {f"{name}-model": model_case(name) for name in MODELS}
+    | {f"{name}-model": model_case(name) for name in MODELS if not re.search(r"\d$", name)}  # they differ in size alone
 )
 
 

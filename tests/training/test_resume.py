@@ -118,7 +118,8 @@ def tiny_state():
     torch.manual_seed(0)
     model = build(TINY_MODEL)
     optimizer = make_optimizer(model.parameters(), OptimConfig())
-    model(torch.randn(1, 256), torch.randn(1, 4, 1)).sum().backward()
+    for parameter in model.parameters():
+        parameter.grad = torch.randn_like(parameter)  # no backward pass: autograd's threads don't survive a fork
     optimizer.step()
     average = averaged(model, 0.9).module
     return state.TrainState(model, average, optimizer, torch.amp.GradScaler("cpu", enabled=False))

@@ -1,7 +1,9 @@
 """A checkpoint to a file for others: a graph for runtimes without torch, or the layout of NVIDIA's code.
 
-waveglow export onnx lapglow voice.onnx
-waveglow export nvidia runs/ljspeech waveglow.pt
+A graph is compared with the checkpoint once it is written.
+
+  waveglow export onnx lapglow voice.onnx
+  waveglow export nvidia runs/ljspeech waveglow.pt
 """
 
 from __future__ import annotations

@@ -307,7 +307,7 @@ MOST_LAYERS = 1024
 
 def _require_buildable(layers: int) -> None:
     if layers > MOST_LAYERS:
-        raise ValueError(f"the flows' nets have {layers} layers together; at most {MOST_LAYERS} are built")
+        raise ValueError(f"the nets of all flows have {layers} layers; at most {MOST_LAYERS} layers are built")
 
 
 def _require_multiple(hop: int, factor: int, name: str) -> None:
