@@ -46,7 +46,6 @@ def test_the_loss_falls(name, manifest, tmp_path):
     lines = list(read_metrics(run / "metrics.jsonl"))
     losses = [line["loss"] for line in lines if line["kind"] == "train"]
     held_out = [line["nll_nats"] for line in lines if line["kind"] == "valid"]
-    print(name, [round(loss, 2) for loss in losses], [round(nll, 2) for nll in held_out])
     assert losses[-1] < losses[0] - 0.3
     assert held_out[-1] < held_out[0]
     assert list((run / "samples").glob("*/*.wav"))

@@ -41,8 +41,7 @@ class Subject:
 
     def vocoder(self, precision: Precision = "float32", *, fused: bool = False) -> Vocoder:
         """What a user has: folded."""
-        how = {"precision": precision, "device": self.device, "refine": self.refine, "fused": fused}
-        return Vocoder(self.model, self.spec, **how)  # type: ignore[arg-type]
+        return Vocoder(self.model, self.spec, precision=precision, device=self.device, refine=self.refine, fused=fused)
 
 
 Synthesis = Callable[[], Tensor]

@@ -58,7 +58,8 @@ class PlainWaveNet(nn.Module):
 
 def plain_conv1d(model: FlowVocoder) -> FlowVocoder:
     """A copy whose convolutions are the plain ones. Raises ValueError where its nets aren't WaveGlow's."""
-    if any(type(module.net) is not WaveNet for module in model.modules() if isinstance(module, Coupling)):
+    nets = [module.net for module in model.modules() if isinstance(module, Coupling)]
+    if not all(isinstance(net, WaveNet) and isinstance(net.start, nn.Conv2d) for net in nets):
         raise ValueError("this is how NVIDIA runs WaveGlow, and the model's nets are others")
     copied = copy.deepcopy(model)
     _make_plain_(copied)

@@ -63,7 +63,7 @@ def add_vocoder(parser: argparse.ArgumentParser) -> None:
 
 def add_sampling(parser: argparse.ArgumentParser) -> None:
     """Options of synthesis."""
-    parser.add_argument("--sigma", type=sigma, default=0.7, help="spread of the noise; lower is smoother (0.7)")
+    parser.add_argument("--sigma", type=non_negative, default=0.7, help="spread of the noise; lower is smoother (0.7)")
     parser.add_argument("--seed", type=_seed, default=0, help="of the noise: the same seed gives the same audio (0)")
     parser.add_argument(
         "--refine",
@@ -77,7 +77,7 @@ def add_denoising(parser: argparse.ArgumentParser, option: str, *, default: floa
     """The strength of `Vocoder.denoise` as an option of that name."""
     parser.add_argument(
         option,
-        type=sigma,
+        type=non_negative,
         default=default,
         metavar="STRENGTH",
         help=f"take off the hum that the voice makes in silence: 0.1 is usual, 0.01 gentle, 0 none ({default:g})",
@@ -98,7 +98,7 @@ def steps_of_refinement(text: str) -> int:
     return int(text)
 
 
-def sigma(text: str) -> float:
+def non_negative(text: str) -> float:
     try:
         value = float(text)
     except ValueError:

@@ -71,12 +71,12 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _mel_spec(args: argparse.Namespace, model: FlowVocoder, family: str) -> MelSpec | None:
+def _mel_spec(args: argparse.Namespace, model: FlowVocoder, builder: str) -> MelSpec | None:
     """The convention that the options name; None, with a notice, where the model takes other mels than were published.
 
     Raises ValueError where the options name one that doesn't fit.
     """
-    name = args.mel or PUBLISHED_MELS.get(family, "nvidia/tacotron2")
+    name = args.mel or PUBLISHED_MELS.get(builder, "nvidia/tacotron2")
     spec = MelSpec.from_dict({**preset(name).to_dict(), **parse_overrides(args.mel_set)})
     if (spec.n_mels, spec.hop) == (model.n_mels, model.hop):
         return spec

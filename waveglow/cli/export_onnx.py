@@ -21,7 +21,7 @@ import torch
 
 from waveglow.audio.files import find_inputs
 from waveglow.audio.io import load_audio
-from waveglow.cli.common import AUDIO_SUFFIXES, sigma, steps_of_refinement
+from waveglow.cli.common import AUDIO_SUFFIXES, non_negative, steps_of_refinement
 from waveglow.cli.signals import hum, snr
 from waveglow.export.onnx import export_onnx
 from waveglow.export.onnx_runtime import OnnxVocoder
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     noise = parser.add_mutually_exclusive_group()
     noise.add_argument(
         "--drawn-noise",
-        type=sigma,
+        type=non_negative,
         metavar="SIGMA",
         help="the graph draws its own noise of this spread, and the mel is its only input",
     )

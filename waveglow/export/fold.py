@@ -16,7 +16,7 @@ from waveglow.nn.fused import FrameContext, FusedConditioning
 from waveglow.nn.separable import SeparableConv
 from waveglow.nn.upsample import TransposedConvUpsample
 from waveglow.nn.wavenet import WaveNet
-from waveglow.nn.wavenet2d import FlavouredWaveNet2d
+from waveglow.nn.wavenet2d import FlavourNet
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -39,7 +39,7 @@ def folded(model: M, *, nets: torch.dtype | None = None, fused: bool = False) ->
             module.weight_inverse = torch.linalg.inv(matrix.double()).to(matrix.dtype)
         if isinstance(module, SeparableConv):
             module.fold_norm_()
-        if isinstance(module, FlavouredWaveNet2d):
+        if isinstance(module, FlavourNet):
             module.fold_embedding_()
     if fused:
         _fuse_conditioning_(copied, nets)
@@ -63,7 +63,7 @@ def _fuse_conditioning_(model: nn.Module, dtype: torch.dtype | None) -> None:
     upsample = getattr(model, "conditioner", None)
     nets = [module.net for module in model.modules() if isinstance(module, Coupling)]
     squeezes = [module for module in model.modules() if isinstance(module, Squeeze)]
-    if not isinstance(upsample, TransposedConvUpsample) or not all(type(net) is WaveNet for net in nets):
+    if not isinstance(upsample, TransposedConvUpsample) or not all(isinstance(net, WaveNet) for net in nets):
         raise ValueError("only a WaveGlow's conditioning can be fused: one upsampling, and nets of one kind")
     for net in nets:
         assert isinstance(net, WaveNet)

@@ -99,7 +99,8 @@ def latents_of(model: FlowVocoder) -> list[Latent]:
 
 def _reach(model: FlowVocoder, mel_spec: MelSpec, refine: int) -> list[int]:
     """Frames before and after a piece that it depends on, refinement included."""
-    return [frames + MelRefiner(mel_spec).frames_seen(refine) for frames in reach(model)]
+    seen = MelRefiner(mel_spec).frames_seen(refine)
+    return [frames + seen for frames in reach(model)]
 
 
 class _Graph(nn.Module):

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from waveglow.config import ConfigError, nearest
+from waveglow.flows.coupling import Coupling
 
 State = dict[str, Tensor]
 Converted = tuple[dict[str, Any], State]  # model configuration, our tensors
@@ -43,6 +44,11 @@ class Part(State):
         for name in self:
             if self.prefix + name not in self.read:
                 raise ConfigError(f"the checkpoint has {name!r}, which {whose} hasn't; is --family right?")
+
+
+def nets_of(model: nn.Module) -> list[str]:
+    """Our names of the coupling nets, in data order, with a dot behind."""
+    return [f"{name}.net." for name, module in model.named_modules() if isinstance(module, Coupling)]
 
 
 def renamed(place: str, tensors: State) -> State:
@@ -108,6 +114,6 @@ def require_keys(config: Mapping[str, Any], known: Iterable[str]) -> None:
 
 def whole_number(key: str, value: Any) -> int:
     """The value. Raises ConfigError where it is none."""
-    if not isinstance(value, int):
+    if not isinstance(value, int) or isinstance(value, bool):
         raise ConfigError(f"--set {key} is {value!r}; it must be a whole number")
     return value

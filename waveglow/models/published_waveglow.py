@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from waveglow.config import ConfigError, nearest
-from waveglow.flows.coupling import Coupling
 from waveglow.flows.permute import InvertibleConv
 from waveglow.models.published_parts import (
     OURS,
@@ -26,12 +25,14 @@ from waveglow.models.published_parts import (
     in_two_dimensions,
     inputs_of,
     log_s_first,
+    nets_of,
     normed,
     renamed,
     require_keys,
 )
 from waveglow.models.registry import Model, build, resolved
 from waveglow.models.weights import own_state
+from waveglow.nn.separable import BATCH_NORM_EPS
 
 # ---- NVIDIA/waveglow: WaveGlow(n_mel_channels, n_flows, n_group, n_early_every, n_early_size, WN_config) -------------
 
@@ -69,7 +70,7 @@ def _layout_c(state: State) -> State:
     result = dict(state)
     flows = sorted({int(name.split(".")[1]) for name in state if name.startswith("WN.")})
     for k in flows:
-        n_layers = _count(state, f"WN.{k}.in_layers.")
+        n_layers = Part(state).count(f"WN.{k}.in_layers.")
         for i in range(n_layers):
             _fuse(result, [f"WN.{k}.res_layers.{i}", f"WN.{k}.skip_layers.{i}"], f"WN.{k}.res_skip_layers.{i}")
         _fuse(result, [f"WN.{k}.cond_layers.{i}" for i in range(n_layers)], f"WN.{k}.cond_layer")
@@ -88,10 +89,6 @@ def _fuse(state: State, parts: Iterable[str], whole: str) -> None:
             state[f"{whole}.{kind}"] = torch.cat(tensors)
 
 
-def _count(state: State, prefix: str) -> int:
-    return len({name[len(prefix) :].split(".")[0] for name in state if name.startswith(prefix)})
-
-
 def _waveglow_config(state: State, given: Mapping[str, Any]) -> dict[str, Any]:
     """Our builder's numbers: from the published constructor's arguments where given, else from the shapes."""
     known = {"n_mel_channels", "n_flows", "n_group", "n_early_every", "n_early_size", "WN_config", "hop"}
@@ -101,10 +98,10 @@ def _waveglow_config(state: State, given: Mapping[str, Any]) -> dict[str, Any]:
     given_wn = given.get("WN_config", {})
     if not isinstance(given_wn, Mapping):
         raise ConfigError(f"--set WN_config is {given_wn!r}; it must be a mapping such as {{n_layers: 8}}")
-    n_flows = max(1, _count(state, "convinv."), _count(state, "WN."))
+    n_flows = max(1, Part(state).count("convinv."), Part(state).count("WN."))
     try:
         wn = {
-            "n_layers": _count(state, "WN.0.in_layers."),
+            "n_layers": Part(state).count("WN.0.in_layers."),
             "n_channels": state["WN.0.start.bias"].numel(),
             "kernel_size": state["WN.0.in_layers.0.weight_v"].shape[-1],
             **given_wn,
@@ -154,8 +151,8 @@ def _mixes(model: Model) -> dict[str, InvertibleConv]:
 
 def _layers(model: Model) -> dict[str, str]:
     """NVIDIA's names of layers, or of lists of them, to ours; all but the 1×1 convolutions."""
-    nets = [f"{name}.net" for name, module in model.named_modules() if isinstance(module, Coupling)]
-    inner = {f"WN.{k}.{old}": f"{net}.{new}" for k, net in enumerate(nets) for old, new in WN_NAMES.items()}
+    nets = enumerate(nets_of(model))
+    inner = {f"WN.{k}.{old}": f"{net}{new}" for k, net in nets for old, new in WN_NAMES.items()}
     return {"upsample": "conditioner.conv", **inner}
 
 
@@ -220,14 +217,7 @@ def squeezewave(state: State, config: Mapping[str, Any]) -> Converted:
     n_flows, n_layers = whole.count("convinv."), whole.count("WN.0.in_layers.")
     sizes = [len(whole[f"convinv.{k}.conv.weight"]) for k in range(n_flows)]
     every, size = _early(sizes)
-    ours: State = {}
-    for k in range(n_flows):
-        place = f"flow.levels.{2 * (k // every)}.layers.{2 * (k % every) + (k < every)}."
-        ours[f"{place}weight"] = whole[f"convinv.{k}.conv.weight"].flatten(1)
-        place = f"flow.levels.{2 * (k // every)}.layers.{2 * (k % every) + (k < every) + 1}.net."
-        ours |= renamed(place, _separable_net(Part(whole, f"WN.{k}."), n_layers))
-    whole.require_all_read("SqueezeWave")
-    return {
+    model_config = {
         "name": "squeezewave",
         "n_mels": inputs_of(whole, "WN.0.cond_layer"),
         "hop": config.get("hop", 256),
@@ -237,7 +227,15 @@ def squeezewave(state: State, config: Mapping[str, Any]) -> Converted:
         "n_early_size": size,
         "n_layers": n_layers,
         "n_channels": whole["WN.0.start.bias"].numel(),
-    }, ours
+    }
+    with torch.device("meta"):
+        model = build(model_config)
+    ours: State = {}
+    for k, (mix, net) in enumerate(zip(_mixes(model), nets_of(model), strict=True)):
+        ours[f"{mix}.weight"] = whole[f"convinv.{k}.conv.weight"].flatten(1)
+        ours |= renamed(net, _separable_net(Part(whole, f"WN.{k}."), n_layers))
+    whole.require_all_read("SqueezeWave")
+    return model_config, ours
 
 
 def _separable_net(net: Part, n_layers: int) -> State:
@@ -271,6 +269,3 @@ def _no_batch_norm(inner: Part) -> State:
     var = torch.full_like(zeros, 1 - BATCH_NORM_EPS)
     norm = {"weight": torch.ones_like(zeros), "bias": zeros, "running_mean": zeros.clone(), "running_var": var}
     return {**norm, "num_batches_tracked": torch.tensor(0)}
-
-
-BATCH_NORM_EPS = 1e-5

@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from waveglow.config import ConfigError
+from waveglow.flows.actnorm import ActNorm
 from waveglow.models.published_parts import (
     Converted,
     Part,
@@ -22,11 +23,13 @@ from waveglow.models.published_parts import (
     inputs_of,
     last_outputs,
     log_s_first,
+    nets_of,
     normed,
     renamed,
     require_keys,
     whole_number,
 )
+from waveglow.models.registry import build
 
 # ---- ksw0306/FloWaveNet: Flowavenet(in_channel, cin_channel, n_block, n_flow, n_layer, affine, block_per_split) ------
 
@@ -38,21 +41,7 @@ def flowavenet(state: State, config: Mapping[str, Any]) -> Converted:
     n_blocks, n_flows = whole.count("blocks."), whole.count("blocks.0.flows.")
     splits = [b for b in range(n_blocks) if any(name.startswith(f"blocks.{b}.prior.") for name in whole)]
     first = Part(whole, "blocks.0.flows.0.coupling.net.")
-    ours = _smooth_upsample(whole)
-    for b in range(n_blocks):
-        level = f"flow.levels.{b + sum(split < b for split in splits)}."
-        for k in range(n_flows):
-            flow = Part(whole, f"blocks.{b}.flows.{k}.")
-            ours |= renamed(f"{level}layers.{1 + 3 * k}.", _actnorm(Part(flow, "actnorm.")))
-            ours |= renamed(f"{level}layers.{2 + 3 * k}.net.", _deep_ended(Part(flow, "coupling.net.")))
-        if b in splits:
-            prior = _deep_ended(Part(whole, f"blocks.{b}.prior."))
-            ours |= renamed(
-                f"flow.levels.{b + 1 + splits.index(b)}.prior.net.",
-                {name: log_s_first(t) if name.startswith("end.3.") else t for name, t in prior.items()},
-            )
-    whole.require_all_read("FloWaveNet")
-    return {
+    model_config = {
         "name": "flowavenet",
         "n_mels": inputs_of(first, "res_blocks.0.filter_conv_c"),
         "hop": _hop(whole),
@@ -61,7 +50,30 @@ def flowavenet(state: State, config: Mapping[str, Any]) -> Converted:
         "n_layers": first.count("res_blocks."),
         "n_channels": first["front_conv.0.conv.bias"].numel(),
         "blocks_per_split": splits[0] + 1 if splits else n_blocks,
-    }, ours
+    }
+    model = _unfilled(model_config)
+    flows: list[str] = []
+    nets: list[str] = []
+    for b in range(n_blocks):
+        here = [f"blocks.{b}.flows.{k}." for k in range(n_flows)]
+        flows += here
+        nets += [*(f"{flow}coupling.net." for flow in here), *([f"blocks.{b}.prior."] if b in splits else [])]
+    ours = _smooth_upsample(whole)
+    for norm, theirs in zip(_actnorms(model), flows, strict=True):
+        ours |= renamed(norm, _actnorm(Part(whole, f"{theirs}actnorm.")))
+    for net, theirs in zip(nets_of(model), nets, strict=True):
+        tensors = _deep_ended(Part(whole, theirs))
+        ours |= renamed(net, _log_s_first_at_the_end(tensors) if theirs.endswith("prior.") else tensors)
+    whole.require_all_read("FloWaveNet")
+    return model_config, ours
+
+
+def _actnorms(model: nn.Module) -> list[str]:
+    return [f"{name}." for name, module in model.named_modules() if isinstance(module, ActNorm)]
+
+
+def _log_s_first_at_the_end(net: State) -> State:
+    return {name: log_s_first(t) if name.startswith("end.3.") else t for name, t in net.items()}
 
 
 def _actnorm(part: Part) -> State:
@@ -72,7 +84,7 @@ def _actnorm(part: Part) -> State:
 
 
 def _deep_ended(net: Part) -> State:
-    """A net of FloWaveNet's as our DeepEndedWaveNet."""
+    """A net of FloWaveNet's as our deep_ended_wavenet."""
     blocks = [f"res_blocks.{i}." for i in range(net.count("res_blocks."))]
     layers = {
         "start.0.": normed(net, "front_conv.0.conv"),
@@ -103,20 +115,19 @@ def waveflow(state: State, config: Mapping[str, Any]) -> Converted:
         raise ConfigError(f"--set bipartize is {config['bipartize']!r}; it must be true or false")
     whole = Part(state)
     first = Part(whole, "flows.0.coupling.net.")
-    n_flows, all_rows = whole.count("flows."), "flows.0.coupling.proj_log_s_t.scale" in whole
-    ours = _smooth_upsample(whole)
-    for k in range(n_flows):
-        coupling = Part(whole, f"flows.{k}.coupling.")
-        place = f"flow.levels.0.layers.{2 * k + (2 if all_rows else 1)}.net."
-        ours |= renamed(f"{place}stack.", _row_stack(Part(coupling, "net.")))
-        ours |= renamed(f"{place}end.", _last_layer(Part(coupling, "proj_log_s_t.")))
-    whole.require_all_read("WaveFlow")
-    return {
+    model_config = {
         "name": "waveflow",
         **_row_numbers(whole, first, config),
         "bipartite": config["bipartize"],
-        "all_rows": all_rows,
-    }, ours
+        "all_rows": "flows.0.coupling.proj_log_s_t.scale" in whole,
+    }
+    ours = _smooth_upsample(whole)
+    for k, net in enumerate(nets_of(_unfilled(model_config))):
+        coupling = Part(whole, f"flows.{k}.coupling.")
+        ours |= renamed(f"{net}stack.", _row_stack(Part(coupling, "net.")))
+        ours |= renamed(f"{net}end.", _last_layer(Part(coupling, "proj_log_s_t.")))
+    whole.require_all_read("WaveFlow")
+    return model_config, ours
 
 
 # ---- L0SG/NanoFlow: NanoFlow(in_channel, cin_channel, res_channel, n_height, n_flow, n_layer, …, size_flow_embed) ----
@@ -132,17 +143,20 @@ def nanoflow(state: State, config: Mapping[str, Any]) -> Converted:
     blocks = [f"res_blocks.{i}." for i in range(net.count("res_blocks."))]
     shared = renamed("stack.", _row_stack(net))
     indicator = normed(net, *(f"{block}filter_gate_conv_h" for block in blocks))
-    shared |= renamed("indicator.", {kind: t.flatten(1) if t.dim() == 4 else t for kind, t in indicator.items()})
+    shared |= renamed(
+        "flavour.indicator.", {kind: t.flatten(1) if t.dim() == 4 else t for kind, t in indicator.items()}
+    )
     embeddings = _embeddings(Part(whole, "flow_embedding."))
+    numbers = {**_row_numbers(whole, net, config), "n_embedding": embeddings.shape[1]}
+    model_config = {"name": "nanoflow", **numbers}
     ours = _smooth_upsample(whole)
-    for k, embedding in enumerate(embeddings):
-        flow, place = Part(whole, f"flows.{k}."), f"flow.levels.0.layers.{2 * k + 2}.net."
-        own = {"embedding": embedding, "gains": flow["multgate"][: len(blocks) - 1]}
+    for k, place in enumerate(nets_of(_unfilled(model_config))):
+        flow = Part(whole, f"flows.{k}.")
+        own = {"flavour.embedding": embeddings[k], "flavour.gains": flow["multgate"][: len(blocks) - 1]}
         ours |= renamed(place, {**(shared if k == 0 else {}), **own})
         ours |= renamed(f"{place}end.", _last_layer(Part(flow, "proj_log_s_t.")))
     whole.require_all_read("NanoFlow")
-    numbers = {**_row_numbers(whole, net, config), "n_embedding": embeddings.shape[1]}
-    return {"name": "nanoflow", **numbers}, ours
+    return model_config, ours
 
 
 def _embeddings(part: Part) -> Tensor:
@@ -184,6 +198,12 @@ def _row_numbers(whole: Part, net: Part, config: Mapping[str, Any]) -> dict[str,
 
 
 # ---- All three -------------------------------------------------------------------------------------------------------
+
+
+def _unfilled(model_config: Mapping[str, Any]) -> nn.Module:
+    """The model without memory for its weights: it tells our names."""
+    with torch.device("meta"):
+        return build(model_config)
 
 
 def _smooth_upsample(whole: Part) -> State:

@@ -22,8 +22,8 @@ from waveglow.flows.reshape import Rows, RowsAsChannels, Squeeze
 from waveglow.models.vocoder import FlowVocoder
 from waveglow.nn.separable import SeparableWaveNet
 from waveglow.nn.upsample import BandScale, MelEncoder, Repeat, SmoothUpsample, TransposedConvUpsample
-from waveglow.nn.wavenet import DeepEndedWaveNet, WaveNet
-from waveglow.nn.wavenet2d import FlavouredWaveNet2d, RowStack, WaveNet2d
+from waveglow.nn.wavenet import WaveNet, deep_ended_wavenet
+from waveglow.nn.wavenet2d import FlavourNet, RowStack, WaveNet2d
 
 T = TypeVar("T")
 
@@ -120,7 +120,7 @@ def flowavenet(
     _require_multiple(hop, 2**n_blocks, "2 ** n_blocks")
 
     def coupling(channels: int, cond_channels: int) -> Coupling:
-        net = partial(DeepEndedWaveNet, cond_channels=cond_channels, n_channels=n_channels, n_layers=n_layers)
+        net = partial(deep_ended_wavenet, cond_channels=cond_channels, n_channels=n_channels, n_layers=n_layers)
         return _coupling(channels, net, form="(x-t)/s")
 
     channels, cond_channels, levels = 1, n_mels, list[Flow | Split]()
@@ -195,7 +195,7 @@ def nanoflow(
     indicator = weight_norm(nn.Linear(n_embedding, 2 * n_channels * n_layers))
     steps: list[Flow] = []
     for _ in range(n_flows):
-        net = FlavouredWaveNet2d(stack, 2, indicator=indicator)
+        net = WaveNet2d(stack, 2, gained=True, flavour=FlavourNet(stack, indicator))
         steps += [FlipRows(), RowAutoregressive(net, RowsAboveMask(1, first="moved"))]
     return _of_rows(steps, n_height, hop, n_mels)
 

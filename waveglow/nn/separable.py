@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from waveglow.nn.conv import conv, from_channels_last, normed_conv, to_channels_last, zero_conv
 
+BATCH_NORM_EPS = 1e-5
+
 
 class SeparableConv(nn.Module):
     """Batch norm, depthwise convolution of 3 taps, 1×1 convolution: [B, C, 1, T] to [B, out_channels, 1, T].
@@ -21,7 +23,7 @@ class SeparableConv(nn.Module):
 
     def __init__(self, channels: int, out_channels: int) -> None:
         super().__init__()
-        self.norm: nn.BatchNorm2d | None = nn.BatchNorm2d(channels)
+        self.norm: nn.BatchNorm2d | None = nn.BatchNorm2d(channels, eps=BATCH_NORM_EPS)
         self.depthwise = nn.Conv2d(channels, channels, (1, 3), padding=(0, 1), groups=channels)
         self.pointwise = conv(channels, out_channels)
         self.register_buffer("edges", None)

@@ -17,9 +17,11 @@ class WaveNet(nn.Module):
 
     Dilations are 1, 2, 4, …, and start again after `dilation_cycle` layers (None: never). The last convolution starts
     at zero, so that a coupling with this net starts as the identity. Of a cond with more channels, the first count.
-    """
 
-    residual_gain = 1.0
+    Arguments:
+        residual_gain: factor of the sum that a layer hands on.
+        start, end: other first and last layers than 1×1 convolutions, of [B, in_channels or n_channels, 1, T].
+    """
 
     def __init__(
         self,
@@ -32,12 +34,16 @@ class WaveNet(nn.Module):
         kernel_size: int = 3,
         dilation_cycle: int | None = None,
         weight_norm: bool = True,
+        residual_gain: float = 1.0,
+        start: nn.Module | None = None,
+        end: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.n_channels = n_channels
+        self.residual_gain = residual_gain
         layer = normed_conv if weight_norm else conv
         self.cond_channels = cond_channels
-        self.start = layer(in_channels, n_channels)
+        self.start = start or layer(in_channels, n_channels)
         self.cond: nn.Module | None = layer(cond_channels, 2 * n_channels * n_layers) if cond_channels else None
         self.dilated = nn.ModuleList(
             layer(n_channels, 2 * n_channels, kernel_size, dilation=2 ** (i % (dilation_cycle or n_layers)))
@@ -46,7 +52,7 @@ class WaveNet(nn.Module):
         self.res_skip = nn.ModuleList(
             layer(n_channels, 2 * n_channels if i < n_layers - 1 else n_channels) for i in range(n_layers)
         )
-        self.end: nn.Module = zero_conv(n_channels, out_channels)
+        self.end = end or zero_conv(n_channels, out_channels)
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         C = self.n_channels
@@ -72,19 +78,23 @@ class WaveNet(nn.Module):
         return parts.chunk(len(self.dilated), dim=1)  # n_layers × (B, 2C, 1, T)
 
 
-class DeepEndedWaveNet(WaveNet):
-    """FloWaveNet's (Kim et al. 2019, arXiv:1811.02155, §3.3 and appendix A): it differs at both ends.
+def deep_ended_wavenet(
+    in_channels: int, out_channels: int, *, cond_channels: int, n_channels: int, n_layers: int
+) -> WaveNet:
+    """FloWaveNet's WaveNet (Kim et al. 2019, arXiv:1811.02155, §3.3 and appendix A), which differs at both ends.
 
     A first convolution of 3 taps and a ReLU; two layers more behind the skips; the sum that a layer hands on is scaled
     by √½.
     """
-
-    residual_gain = 0.5**0.5
-
-    def __init__(self, in_channels: int, out_channels: int, *, cond_channels: int, n_channels: int, n_layers: int):
-        super().__init__(
-            in_channels, out_channels, cond_channels=cond_channels, n_channels=n_channels, n_layers=n_layers
-        )
-        self.start = nn.Sequential(normed_conv(in_channels, n_channels, 3), nn.ReLU())
-        last = GainedZeroConv(n_channels, out_channels)
-        self.end = nn.Sequential(nn.ReLU(), normed_conv(n_channels, n_channels), nn.ReLU(), last)
+    start = nn.Sequential(normed_conv(in_channels, n_channels, 3), nn.ReLU())
+    last = GainedZeroConv(n_channels, out_channels)
+    return WaveNet(
+        in_channels,
+        out_channels,
+        cond_channels=cond_channels,
+        n_channels=n_channels,
+        n_layers=n_layers,
+        residual_gain=0.5**0.5,
+        start=start,
+        end=nn.Sequential(nn.ReLU(), normed_conv(n_channels, n_channels), nn.ReLU(), last),
+    )

@@ -111,38 +111,28 @@ class RowStack(nn.Module):
         return h, skips + outputs[-1]
 
 
-class WaveNet2d(nn.Module):
-    """A RowStack and a last 1×1 convolution, with a gain a channel or not: [B, out_channels, H, W], zeros at first."""
-
-    def __init__(self, stack: RowStack, out_channels: int, *, gained: bool = False) -> None:
-        super().__init__()
-        self.stack = stack
-        self.end = (GainedZeroConv if gained else zero_conv)(stack.n_channels, out_channels)
-
-    def forward(self, x: Tensor, cond: Tensor) -> Tensor:
-        return self.end(self.stack(x, cond))
-
-    def row(self, x: Tensor, cond: Tensor, past: Past | None) -> tuple[Tensor, Past]:
-        """One more row, and what the next one needs to know of it."""
-        skips, past = self.stack.row(x, cond, past)
-        return self.end(skips), past
-
-
-class FlavouredWaveNet2d(WaveNet2d):
-    """A WaveNet2d whose stack other flows use too: what is its own is an embedding, a gain a layer, and the last layer.
+class FlavourNet(nn.Module):
+    """A flow's own part of a shared stack: an embedding, from which each layer's bias is made, and a gain a layer.
 
     Arguments:
+        stack: the shared one.
         indicator: from the embedding to every layer's bias; shared as the stack is.
     """
 
     biases: Tensor | None
 
-    def __init__(self, stack: RowStack, out_channels: int, *, indicator: nn.Linear) -> None:
-        super().__init__(stack, out_channels, gained=True)
+    def __init__(self, stack: RowStack, indicator: nn.Linear) -> None:
+        super().__init__()
         self.indicator: nn.Linear | None = indicator
         self.register_buffer("biases", None)
         self.embedding = nn.Parameter(torch.randn(indicator.in_features) / indicator.in_features**0.5)
         self.gains = nn.Parameter(torch.ones(len(stack.dilated) - 1, stack.n_channels))
+
+    def forward(self) -> Flavour:
+        """What the stack is given."""
+        made = self.indicator(self.embedding) if self.biases is None else self.biases  # type: ignore[misc]
+        biases = made.view(len(self.gains) + 1, -1, 1, 1)
+        return Flavour(biases.unbind(), self.gains[:, :, None, None].unbind())
 
     @torch.no_grad()
     def fold_embedding_(self) -> None:
@@ -151,14 +141,30 @@ class FlavouredWaveNet2d(WaveNet2d):
             self.biases = self.indicator(self.embedding)
             self.indicator = self.embedding = None  # type: ignore[assignment]
 
-    def _flavour(self) -> Flavour:
-        made = self.indicator(self.embedding) if self.biases is None else self.biases  # type: ignore[misc]
-        biases = made.view(len(self.stack.dilated), -1, 1, 1)
-        return Flavour(biases.unbind(), self.gains[:, :, None, None].unbind())
+
+class WaveNet2d(nn.Module):
+    """A RowStack and a last 1×1 convolution: [B, out_channels, H, W], zeros at first.
+
+    Arguments:
+        gained: whether the last layer has a gain a channel.
+        flavour: where other flows use the stack too, what is this one's own.
+    """
+
+    def __init__(
+        self, stack: RowStack, out_channels: int, *, gained: bool = False, flavour: FlavourNet | None = None
+    ) -> None:
+        super().__init__()
+        self.stack = stack
+        self.end = (GainedZeroConv if gained else zero_conv)(stack.n_channels, out_channels)
+        self.flavour = flavour
 
     def forward(self, x: Tensor, cond: Tensor) -> Tensor:
         return self.end(self.stack(x, cond, self._flavour()))
 
     def row(self, x: Tensor, cond: Tensor, past: Past | None) -> tuple[Tensor, Past]:
+        """One more row, and what the next one needs to know of it."""
         skips, past = self.stack.row(x, cond, past, self._flavour())
         return self.end(skips), past
+
+    def _flavour(self) -> Flavour | None:
+        return None if self.flavour is None else self.flavour()
