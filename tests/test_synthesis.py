@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import re
 from dataclasses import replace
@@ -621,17 +622,24 @@ def test_a_producer_may_use_its_buffer_again(piecewise):
 
 
 def test_the_reach_is_that_of_the_model(piecewise):
-    """A frame changes nothing beyond its reach, and what it changes is more than a fifth of that."""
+    """A frame changes nothing beyond its reach, and what it changes, however little, is more than a quarter of that.
+
+    In float64: what comes back through many rows is less than float32 rounds off.
+    """
     before, after = piecewise.reach(0)
     frames = before + after + 40
-    mel = speech_mels(piecewise, 1, frames)[0]
+    model = copy.deepcopy(piecewise.model).double()
+    torch.manual_seed(0)
+    zs = [torch.randn(1, *shape).double() for shape in model.latent_shapes(frames * HOP)]
+    mel = speech_mels(piecewise, 1, frames).double()
     at = after + 20
     other = mel.clone()
-    other[:, at] += 1
-    changed = (piecewise.synthesize(mel, refine=0) - piecewise.synthesize(other, refine=0)).abs().view(-1, HOP).amax(1)
+    other[..., at] += 1
+    with torch.no_grad():
+        changed = (model.decode(zs, mel) - model.decode(zs, other)).view(-1, HOP).abs().amax(1)
     touched = changed.nonzero().flatten()
     assert at - after <= touched.min() <= touched.max() <= at + before
-    assert touched.max() - touched.min() > (before + after) / 5
+    assert touched.max() - touched.min() > (before + after) / 4
 
 
 def test_the_reach_of_the_published_model_is_the_papers():
