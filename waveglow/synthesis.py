@@ -9,6 +9,7 @@ import itertools
 import math
 from collections.abc import Iterable, Iterator
 from collections.abc import Sequence as Values
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -18,6 +19,7 @@ import numpy.typing as npt
 import soxr
 import torch
 from torch import Tensor
+from torch.backends import cudnn
 
 from waveglow.audio.denoise import BiasDenoiser
 from waveglow.audio.mel import MelSpec
@@ -263,7 +265,7 @@ class Vocoder:
                 f"{self.model.group} samples and frames of {self.model.hop}"
             )
         noise = torch.from_numpy(dequantization_noise(seed, 0, n_samples)).to(self.device)
-        with self._autocast():
+        with self._numbers():
             log_prob = self.model.log_prob(audio[:, :n_samples] + noise, mel)
         return log_prob if np.ndim(wav) == 2 else log_prob[0]
 
@@ -365,9 +367,16 @@ class Vocoder:
             for seed in set(draw.seeds)
         }
         zs = [torch.stack([noise[s][i] for s in draw.seeds]).to(self.device) * draw.sigma for i in range(len(shapes))]
-        with self._autocast():
+        with self._numbers():
             sampled = self.model.decode(zs, mels)
         return self._refiner(sampled, mels, draw.refine) if self._refiner else sampled
 
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, HALF.get(self.precision), enabled=self.precision in HALF)
+    @contextmanager
+    def _numbers(self) -> Iterator[None]:
+        """Half precision where the vocoder has it; no TF32 in a GPU's convolutions, which only calls itself float32."""
+        tf32, cudnn.allow_tf32 = cudnn.allow_tf32, False
+        try:
+            with torch.autocast(self.device.type, HALF.get(self.precision), enabled=self.precision in HALF):
+                yield
+        finally:
+            cudnn.allow_tf32 = tf32

@@ -25,7 +25,7 @@ from waveglow.models.vocoder import FlowVocoder
 from waveglow.synthesis import HALF
 
 SPEC = preset("hifigan")
-LR = 5e-4
+LR = 1e-4
 FORMS = ("plain-conv1d", "float32", "bf16", "compiled")
 
 
