@@ -14,6 +14,7 @@ import pytest
 import soundfile
 import torch
 
+from waveglow.data.manifest import prepare
 from waveglow.models.registry import build
 from waveglow.models.vocoder import FlowVocoder
 
@@ -68,3 +69,11 @@ def ljspeech(demo_voice: ModuleType, tmp_path_factory: pytest.TempPathFactory) -
         rows.append(f"{name}|{text}|{text}\n")
     (corpus / "metadata.csv").write_text("".join(rows), encoding="utf-8")
     return corpus
+
+
+@pytest.fixture(scope="session")
+def manifest(ljspeech: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """manifest.jsonl of four clips of the demo voice, one of them held out."""
+    folder = tmp_path_factory.mktemp("data")
+    prepare(ljspeech, folder, sample_rate=22050)
+    return folder / "manifest.jsonl"

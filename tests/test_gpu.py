@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import replace
-
 import pytest
 import torch
 from test_synthesis import FLOORED, MODELS, snr_db
@@ -64,15 +61,6 @@ def test_compiled_and_as_a_cuda_graph(random_model, mode):
     vocoder.model.decode = torch.compile(vocoder.model.decode, dynamic=False, mode=mode)
     for _ in range(3):
         assert snr_db(whole, vocoder.synthesize(mel_of(50))) > 60
-
-
-@pytest.fixture(scope="module")
-def manifest(ljspeech, tmp_path_factory):
-    from waveglow.data.manifest import prepare
-
-    folder = tmp_path_factory.mktemp("data")
-    prepare(ljspeech, folder, sample_rate=22050)
-    return folder / "manifest.jsonl"
 
 
 @pytest.mark.parametrize(

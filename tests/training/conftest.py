@@ -2,8 +2,6 @@
 
 import pytest
 
-from waveglow.data.manifest import prepare
-
 TINY = """
 model: {name: waveglow, n_channels: 8, n_layers: 2, n_flows: 4}
 mel: nvidia/tacotron2
@@ -14,14 +12,6 @@ train:
    checkpoint_every_steps: 3}
 valid: {clips: 1, max_seconds: 0.5, listen: 1}
 """
-
-
-@pytest.fixture(scope="session")
-def manifest(ljspeech, tmp_path_factory):
-    """manifest.jsonl of four clips of the demo voice, one of them held out."""
-    folder = tmp_path_factory.mktemp("data")
-    prepare(ljspeech, folder, sample_rate=22050)
-    return folder / "manifest.jsonl"
 
 
 @pytest.fixture(scope="session")
