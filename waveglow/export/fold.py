@@ -41,6 +41,9 @@ def folded(model: M, *, nets: torch.dtype | None = None, fused: bool = False) ->
             module.fold_norm_()
         if isinstance(module, FlavourNet):
             module.fold_embedding_()
+    for module in copied.modules():
+        if isinstance(module, WaveNet):
+            module.fold_end_()
     if fused:
         _fuse_conditioning_(copied, nets)
     for module in copied.modules():

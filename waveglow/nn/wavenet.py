@@ -5,7 +5,10 @@ Dilated convolutions with gated tanh units, residual and skip connections; not c
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from waveglow.nn.conv import GainedZeroConv, conv, from_channels_last, normed_conv, to_channels_last, zero_conv
@@ -58,14 +61,43 @@ class WaveNet(nn.Module):
         C = self.n_channels
         h = self.start(to_channels_last(x))  # (B, C, 1, T)
         cond_parts = self._conditioning(cond, x.shape[-1])
-        skips = torch.zeros_like(h)
-        for i, (dilated, res_skip) in enumerate(zip(self.dilated, self.res_skip, strict=True)):
+        layers, end = self._outputs()
+        skips = []
+        for i, (dilated, (weight, bias)) in enumerate(zip(self.dilated, layers, strict=True)):
             a = dilated(h) if cond_parts is None else dilated(h) + cond_parts[i]  # (B, 2C, 1, T)
             filtered, gate = a.chunk(2, dim=1)
-            *residual, skip = res_skip(torch.tanh(filtered) * torch.sigmoid(gate)).split(C, dim=1)
-            h = (h + residual[0]) * self.residual_gain if residual else h
-            skips = skips + skip
-        return from_channels_last(self.end(skips))
+            output = F.conv2d(torch.tanh(filtered) * torch.sigmoid(gate), weight, bias)
+            if i < len(layers) - 1:
+                residual, output = output.tensor_split([C], dim=1)
+                h = h + residual if self.residual_gain == 1 else (h + residual) * self.residual_gain
+            skips.append(output)
+        return from_channels_last(end(sum(skips[1:], start=skips[0])))
+
+    def _outputs(self) -> tuple[list[tuple[Tensor, Tensor]], nn.Module]:
+        """(Weight and bias of each layer's 1×1 convolution, what its skips' sum passes).
+
+        A last layer that is linear is put into the skips' weights, end(Σ skip) = Σ end(skip): its few output channels
+        take the place of C. The residual's weights come first, and the last layer has none.
+        """
+        layers = [(cast(Tensor, layer.weight), cast(Tensor, layer.bias)) for layer in self.res_skip]
+        if not isinstance(self.end, nn.Conv2d):
+            return layers, self.end
+        with torch.autocast(self.end.weight.device.type, enabled=False):
+            through = [
+                _through(self.end.weight, weight, bias, C)
+                for C, (weight, bias) in zip([self.n_channels] * (len(layers) - 1) + [0], layers, strict=True)
+            ]
+        weight, bias = through[-1]
+        return [*through[:-1], (weight, bias + cast(Tensor, self.end.bias))], nn.Identity()
+
+    @torch.no_grad()
+    def fold_end_(self) -> None:
+        """Put a linear last layer into those before it for good, as every call of `forward` does."""
+        layers, self.end = self._outputs()
+        for layer, (weight, bias) in zip(self.res_skip, layers, strict=True):
+            assert isinstance(layer, nn.Conv2d)
+            layer.out_channels = len(bias)
+            layer.weight, layer.bias = nn.Parameter(weight.contiguous()), nn.Parameter(bias.contiguous())
 
     def _conditioning(self, cond: Tensor | None, places: int) -> tuple[Tensor, ...] | None:
         if (cond is None) != (self.cond is None):
@@ -76,6 +108,16 @@ class WaveNet(nn.Module):
             return self.cond(cond, places)
         parts = self.cond(to_channels_last(cond[:, : self.cond_channels]))
         return parts.chunk(len(self.dilated), dim=1)  # n_layers × (B, 2C, 1, T)
+
+
+def _through(end: Tensor, weight: Tensor, bias: Tensor, first: int) -> tuple[Tensor, Tensor]:
+    """weight [first + C, C, 1, 1], bias [first + C], with `end` [out, C, 1, 1] applied to the rows after the first.
+
+    By one convolution, for the rounding of a matrix product depends on where in memory the weights lie.
+    """
+    rows = torch.cat([weight.flatten(1), bias[:, None]], dim=1)
+    rows = torch.cat([rows[:first], F.conv2d(rows[None, first:, None], end)[0, :, 0]])  # [first + out, C + 1]
+    return rows[:, :-1, None, None], rows[:, -1]
 
 
 def deep_ended_wavenet(

@@ -1,0 +1,38 @@
+"""WaveNet: its last layer goes into the skips."""
+
+import torch
+from torch import Tensor, nn
+
+from waveglow.nn.wavenet import WaveNet
+
+B, T = 2, 11
+
+
+def _net() -> WaveNet:
+    torch.manual_seed(0)
+    net = WaveNet(3, 4, cond_channels=5, n_channels=6, n_layers=3).double()
+    for parameter in net.end.parameters():
+        nn.init.normal_(parameter)
+    return net
+
+
+def _as_written(net: WaveNet, x: Tensor, cond: Tensor) -> Tensor:
+    """The paper's order: the last layer behind the sum of the skips."""
+    h, skips = net.start(x.unsqueeze(2)), 0
+    for i, (dilated, res_skip) in enumerate(zip(net.dilated, net.res_skip, strict=True)):
+        filtered, gate = (dilated(h) + net.cond(cond.unsqueeze(2)).chunk(3, dim=1)[i]).chunk(2, dim=1)
+        *residual, skip = res_skip(filtered.tanh() * gate.sigmoid()).split(6, dim=1)
+        h = h + residual[0] if residual else h
+        skips = skips + skip
+    return net.end(skips).squeeze(2)
+
+
+def test_the_last_layer_in_the_skips_changes_neither_values_nor_gradients():
+    net, x, cond = _net(), torch.randn(B, 3, T).double(), torch.randn(B, 5, T).double()
+    found, expected = net(x, cond), _as_written(net, x, cond)
+    torch.testing.assert_close(found, expected)
+    weights = torch.randn_like(found)
+    parameters = list(net.parameters())
+    gradients = (torch.autograd.grad((y * weights).sum(), parameters) for y in (found, expected))
+    for own, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(own, theirs)
