@@ -164,12 +164,16 @@ def test_the_first_audio_waits_for_the_frames_that_it_depends_on(bench, voice):
 def test_every_form_of_a_training_step_learns_the_same(bench, tmp_path):
     plot = tmp_path / "memory.svg"
     options = ["--models", "lapglow", "--adam-steps", "3", "--flows", "1", "3", "--plot", str(plot)]
-    steps, memory = (table["rows"] for table in bench("training", *options, *SHORT_STEP, *ONCE)[0])
+    kernels, steps, memory = (table["rows"] for table in bench("training", *options, *SHORT_STEP, *ONCE)[0])
+    rates = {row["precision"]: row["gflop_per_second"] for row in kernels}
     assert [row["form"] for row in steps] == ["plain-conv1d", "float32", "bf16"]
     for row in steps:
         assert len(row["losses"]) == 4
         assert row["last_loss"] == row["losses"][-1] < row["first_loss"]
         assert row["audio_seconds_per_second"] == pytest.approx(1024 / 22050 / row["step_seconds"])
+        gflop = row["gflop_per_second"] * row["step_seconds"]
+        assert gflop == pytest.approx(3 * 2 * 0.93 * 1024 / 22050, rel=0.1)  # forward, and both gradients
+        assert row["share_of_kernel"] == row["gflop_per_second"] / rates["bf16" if row["form"] == "bf16" else "float32"]
     assert steps[0]["largest_difference"] == 0
     assert steps[1]["largest_difference"] < 2e-6
     assert 0 < steps[2]["largest_difference"] < 2e-3
@@ -191,7 +195,7 @@ def test_a_reversible_step_keeps_no_more_of_a_deeper_model():
 def test_a_compiled_step_that_cannot_be_made_names_the_reason(bench, monkeypatch):
     monkeypatch.setattr(torch.nn.Module, "compile", no_compiler)
     options = ["--models", "lapglow", "--forms", "compiled", "--adam-steps", "1", "--flows", "1", *SHORT_STEP, *ONCE]
-    [row] = bench("training", *options)[0][0]["rows"]
+    [row] = bench("training", *options)[0][1]["rows"]
     assert row["skipped"] == "no compiler here"
 
 
@@ -227,7 +231,7 @@ def test_bench_alone_runs_all_four(monkeypatch, voice, capsys):
     printed = capsys.readouterr().out
     assert printed.startswith("machine ")
     assert [block.split()[0] for block in printed.split("\n\n")[1:]] == [
-        *("Kernels", "lapglow:", "float32,", "float32,", "lapglow:", "Memory", "Input:")
+        *("Kernels", "lapglow:", "float32,", "float32,", "Kernels", "lapglow:", "Memory", "Input:")
     ]
 
 

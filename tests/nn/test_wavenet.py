@@ -1,5 +1,6 @@
-"""WaveNet: its last layer goes into the skips."""
+"""WaveNet: a narrow last layer goes into the skips."""
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -8,9 +9,9 @@ from waveglow.nn.wavenet import WaveNet
 B, T = 2, 11
 
 
-def _net() -> WaveNet:
+def _net(out_channels: int, *, weight_norm: bool = True) -> WaveNet:
     torch.manual_seed(0)
-    net = WaveNet(3, 4, cond_channels=5, n_channels=6, n_layers=3).double()
+    net = WaveNet(3, out_channels, cond_channels=5, n_channels=6, n_layers=3, weight_norm=weight_norm).double()
     for parameter in net.end.parameters():
         nn.init.normal_(parameter)
     return net
@@ -27,8 +28,9 @@ def _as_written(net: WaveNet, x: Tensor, cond: Tensor) -> Tensor:
     return net.end(skips).squeeze(2)
 
 
-def test_the_last_layer_in_the_skips_changes_neither_values_nor_gradients():
-    net, x, cond = _net(), torch.randn(B, 3, T).double(), torch.randn(B, 5, T).double()
+@pytest.mark.parametrize("out_channels", [3, 4])
+def test_the_last_layer_in_the_skips_changes_neither_values_nor_gradients(out_channels):
+    net, x, cond = _net(out_channels), torch.randn(B, 3, T).double(), torch.randn(B, 5, T).double()
     found, expected = net(x, cond), _as_written(net, x, cond)
     torch.testing.assert_close(found, expected)
     weights = torch.randn_like(found)
@@ -36,3 +38,13 @@ def test_the_last_layer_in_the_skips_changes_neither_values_nor_gradients():
     gradients = (torch.autograd.grad((y * weights).sum(), parameters) for y in (found, expected))
     for own, theirs in zip(*gradients, strict=True):
         torch.testing.assert_close(own, theirs)
+
+
+@pytest.mark.parametrize(("out_channels", "folded_away"), [(3, True), (4, False)])
+def test_a_folded_net_multiplies_less_where_its_end_is_narrow(out_channels, folded_away):
+    net, x, cond = _net(out_channels, weight_norm=False), torch.randn(B, 3, T).double(), torch.randn(B, 5, T).double()
+    expected = net(x, cond)
+    net.fold_end_()
+    torch.testing.assert_close(net(x, cond), expected)
+    widths = [len(layer.weight) for layer in net.res_skip]
+    assert widths == ([9, 9, 3] if folded_away else [12, 12, 6])

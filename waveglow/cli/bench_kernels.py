@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable, Mapping
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from waveglow.cli.bench_common import in_turns, timed
+from waveglow.cli.bench_table import Row, Table
 from waveglow.synthesis import HALF
 
 PLACES_CPU, PLACES_CUDA = 8192, 131072
 
 
-def kernel_rates(device: torch.device, repeats: int) -> dict[str, float]:
-    """GFLOP/s of a channels-last convolution of 256 to 512 channels with 3 taps, in each kind of numbers."""
+def gflop_of(action: Callable[[], object]) -> float:
+    """10⁹ operations that the convolutions and matrix products of an action take, backward passes included."""
+    with FlopCounterMode(display=False) as counter:
+        action()
+    return float(counter.get_total_flops()) / 1e9
+
+
+def kernel_rates(device: torch.device, repeats: int, *, backward: bool = False) -> dict[str, float]:
+    """GFLOP/s of a channels-last convolution of 256 to 512 channels with 3 taps, in each kind of numbers.
+
+    `backward`: with the gradients of its input and its weight, as in training.
+    """
     dtypes = {"float32": torch.float32, "bf16": HALF["bf16"]} | (
         {"fp16": HALF["fp16"]} if device.type == "cuda" else {}
     )
@@ -23,6 +35,25 @@ def kernel_rates(device: torch.device, repeats: int) -> dict[str, float]:
     for name, dtype in dtypes.items():
         conv = nn.Conv2d(256, 512, (1, 3), padding=(0, 1)).to(device, dtype).to(memory_format=torch.channels_last)
         x = torch.randn(1, 256, 1, places, device=device).to(dtype, memory_format=torch.channels_last)
-        actions[name] = timed(torch.inference_mode()(partial(conv, x)), device)
-    flop = 2 * 256 * 512 * 3 * places
-    return {name: flop / took / 1e9 for name, (took,) in in_turns(actions, repeats).items()}
+        actions[name] = _both_ways(conv, x) if backward else _forward(conv, x)
+    gflop = (3 if backward else 1) * 2 * 256 * 512 * 3 * places / 1e9
+    in_time = {name: timed(action, device) for name, action in actions.items()}
+    return {name: gflop / took for name, (took,) in in_turns(in_time, repeats).items()}
+
+
+def kernel_table(rates: Mapping[str, float], ways: str = "") -> Table:
+    """The rates in one line; `ways` ends it."""
+    said = " and ".join(f"{rate:.0f} ({precision})" for precision, rate in rates.items())
+    rows: list[Row] = [{"precision": name, "gflop_per_second": rate} for name, rate in rates.items()]
+    return Table(f"Kernels reach {said} GFLOP/s here{ways}", (), rows)
+
+
+def _forward(conv: nn.Module, x: Tensor) -> Callable[[], object]:
+    return torch.inference_mode()(lambda: conv(x))
+
+
+def _both_ways(conv: nn.Module, x: Tensor) -> Callable[[], object]:
+    with torch.no_grad():
+        grad = conv(x)
+    inputs = (x.requires_grad_(), *conv.parameters())
+    return lambda: torch.autograd.grad(conv(x), inputs, grad)

@@ -26,7 +26,8 @@ from waveglow.synthesis import HALF
 
 SPEC = preset("hifigan")
 LR = 1e-4
-FORMS = ("plain-conv1d", "float32", "bf16", "compiled")
+PRECISION = {"plain-conv1d": "float32", "float32": "float32", "bf16": "bf16", "compiled": "bf16"}
+FORMS = tuple(PRECISION)
 
 
 def add_batch(parser: argparse.ArgumentParser, *, batch: int, segment: int) -> None:
@@ -66,7 +67,7 @@ class Step:
     def __init__(self, model: FlowVocoder, form: str, audio: Tensor, mel: Tensor) -> None:
         self.model = (plain_conv1d if form == "plain-conv1d" else copy.deepcopy)(model).train()
         self.audio, self.mel = audio, mel
-        self.half = HALF["bf16"] if form in ("bf16", "compiled") else None
+        self.half = HALF.get(PRECISION[form])
         for module in self.model.modules():
             if isinstance(module, Coupling) and form == "compiled":
                 module.net.compile()

@@ -16,9 +16,9 @@ Forms, all of the same weights, mel, seed and sigma 0.7:
 
 lapglow is the voice of the package. The others have random weights: speed does not depend on them, and their last
 layers, which begin at zero, are filled too. What is spoken is the mel of a synthetic hum. SNR is against `folded`.
-GMAC are those of convolutions and matrix products, refinement's Fourier transforms left out; `of kernel` is the share
-of what one big convolution (256 to 512 channels, 3 taps) reaches in the same numbers, measured in the same run and
-printed first.
+GMAC are those of convolutions and matrix products, refinement's Fourier transforms left out, of a compiled or exported
+form those of `folded`; `of kernel` is the share of what one big convolution (256 to 512 channels, 3 taps) reaches in
+the same numbers, measured in the same run and printed first.
 
   waveglow bench synthesis
   waveglow bench synthesis --models lapglow --refine 16 --forms folded bf16      # as the voice is used
@@ -32,8 +32,6 @@ import math
 from collections.abc import Iterator, Mapping
 
 import torch
-from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from waveglow.audio.mel import preset
 from waveglow.cli.bench_common import (
@@ -47,7 +45,7 @@ from waveglow.cli.bench_common import (
     timed,
 )
 from waveglow.cli.bench_forms import FORMS, Subject, Synthesis, awaken_, default_forms
-from waveglow.cli.bench_kernels import kernel_rates
+from waveglow.cli.bench_kernels import gflop_of, kernel_rates, kernel_table
 from waveglow.cli.bench_table import SKIPPED, Column, Row, Table, show
 from waveglow.cli.common import steps_of_refinement
 from waveglow.cli.signals import hum, snr
@@ -90,9 +88,7 @@ def run(args: argparse.Namespace) -> int:
 def tables(args: argparse.Namespace, device: torch.device) -> Iterator[Table]:
     """The kernels, then a table for each model."""
     rates = kernel_rates(device, args.repeats)
-    said = " and ".join(f"{rate:.0f} ({precision})" for precision, rate in rates.items())
-    rows: list[Row] = [{"precision": name, "gflop_per_second": rate} for name, rate in rates.items()]
-    yield Table(f"Kernels reach {said} GFLOP/s here", (), rows)
+    yield kernel_table(rates)
     for name in args.models:
         forms = args.forms or default_forms(name, device)
         yield _table(name, _subject(name, args, device), forms, rates, args.repeats)
@@ -115,9 +111,10 @@ def _table(name: str, subject: Subject, forms: list[str], rates: Mapping[str, fl
     folded = subject.vocoder()
     reference = folded.synthesize(subject.mel)
     audio_seconds = len(reference) / subject.spec.sample_rate
-    gmac = _gmac(folded, subject.mel) / audio_seconds
     made, reasons = _made(name, subject, forms)
     heard = {form: synthesis() for form, synthesis in made.items()}
+    counted = {form: gflop_of(made[form]) for form in made if not FORMS[form].optional}
+    folded_gflop = gflop_of(lambda: folded.synthesize(subject.mel))
     progress(f"{name}: measuring")
     took = in_turns({form: timed(synthesis, subject.device) for form, synthesis in made.items()}, repeats)
     if {"compiled", "cuda-graphs"} & made.keys():
@@ -130,12 +127,13 @@ def _table(name: str, subject: Subject, forms: list[str], rates: Mapping[str, fl
             rows.append({**row, SKIPPED: reasons[form]})
             continue
         [own], kernel = took[form], rates.get(FORMS[form].precision)
-        rate = 2 * gmac * audio_seconds / own
+        gflop = counted.get(form, folded_gflop)
+        rate = gflop / own
         row["real_time_factor"] = own / audio_seconds
         row["times_real_time"] = audio_seconds / own
         row["relative_speed"] = first / own
         row["snr_db"] = None if form == "folded" else snr(reference, heard[form])
-        row["gmac_per_second"] = gmac
+        row["gmac_per_second"] = gflop / 2 / audio_seconds
         row["gflop_per_second"] = rate
         row["share_of_kernel"] = rate / kernel if kernel else None
         rows.append(row)
@@ -150,12 +148,6 @@ def _about(vocoder: Vocoder) -> str:
         f"{parameters:,} parameters, folded; a sample depends on at most {before} mel frames before its own "
         f"({before * frame:.2f} s) and {after} after it ({after * frame:.2f} s)"
     )
-
-
-def _gmac(vocoder: Vocoder, mel: Tensor) -> float:
-    with FlopCounterMode(display=False) as counter:
-        vocoder.synthesize(mel)
-    return counter.get_total_flops() / 2e9
 
 
 def _made(name: str, subject: Subject, forms: list[str]) -> tuple[dict[str, Synthesis], dict[str, str]]:

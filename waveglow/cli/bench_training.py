@@ -6,7 +6,8 @@ First, for each model, the forward and backward pass of the likelihood, no optim
   bf16          the same, the coupling nets in half precision, as `train.precision=bf16`
   compiled      bf16 with compiled coupling nets, as `train.compile=true`; only if asked for, for it takes minutes
 The loss, in nats per sample, after the same few steps of Adam from the same weights on the same audio shows that they
-learn alike; `largest difference` is that to the first row over the steps, the first step included.
+learn alike; `largest difference` is that to the first row over the steps, the first step included. `of kernel` is the
+share of what one big convolution (256 to 512 channels, 3 taps) reaches in the same numbers, both ways.
 
 Then a small WaveGlow (32 channels, 4 layers) of several depths in the memory modes of `train.memory`: what autograd
 keeps for the backward pass, in MiB per second of audio, counted exactly; and a step's time, that of `none` being 1.
@@ -19,7 +20,7 @@ keeps for the backward pass, in MiB per second of audio, counted exactly; and a 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -35,8 +36,9 @@ from waveglow.cli.bench_common import (
     progress,
     timed,
 )
+from waveglow.cli.bench_kernels import gflop_of, kernel_rates, kernel_table
 from waveglow.cli.bench_memory import memory_table, write_plot
-from waveglow.cli.bench_step import FORMS, LR, Step, add_batch, batch_for, new_model, seconds_of
+from waveglow.cli.bench_step import FORMS, LR, PRECISION, Step, add_batch, batch_for, new_model, seconds_of
 from waveglow.cli.bench_table import SKIPPED, Column, Row, Table, show
 from waveglow.models.vocoder import FlowVocoder
 
@@ -45,6 +47,8 @@ COLUMNS = (
     Column("step_seconds", "step, s", ".3f"),
     Column("audio_seconds_per_second", "s audio / s", ".2f"),
     Column("relative_speed", "relative", ".2f"),
+    Column("gflop_per_second", "GFLOP/s", ".0f"),
+    Column("share_of_kernel", "of kernel", ".0%"),
     Column("first_loss", "first loss", ".5f"),
     Column("last_loss", "last loss", ".5f"),
     Column("largest_difference", "largest difference", ".1e"),
@@ -78,9 +82,11 @@ def tables(args: argparse.Namespace, device: torch.device) -> Iterator[Table]:
     """A table for each model, then one of the memory modes."""
     if args.plot and not args.plot.parent.is_dir():
         raise ValueError(f"--plot {args.plot}: there is no folder {args.plot.parent}")
+    rates = kernel_rates(device, args.repeats, backward=True)
+    yield kernel_table(rates, ", forward and backward")
     for name in args.models:
         progress(f"{name}: training steps")
-        yield steps_table(name, args, device)
+        yield steps_table(name, args, device, rates)
     progress("memory modes")
     flows = args.flows or ([12, 24, 36, 48] if args.plot else [12, 48])
     table = memory_table(flows, args, device)
@@ -89,12 +95,14 @@ def tables(args: argparse.Namespace, device: torch.device) -> Iterator[Table]:
     yield table
 
 
-def steps_table(name: str, args: argparse.Namespace, device: torch.device) -> Table:
+def steps_table(name: str, args: argparse.Namespace, device: torch.device, rates: Mapping[str, float]) -> Table:
     """Time and losses of a step in each form."""
     model = new_model({"name": name}).to(device)
     audio, mel = batch_for(model, args.batch, args.segment, device)
     steps, reasons = _steps(model, args.forms, audio, mel)
     took = in_turns({form: timed(step.run, device) for form, step in steps.items()}, args.repeats)
+    eager = {form: steps[form] if form != "compiled" else Step(model, "bf16", audio, mel) for form in steps}
+    speed = {form: gflop_of(eager[form].run) / own for form, (own,) in took.items()}
     losses = {form: Step(model, form, audio, mel).losses(args.adam_steps) for form in steps}
     first = next(iter(steps), "")
     rows: list[Row] = [
@@ -104,6 +112,8 @@ def steps_table(name: str, args: argparse.Namespace, device: torch.device) -> Ta
             "step_seconds": own,
             "audio_seconds_per_second": seconds_of(audio) / own,
             "relative_speed": took[first][0] / own,
+            "gflop_per_second": speed[form],
+            "share_of_kernel": speed[form] / rates[PRECISION[form]],
             "losses": losses[form],
             "first_loss": losses[form][0],
             "last_loss": losses[form][-1],

@@ -76,11 +76,11 @@ class WaveNet(nn.Module):
     def _outputs(self) -> tuple[list[tuple[Tensor, Tensor]], nn.Module]:
         """(Weight and bias of each layer's 1×1 convolution, what its skips' sum passes).
 
-        A last layer that is linear is put into the skips' weights, end(Σ skip) = Σ end(skip): its few output channels
-        take the place of C. The residual's weights come first, and the last layer has none.
+        A last layer that is linear and narrow is put into the skips' weights, end(Σ skip) = Σ end(skip): its few output
+        channels take the place of C. The residual's weights come first, and the last layer has none.
         """
         layers = [(cast(Tensor, layer.weight), cast(Tensor, layer.bias)) for layer in self.res_skip]
-        if not isinstance(self.end, nn.Conv2d):
+        if not isinstance(self.end, nn.Conv2d) or 2 * self.end.out_channels > self.n_channels:
             return layers, self.end
         with torch.autocast(self.end.weight.device.type, enabled=False):
             through = [
@@ -92,7 +92,7 @@ class WaveNet(nn.Module):
 
     @torch.no_grad()
     def fold_end_(self) -> None:
-        """Put a linear last layer into those before it for good, as every call of `forward` does."""
+        """Put a narrow last layer into those before it for good, as every call of `forward` does."""
         layers, self.end = self._outputs()
         for layer, (weight, bias) in zip(self.res_skip, layers, strict=True):
             assert isinstance(layer, nn.Conv2d)
