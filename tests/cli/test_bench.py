@@ -79,6 +79,14 @@ def test_every_form_of_a_normed_waveglow_computes_the_same(random_model):
     assert 30 < snr(folded, others[2]) < 80
 
 
+def test_operations_are_those_of_the_form(bench):
+    """Folded, a WaveGlow's last layers go into its skips."""
+    forms = ["plain-conv1d", "folded"]
+    tables, _ = bench("synthesis", "--models", "waveglow-64", "--seconds", "0.1", "--forms", *forms, *ONCE)
+    plain, folded = (row["gmac_per_second"] for row in tables[1]["rows"])
+    assert 0.9 * plain < folded < 0.99 * plain
+
+
 def test_what_takes_many_minutes_is_left_out_by_default():
     cpu, cuda = torch.device("cpu"), torch.device("cuda")
     assert default_forms("lapglow", cpu) == [form for form in FORMS if form not in ("fp16", "fused", "fused-bf16")]

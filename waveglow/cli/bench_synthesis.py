@@ -104,7 +104,7 @@ def _subject(name: str, args: argparse.Namespace, device: torch.device) -> Subje
         model, spec = build_vocoder({"name": name}), preset(RANDOM_MODELS_MEL)
         awaken_(model)
     mel = Vocoder(model, spec).mel(hum(args.seconds, spec.sample_rate), spec.sample_rate)
-    return Subject(model.to(device), spec, mel.to(device), device, args.refine)
+    return Subject(model.to(device).requires_grad_(False), spec, mel.to(device), device, args.refine)
 
 
 def _table(name: str, subject: Subject, forms: list[str], rates: Mapping[str, float], repeats: int) -> Table:
