@@ -388,6 +388,17 @@ def test_half_precision_is_close_and_in_the_nets_alone(random_model, precision, 
     assert 0 < difference < 0.01  # nats per sample
 
 
+def test_a_gpus_float32_is_no_tf32(random_model, monkeypatch):
+    cudnn = torch.backends.cudnn
+    fresh, seen = Vocoder(random_model(**NUMBERS)[0], CENTRED), []
+    decode = fresh.model.decode
+    monkeypatch.setattr(cudnn, "allow_tf32", True)
+    monkeypatch.setattr(fresh.model, "decode", lambda *given: seen.append(cudnn.allow_tf32) or decode(*given))
+    fresh.synthesize(noise(N_MELS, 5))
+    assert seen == [False]
+    assert cudnn.allow_tf32
+
+
 # ---- Folding ---------------------------------------------------------------------------------------------------------
 
 

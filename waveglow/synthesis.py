@@ -51,6 +51,16 @@ class Draw(NamedTuple):
         return self._replace(seeds=[self.seeds[row] for row in rows])
 
 
+@contextmanager
+def float32_convolutions() -> Iterator[None]:
+    """Region in which a GPU's float32 convolutions are no TF32, which has float16's mantissa."""
+    tf32, cudnn.allow_tf32 = cudnn.allow_tf32, False
+    try:
+        yield
+    finally:
+        cudnn.allow_tf32 = tf32
+
+
 class Vocoder:
     """Mel to waveform, and back to a likelihood.
 
@@ -82,7 +92,8 @@ class Vocoder:
                 f"{model.n_mels}; give the convention that the model was trained on"
             )
         self.device = torch.device(device) if device else next(model.parameters()).device
-        self.model = folded(model, nets=HALF.get(precision), fused=fused).to(self.device)
+        with float32_convolutions():
+            self.model = folded(model, nets=HALF.get(precision), fused=fused).to(self.device)
         self.precision = precision
         self._mel_spec = mel_spec
         self._refiner = MelRefiner(mel_spec).to(self.device) if mel_spec else None
@@ -373,10 +384,7 @@ class Vocoder:
 
     @contextmanager
     def _numbers(self) -> Iterator[None]:
-        """Half precision where the vocoder has it; no TF32 in a GPU's convolutions, which only calls itself float32."""
-        tf32, cudnn.allow_tf32 = cudnn.allow_tf32, False
-        try:
-            with torch.autocast(self.device.type, HALF.get(self.precision), enabled=self.precision in HALF):
-                yield
-        finally:
-            cudnn.allow_tf32 = tf32
+        """Half precision where the vocoder has it, else float32."""
+        half = HALF.get(self.precision)
+        with float32_convolutions(), torch.autocast(self.device.type, half, enabled=half is not None):
+            yield
