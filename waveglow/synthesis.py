@@ -67,7 +67,7 @@ class Vocoder:
     Arguments:
         model: trained FlowVocoder; a folded copy of it is kept.
         mel_spec: the convention its mels follow; needed for everything that starts from audio.
-        precision: of the coupling nets alone; the rest stays float32.
+        precision: of the coupling nets alone; the rest stays float32, on GPUs without TF32.
         device: where to compute, e.g. "cuda"; None is where the model is.
         refine: steps of refinement by which every sample is moved onto its mel (audio/refine.py) where a call names no
             other number; they need `mel_spec`.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,14 +13,16 @@ from waveglow.cli.bench_common import in_turns, timed
 from waveglow.cli.bench_table import Row, Table
 from waveglow.synthesis import HALF
 
+T = TypeVar("T")
+
 PLACES_CPU, PLACES_CUDA = 8192, 131072
 
 
-def gflop_of(action: Callable[[], object]) -> float:
-    """10⁹ operations that the convolutions and matrix products of an action take, backward passes included."""
+def counted(action: Callable[[], T]) -> tuple[T, float]:
+    """What an action gives; 10⁹ operations of its convolutions and matrix products, backward passes included."""
     with FlopCounterMode(display=False) as counter:
-        action()
-    return float(counter.get_total_flops()) / 1e9
+        result = action()
+    return result, counter.get_total_flops() / 1e9
 
 
 def kernel_rates(device: torch.device, repeats: int, *, backward: bool = False) -> dict[str, float]:

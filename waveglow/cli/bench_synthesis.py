@@ -45,7 +45,7 @@ from waveglow.cli.bench_common import (
     timed,
 )
 from waveglow.cli.bench_forms import FORMS, Subject, Synthesis, awaken_, default_forms
-from waveglow.cli.bench_kernels import gflop_of, kernel_rates, kernel_table
+from waveglow.cli.bench_kernels import counted, kernel_rates, kernel_table
 from waveglow.cli.bench_table import SKIPPED, Column, Row, Table, show
 from waveglow.cli.common import steps_of_refinement
 from waveglow.cli.signals import hum, snr
@@ -109,12 +109,12 @@ def _subject(name: str, args: argparse.Namespace, device: torch.device) -> Subje
 
 def _table(name: str, subject: Subject, forms: list[str], rates: Mapping[str, float], repeats: int) -> Table:
     folded = subject.vocoder()
-    reference = folded.synthesize(subject.mel)
+    reference, folded_gflop = counted(lambda: folded.synthesize(subject.mel))
     audio_seconds = len(reference) / subject.spec.sample_rate
     made, reasons = _made(name, subject, forms)
-    heard = {form: synthesis() for form, synthesis in made.items()}
-    counted = {form: gflop_of(made[form]) for form in made if not FORMS[form].optional}
-    folded_gflop = gflop_of(lambda: folded.synthesize(subject.mel))
+    heard, gflop = {}, {}
+    for form, synthesis in made.items():
+        heard[form], gflop[form] = (synthesis(), folded_gflop) if FORMS[form].optional else counted(synthesis)
     progress(f"{name}: measuring")
     took = in_turns({form: timed(synthesis, subject.device) for form, synthesis in made.items()}, repeats)
     if {"compiled", "cuda-graphs"} & made.keys():
@@ -127,13 +127,12 @@ def _table(name: str, subject: Subject, forms: list[str], rates: Mapping[str, fl
             rows.append({**row, SKIPPED: reasons[form]})
             continue
         [own], kernel = took[form], rates.get(FORMS[form].precision)
-        gflop = counted.get(form, folded_gflop)
-        rate = gflop / own
+        rate = gflop[form] / own
         row["real_time_factor"] = own / audio_seconds
         row["times_real_time"] = audio_seconds / own
         row["relative_speed"] = first / own
         row["snr_db"] = None if form == "folded" else snr(reference, heard[form])
-        row["gmac_per_second"] = gflop / 2 / audio_seconds
+        row["gmac_per_second"] = gflop[form] / 2 / audio_seconds
         row["gflop_per_second"] = rate
         row["share_of_kernel"] = rate / kernel if kernel else None
         rows.append(row)

@@ -36,7 +36,7 @@ from waveglow.cli.bench_common import (
     progress,
     timed,
 )
-from waveglow.cli.bench_kernels import gflop_of, kernel_rates, kernel_table
+from waveglow.cli.bench_kernels import counted, kernel_rates, kernel_table
 from waveglow.cli.bench_memory import memory_table, write_plot
 from waveglow.cli.bench_step import FORMS, LR, PRECISION, Step, add_batch, batch_for, new_model, seconds_of
 from waveglow.cli.bench_table import SKIPPED, Column, Row, Table, show
@@ -102,7 +102,7 @@ def steps_table(name: str, args: argparse.Namespace, device: torch.device, rates
     steps, reasons = _steps(model, args.forms, audio, mel)
     took = in_turns({form: timed(step.run, device) for form, step in steps.items()}, args.repeats)
     eager = {form: steps[form] if form != "compiled" else Step(model, "bf16", audio, mel) for form in steps}
-    speed = {form: gflop_of(eager[form].run) / own for form, (own,) in took.items()}
+    speed = {form: counted(eager[form].run)[1] / own for form, (own,) in took.items()}
     losses = {form: Step(model, form, audio, mel).losses(args.adam_steps) for form in steps}
     first = next(iter(steps), "")
     rows: list[Row] = [
