@@ -241,7 +241,7 @@ def test_the_mel_is_that_of_the_convention(vocoder):
     assert short.shape == (N_MELS, CENTRED.frames(CENTRED.min_samples))
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def test_log_prob_is_the_models_of_dequantized_audio(vocoder, random_model):
     """The audio, cut to a multiple of the group of 4, plus uniform noise of ± half a 16-bit step from the seed.
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from waveglow.nn import wavenet
 from waveglow.nn.wavenet import WaveNet
 
 B, T = 2, 11
@@ -48,3 +49,14 @@ def test_a_folded_net_multiplies_less_where_its_end_is_narrow(out_channels, fold
     torch.testing.assert_close(net(x, cond), expected)
     widths = [len(layer.weight) for layer in net.res_skip]
     assert widths == ([9, 9, 3] if folded_away else [12, 12, 6])
+
+
+def test_conditioning_layer_by_layer_is_conditioning_at_once(monkeypatch):
+    net, x, cond = _net(3).float(), torch.randn(B, 3, T), torch.randn(B, 7, T)
+    at_once = net(x, cond)
+    asked = []
+    net.cond.register_forward_hook(lambda *_: asked.append(1))
+    monkeypatch.setattr(wavenet, "NUMBERS_IN_CACHE", 0)
+    with torch.inference_mode():
+        torch.testing.assert_close(net(x, cond), at_once)
+    assert not asked

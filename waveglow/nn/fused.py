@@ -8,6 +8,8 @@ B: batch, M: mels, F: frames, J: frames that a kernel covers, P: places a frame,
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -56,10 +58,9 @@ class FusedConditioning(nn.Module):
         )
         self.biases = nn.ParameterList(part.repeat(hop // group) for part in bias.chunk(n_layers))
 
-    def forward(self, cond: Tensor, places: int) -> tuple[Tensor, ...]:
-        """cond [B, J·M, F] to what each layer is given at so many places."""
+    def forward(self, cond: Tensor, places: int) -> Iterator[Tensor]:
+        """cond [B, J·M, F] to what each layer is given at so many places, made when it is asked for."""
         frames = cond.transpose(1, 2)
-        parts = (F.linear(frames, weight, bias) for weight, bias in zip(self.weights, self.biases, strict=True))
-        return tuple(
-            part.reshape(len(cond), -1, self.channels)[:, :places].transpose(1, 2).unsqueeze(2) for part in parts
-        )
+        for weight, bias in zip(self.weights, self.biases, strict=True):
+            part = F.linear(frames, weight, bias).reshape(len(cond), -1, self.channels)
+            yield part[:, :places].transpose(1, 2).unsqueeze(2)

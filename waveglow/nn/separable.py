@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from waveglow.nn.conv import conv, from_channels_last, normed_conv, to_channels_last, zero_conv
+from waveglow.nn.gate import gated_tanh_unit
 
 BATCH_NORM_EPS = 1e-5
 
@@ -71,6 +72,5 @@ class SeparableWaveNet(nn.Module):
         h = self.start(to_channels_last(x))  # (B, C, 1, T)
         cond_parts = self.cond(to_channels_last(cond)).chunk(len(self.separable), dim=1)
         for separable, residual, cond_part in zip(self.separable, self.residual, cond_parts, strict=True):
-            filtered, gate = (separable(h) + cond_part).chunk(2, dim=1)
-            h = h + residual(torch.tanh(filtered) * torch.sigmoid(gate))
+            h = h + residual(gated_tanh_unit(separable(h) + cond_part))
         return from_channels_last(self.end(h))

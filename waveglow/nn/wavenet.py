@@ -5,6 +5,7 @@ Dilated convolutions with gated tanh units, residual and skip connections; not c
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import cast
 
 import torch
@@ -13,6 +14,9 @@ from torch import Tensor, nn
 
 from waveglow.nn.conv import GainedZeroConv, conv, from_channels_last, normed_conv, to_channels_last, zero_conv
 from waveglow.nn.fused import FusedConditioning
+from waveglow.nn.gate import gated_tanh_unit
+
+NUMBERS_IN_CACHE = 2**22
 
 
 class WaveNet(nn.Module):
@@ -63,10 +67,11 @@ class WaveNet(nn.Module):
         cond_parts = self._conditioning(cond, x.shape[-1])
         layers, end = self._outputs()
         skips = []
-        for i, (dilated, (weight, bias)) in enumerate(zip(self.dilated, layers, strict=True)):
-            a = dilated(h) if cond_parts is None else dilated(h) + cond_parts[i]  # (B, 2C, 1, T)
-            filtered, gate = a.chunk(2, dim=1)
-            output = F.conv2d(torch.tanh(filtered) * torch.sigmoid(gate), weight, bias)
+        for i, (dilated, part, (weight, bias)) in enumerate(zip(self.dilated, cond_parts, layers, strict=True)):
+            a = dilated(h)  # (B, 2C, 1, T)
+            if part is not None:
+                a = a.add_(part)
+            output = F.conv2d(gated_tanh_unit(a), weight, bias)
             if i < len(layers) - 1:
                 residual, output = output.tensor_split([C], dim=1)
                 h = h + residual if self.residual_gain == 1 else (h + residual) * self.residual_gain
@@ -99,15 +104,23 @@ class WaveNet(nn.Module):
             layer.out_channels = len(bias)
             layer.weight, layer.bias = nn.Parameter(weight.contiguous()), nn.Parameter(bias.contiguous())
 
-    def _conditioning(self, cond: Tensor | None, places: int) -> tuple[Tensor, ...] | None:
+    def _conditioning(self, cond: Tensor | None, places: int) -> Iterable[Tensor | None]:
+        """n_layers × (B, 2C, 1, T), or None each.
+
+        Where all together leave the caches, and nothing waits for gradients, a layer's is made when its turn comes.
+        """
         if (cond is None) != (self.cond is None):
             raise ValueError("this WaveNet was built " + ("for" if self.cond else "without") + " conditioning")
         if cond is None or self.cond is None:
-            return None
+            return [None] * len(self.dilated)
         if isinstance(self.cond, FusedConditioning):
             return self.cond(cond, places)
-        parts = self.cond(to_channels_last(cond[:, : self.cond_channels]))
-        return parts.chunk(len(self.dilated), dim=1)  # n_layers × (B, 2C, 1, T)
+        h = to_channels_last(cond[:, : self.cond_channels])
+        n = len(self.dilated)
+        if not torch.is_inference_mode_enabled() or h[:, 0].numel() * n * 2 * self.n_channels <= NUMBERS_IN_CACHE:
+            return self.cond(h).chunk(n, dim=1)
+        weights, biases = cast(Tensor, self.cond.weight).chunk(n), cast(Tensor, self.cond.bias).chunk(n)
+        return (F.conv2d(h, weight, bias) for weight, bias in zip(weights, biases, strict=True))
 
 
 def _through(end: Tensor, weight: Tensor, bias: Tensor, first: int) -> tuple[Tensor, Tensor]:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from waveglow.nn.conv import GainedZeroConv, normed_conv, zero_conv
+from waveglow.nn.gate import gated_tanh_unit
 
 Past = list[list[Tensor]]  # of each layer, the rows of its input that later rows will see
 
@@ -103,8 +104,8 @@ class RowStack(nn.Module):
 
     def _gated(self, i: int, a: Tensor, h: Tensor, skips: Tensor, flavour: Flavour | None) -> tuple[Tensor, Tensor]:
         """What layer i hands on, and the skips with its own."""
-        filtered, gate = (a if flavour is None else a + flavour.biases[i]).chunk(2, dim=1)
-        outputs = self.res_skip[i](torch.tanh(filtered) * torch.sigmoid(gate)).split(self.n_channels, dim=1)
+        gated = gated_tanh_unit(a if flavour is None else a + flavour.biases[i])
+        outputs = self.res_skip[i](gated).split(self.n_channels, dim=1)
         if len(outputs) == 2:
             residual = outputs[0] if flavour is None else outputs[0] * flavour.gains[i]
             h = (h + residual) * self.residual_gain
