@@ -70,6 +70,9 @@ def test_compiled_and_as_a_cuda_graph(random_model, mode):
         ["train.precision=bf16"],
         ["train.precision=fp16"],
         ["train.precision=bf16", "train.compile=true"],
+        ["train.cuda_graphs=true"],
+        ["train.precision=bf16", "train.cuda_graphs=true"],
+        ["train.precision=fp16", "train.cuda_graphs=true"],
         ["train.memory=reversible"],
         ["train.memory=checkpoint", "train.precision=bf16"],
         ["loss.mr_stft=1", "loss.sigma=0.7", "loss.refine=2", "data.segment_samples=4096", "train.precision=bf16"],
@@ -86,3 +89,16 @@ def test_training_learns_and_resumes(settings, manifest, tmp_path):
     losses = [line["nll_nats"] for line in lines if line["kind"] == "train"]
     assert len(losses) == 5
     assert losses[-1] < losses[0]
+
+
+def test_a_recorded_step_learns_what_a_step_learns(manifest, tmp_path):
+    config = tmp_path / "run.yaml"
+    config.write_text(RUN, encoding="utf-8")
+    found = []
+    for recorded in ("false", "true"):
+        run = tmp_path / recorded
+        given = ["train", "--config", str(config), "--data", str(manifest), "--run-dir", str(run), "--device", "cuda"]
+        assert main([*given, f"train.cuda_graphs={recorded}"]) == 0
+        lines = read_metrics(run / "metrics.jsonl")
+        found.append([line["nll_nats"] for line in lines if line["kind"] in ("train", "valid")])
+    assert found[1] == pytest.approx(found[0], rel=1e-3)

@@ -27,7 +27,7 @@ def filled(model: FlowVocoder, audio: Tensor, mel: Tensor, bandwidth: Tensor) ->
     first, stay as they are. `log_prob(audio) − nats` is the log-likelihood of the bands that the recording has.
     """
     whitening = _whitening(model)
-    if whitening is None or bool((bandwidth >= 1).all()):
+    if whitening is None or _nothing_lacks(bandwidth):
         return audio, torch.zeros(len(audio), device=audio.device)
     lapped, norm, free = whitening
     cond = model.conditioning(mel, audio.shape[-1])
@@ -44,11 +44,16 @@ def filled(model: FlowVocoder, audio: Tensor, mel: Tensor, bandwidth: Tensor) ->
 def spliced(model: FlowVocoder, audio: Tensor, other: Tensor, bandwidth: Tensor) -> Tensor:
     """audio [B, T] below `bandwidth` [B], `other` above it; all of `audio` where `filled` fills nothing."""
     whitening = _whitening(model)
-    if whitening is None or bool((bandwidth >= 1).all()):
+    if whitening is None or _nothing_lacks(bandwidth):
         return audio
     lapped = whitening[0]
     low, high = lapped(audio.unsqueeze(1))[0], lapped(other.unsqueeze(1))[0]
     return lapped.inverse(torch.where(_above(low.shape[1], bandwidth).unsqueeze(2), high, low)).squeeze(1)
+
+
+def _nothing_lacks(bandwidth: Tensor) -> bool:
+    """A GPU isn't asked, for one would have to wait for the answer."""
+    return bandwidth.device.type == "cpu" and bool((bandwidth >= 1).all())
 
 
 def _whitening(model: FlowVocoder) -> tuple[LappedSqueeze, ActNorm | ConditionalActNorm, int] | None:

@@ -82,7 +82,10 @@ def _require_steps(name: str, steps: int) -> None:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """`batch_size` is global: processes and micro-batches (`accumulate`) divide it among them."""
+    """`batch_size` is global: processes and micro-batches (`accumulate`) divide it among them.
+
+    `cuda_graphs`, on one GPU, records a step and replays it (training/captured.py), for models of many small layers.
+    """
 
     steps: int = 100_000
     batch_size: int = 12
@@ -90,6 +93,7 @@ class TrainConfig:
     seed: int = 0
     precision: Literal["float32", "bf16", "fp16"] = "float32"
     compile: bool = False
+    cuda_graphs: bool = False
     memory: Memory = "none"
     ema_decay: float = 0.999
     init_crops: int = 16
@@ -112,6 +116,11 @@ class TrainConfig:
             )
         if not 0 <= self.ema_decay < 1:
             raise ConfigError(f"train.ema_decay is {self.ema_decay}; it must be from 0 (no averaging) to below 1")
+        if self.cuda_graphs and (self.accumulate > 1 or self.memory != "none"):
+            raise ConfigError(
+                f"train.cuda_graphs is true, train.accumulate {self.accumulate} and train.memory {self.memory}: a step "
+                "is recorded whole, with all its activations; set train.accumulate=1 and train.memory=none"
+            )
         if self.memory == "reversible" and self.precision != "float32":
             raise ConfigError(
                 f"train.memory is reversible and train.precision is {self.precision}: rebuilt activations drift in "

@@ -29,6 +29,7 @@ from waveglow.flows.compose import Memory, Sequence
 from waveglow.flows.coupling import Coupling
 from waveglow.models import checkpoint
 from waveglow.training import state as states
+from waveglow.training.captured import CapturedGradients, Gradients
 from waveglow.training.config import Settings, TrainConfig
 from waveglow.training.distributed import World
 from waveglow.training.log import RunLog
@@ -78,6 +79,7 @@ class Trainer:
         self.settings: TrainConfig = config.train
         self.wording: Wording = task.wording
         _require_memory_mode(model, self.settings.memory)
+        _require_one_gpu(world, self.settings)
         self.stop_asked = False
         self.bad_in_a_row = 0
         self.model = model.to(world.device)
@@ -156,6 +158,9 @@ class Trainer:
         if self.world.size > 1:
             ids = [self.world.device.index] if self.world.device.type == "cuda" else None
             self.parallel = DistributedDataParallel(self.objective, device_ids=ids, gradient_as_bucket_view=True)
+        self.gradients: Gradients = self._gradients
+        if self.settings.cuda_graphs:
+            self.gradients = CapturedGradients(self._gradients, self.model)
 
     def _sampler(self) -> StepSampler:
         return StepSampler(
@@ -211,19 +216,17 @@ class Trainer:
         lr = learning_rate(self.config.optim, state.step, settings.steps)
         for group in state.optimizer.param_groups:
             group["lr"] = lr
-        state.optimizer.zero_grad(set_to_none=True)
+        if not settings.cuda_graphs:
+            state.optimizer.zero_grad(set_to_none=True)
         values: defaultdict[str, float] = defaultdict(float)
         amount = 0.0
         for micro in range(settings.accumulate):
             batch = self._next(batches)
             inputs = tuple(x.to(self.world.device, non_blocking=True) for x in self.task.inputs(batch))
             with self._synchronized(micro == settings.accumulate - 1):
-                with self._autocast():
-                    terms = self.parallel(*inputs)
-                loss = self.task.loss(terms)
-                state.scaler.scale(loss / settings.accumulate).backward()
-            for name, term in {**terms, "loss": loss}.items():
-                values[name] += float(term.detach()) / settings.accumulate
+                terms = self.gradients(*inputs)
+            for name, term in terms.items():
+                values[name] += float(term) / settings.accumulate
             amount += self.task.amount(inputs)
         state.scaler.unscale_(state.optimizer)
         norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optim.clip_norm))
@@ -236,6 +239,14 @@ class Trainer:
         state.step += 1
         self.bad_in_a_row = self.bad_in_a_row + 1 if bad else 0
         return dict(values), None if bad else norm, amount
+
+    def _gradients(self, *inputs: Tensor) -> dict[str, Tensor]:
+        """Forward and backward pass of a micro-batch; the terms of its loss, and `loss`."""
+        with self._autocast():
+            terms = self.parallel(*inputs)
+        loss = self.task.loss(terms)
+        self.state.scaler.scale(loss / self.settings.accumulate).backward()
+        return {name: term.detach() for name, term in {**terms, "loss": loss}.items()}
 
     def _next(self, batches: Iterator[Any]) -> Any:
         """The next batch. A sample that can't be read ends the run, with what was learned so far saved."""
@@ -347,6 +358,12 @@ class Trainer:
             f"keeps the batch, or set train.memory=checkpoint or reversible ({settings.memory}); "
             f"before the first step, train.init_crops ({settings.init_crops}) counts too"
         )
+
+
+def _require_one_gpu(world: World, settings: TrainConfig) -> None:
+    if settings.cuda_graphs and (world.device.type != "cuda" or world.size > 1):
+        where = f"{world.size} GPUs" if world.device.type == "cuda" else f"the {world.device.type.upper()}"
+        raise ConfigError(f"train.cuda_graphs is true, and this run is on {where}; set it to false, or take one GPU")
 
 
 def _require_memory_mode(model: nn.Module, memory: Memory) -> None:
