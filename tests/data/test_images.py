@@ -104,6 +104,13 @@ def test_celebas_folder(celeba, tmp_path):
     assert read_images(tmp_path / "cache", verify=True) == found
 
 
+def test_pictures_of_others_in_its_layout_are_not_under_celebas_terms(celeba, tmp_path):
+    (celeba / "origin.txt").write_text("drawn by hand, and mine\n")
+    version = prepare_images("celeba", celeba, tmp_path / "cache", size=16).version
+    assert version.startswith("drawn by hand, and mine, in CelebA's layout; cropped")
+    assert "non-commercial" not in version
+
+
 def test_celebas_zip_gives_the_same_and_is_never_unpacked(celeba, tmp_path):
     expected = prepare_images("celeba", celeba, tmp_path / "a", size=16)
     archive = zipped(celeba)

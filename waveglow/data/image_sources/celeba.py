@@ -16,6 +16,7 @@ from waveglow.data.image_sources.picture import FITTED, Content, in_folder, read
 from waveglow.data.image_sources.source import SPLITS, Part, Published, Source, unlabelled
 
 CELEBA_PAGE = "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
+ORIGIN = "origin.txt"  # one line beside the lists, in pictures of others: what they are, and whose
 CELEBA_TERMS = "CelebA is for non-commercial research only; its pictures may not be sold, published or passed on"
 
 
@@ -33,7 +34,10 @@ def _celeba(source: Path, size: int) -> Source:
         members = [name for name, its in partition.items() if its == code]
         table = np.array([attributes[name] for name in members], np.int8).reshape(-1, len(names))
         parts[split] = Part(reader(content, members, size), unlabelled(len(members)), table)
-    version = f"CelebA, aligned and cropped; {FITTED} to {size}×{size}; its published split. {CELEBA_TERMS}."
+    what, ending = "CelebA, aligned and cropped", f"its published split. {CELEBA_TERMS}."
+    if (root / ORIGIN).exists():
+        what, ending = f"{' '.join(_lines(root / ORIGIN))}, in CelebA's layout", "the split of its list."
+    version = f"{what}; {FITTED} to {size}×{size}; {ending}"
     return Source(3, version, parts, attribute_names=names)
 
 
