@@ -30,7 +30,6 @@ from waveglow.cli.image_common import (
     numbers,
     open_model,
     positive,
-    without_classes,
 )
 from waveglow.cli.image_directions import FILE, Directions, Sums, attributes_of, from_sums, moved
 from waveglow.cli.image_inputs import chosen, data_facts, encoded, open_data, progress
@@ -57,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     """Find and draw them."""
     require_folder(args.out)
     opened = open_model(args)
-    model = without_classes(opened, "attributes")
+    model = opened.model
     train, held_out = (open_data(args.data, split, model) for split in ("train", "test"))
     names, has = attributes_of(train)
     places = chosen(len(train), args.images, seed=args.seed)
@@ -88,7 +87,9 @@ def _sliders(
     images, rows = [], []
     with progress(len(directions.names), "attribute") as bar:
         for name in directions.names:
-            x = moved(opened.model, batch.zs, directions.of({name: 1.0}), alphas).transpose(0, 1)  # (faces, alphas, …)
+            x = moved(opened.model, batch.zs, directions.of({name: 1.0}), alphas, y=batch.y).transpose(
+                0, 1
+            )  # (faces, alphas, …)
             pixels, counts = to_pixels(opened.model, x, name)
             apart = torch.full_like(pixels[:, :1], WHITE)
             images.append(torch.cat([pixels, apart], dim=1).flatten(0, 1)[:-1])

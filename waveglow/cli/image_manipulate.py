@@ -5,7 +5,8 @@ average, -1 takes it away. Several add up, each with its own weight. A row for e
 of it when it's encoded and decoded, then every alpha. The JSON file beside it tells how much of the attribute each had
 before (0: as those without, 1: as those with) and how many values were outside black to white.
 
-Photos are cropped and resized as the data were; an aligned face, eyes and mouth where CelebA's are, goes best.
+Photos are cropped and resized as the data were; an aligned face, eyes and mouth where CelebA's are, goes best. A model of
+classes is told theirs by --label.
 
   waveglow image manipulate -c runs/faces --directions attributes/ --attribute Smiling me.jpg smile.png
   waveglow image manipulate -c runs/faces --directions attributes/ --attribute Smiling=1.5 --attribute Young=-1 \\
@@ -23,7 +24,7 @@ from typing import Any
 
 import torch
 
-from waveglow.cli.image_common import add_model, add_pictures, numbers, open_model, positive, without_classes
+from waveglow.cli.image_common import add_model, add_pictures, numbers, open_model, positive
 from waveglow.cli.image_directions import moved, read_directions
 from waveglow.cli.image_inputs import open_pictures
 from waveglow.cli.image_output import OUT_HELP, output, table, to_pixels
@@ -66,16 +67,16 @@ def run(args: argparse.Namespace) -> int:
     """Manipulate them."""
     out = output(args.out, "manipulated")
     opened = open_model(args)
-    model = without_classes(opened, "manipulation")
+    model = opened.model
     directions = read_directions(args.directions, opened)
     weights = dict(args.attribute)
     direction = directions.of(weights)
     found = open_pictures(opened, args, n=args.images)
     for line in found.failed:
         print(f"failed: {line}", file=sys.stderr)
-    zs, _ = model.encode(found.x)
+    zs, _ = model.encode(found.x, found.y)
     had = directions.amounts(zs)
-    x = moved(model, zs, direction, [0.0, *args.alphas]).transpose(0, 1)  # (N, 1 + alphas, C, H, W)
+    x = moved(model, zs, direction, [0.0, *args.alphas], y=found.y).transpose(0, 1)  # (N, 1 + alphas, C, H, W)
     strips, facts, singles = [], [], {}
     for i, name in enumerate(found.names):
         again, _ = to_pixels(model, x[i, :1], f"{name}, decoded")

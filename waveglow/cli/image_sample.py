@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from waveglow.cli.image_common import Opened, add_batch_size, add_model, numbers, open_model, positive
+from waveglow.cli.image_common import Opened, add_batch_size, add_model, numbers, open_model, positive, require_class
 from waveglow.cli.image_inputs import progress
 from waveglow.cli.image_output import OUT_HELP, output, square, table, to_pixels
 
@@ -84,9 +84,7 @@ def _labels(opened: Opened, label: int | None, n: int) -> torch.Tensor | None:
     classes = opened.model.n_classes
     if label is None:
         return torch.arange(n) % classes if classes else None
-    if not 0 <= label < classes:
-        rule = f"has classes 0 to {classes - 1}" if classes else "has no classes"
-        raise ValueError(f"--label is {label}; this model {rule}")
+    require_class(opened.model, label)
     return torch.full((n,), label)
 
 
