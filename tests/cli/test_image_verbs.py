@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from waveglow.cli import image_evaluate, image_sample
 from waveglow.cli.image import VERBS, negative_lists_joined
@@ -519,6 +522,8 @@ def test_manipulation_of_held_out_images(attributes, digits, models, tmp_path):
     assert np.array_equal(picture[:, 0], pixels[:, 0].numpy())
     assert np.array_equal(picture[:, 1], drawn(model, model.decode(model.encode(x)[0])))
     assert np.array_equal(picture[:, 3], picture[:, 1])
+    again = model.decode(model.encode(x)[0])
+    assert [row["decoded"] for row in found["rows"]] == [{"values": 64, **model.outside(each)} for each in again]
     for column, alpha in ((2, -0.5), (4, 1.0)):
         moved = model.manipulate(x, direction, alpha)
         assert np.array_equal(picture[:, column], drawn(model, moved))
@@ -579,6 +584,42 @@ def test_directions_that_cannot_be_used(call, attributes, tmp_path, directions, 
     assert code == 2
     assert message in said
     assert not (tmp_path / "out.png").exists()
+
+
+# ---- TensorBoard -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def trained(models, tmp_path) -> Path:
+    """A training run with a TensorBoard, whose best checkpoint is `glow`."""
+    shutil.copytree(models / "glow", tmp_path / "run" / "best")
+    (tmp_path / "run" / "tensorboard").mkdir()
+    return tmp_path / "run"
+
+
+def test_the_pictures_of_a_run_are_in_its_tensorboard(attributes, digits, trained, tmp_path):
+    of_data = ["-c", trained / "best", "--data", digits]
+    moved = ["--directions", attributes, "--attribute", "3", "--images", "2"]
+    assert run("sample", "-c", trained / "best", tmp_path / "samples.png", "-n", "2") == 0
+    assert run("interpolate", *of_data, tmp_path / "between.png", "--pairs", "1", "--steps", "2") == 0
+    assert run("manipulate", *of_data, *moved, tmp_path / "moved.png") == 0
+    assert run("attributes", *of_data, tmp_path, "--images", "50", "--faces", "1") == 0
+    assert run("evaluate", *of_data, tmp_path, "--images", "10") == 0
+    board = EventAccumulator(str(trained / "tensorboard" / "pictures"), size_guidance={"images": 0}).Reload()
+    names = ["samples", "between", "moved", "attributes", "reconstruction"]
+    assert sorted(board.Tags()["images"]) == sorted(names)
+    for name in names:
+        [event] = board.Images(name)
+        assert event.step == 7
+        with Image.open(io.BytesIO(event.encoded_image_string)) as shown, Image.open(tmp_path / f"{name}.png") as kept:
+            assert np.array_equal(np.asarray(shown), np.asarray(kept))
+
+
+def test_a_tensorboard_that_cannot_be_written_costs_no_picture(trained, tmp_path, capsys):
+    (trained / "tensorboard" / "pictures").write_text("a file")
+    assert run("sample", "-c", trained / "best", tmp_path / "a.png", "-n", "1") == 0
+    assert (tmp_path / "a.png").is_file()
+    assert "notice: not in TensorBoard: " in capsys.readouterr().err
 
 
 # ---- A model of classes ----------------------------------------------------------------------------------------------
@@ -749,6 +790,14 @@ def test_what_is_not_finite_is_counted_and_left_out(digits, models, tmp_path, mo
     said = capsys.readouterr()
     assert "notice: some results aren't finite" in said.err
     assert "3 images, left out of the mean" in said.out
+
+
+def test_decoded_values_out_of_range_are_counted(digits, models, tmp_path, monkeypatch, capsys):
+    decode = FlowImage.decode
+    monkeypatch.setattr(FlowImage, "decode", lambda *args: decode(*args) + 9)
+    assert run("evaluate", "-c", models / "glow", "--data", digits, tmp_path, "--images", "10") == 0
+    assert facts(tmp_path / "evaluation.json")["reconstruction"]["values_out_of_range"] == 640
+    assert " 640 out of range, 0 not finite" in capsys.readouterr().out
 
 
 def test_a_broken_model_has_no_bits(digits, models, tmp_path):
