@@ -49,6 +49,7 @@ def test_it_ends_with_pictures_and_a_report(folder):
     for picture in ("pictures/samples", "pictures/interpolation", "attributes/attributes", "evaluation/reconstruction"):
         assert (ended / f"{picture}.png").is_file()
         assert f'alt="{picture}"' in page
+    assert (ended / "tensorboard" / "pictures").is_dir()
     assert json.loads((ended / "evaluation" / "evaluation.json").read_text(encoding="utf-8"))["n_bits"] == 5
     assert "Is it still improving?" in page
 
