@@ -21,6 +21,7 @@ from waveglow.cli.image_directions import Directions, Sums
 from waveglow.cli.image_inputs import chosen
 from waveglow.cli.main import main
 from waveglow.data.images import Images, open_photo, prepare_images
+from waveglow.flows.compose import MultiScale
 from waveglow.models import checkpoint
 from waveglow.models.image import FlowImage
 from waveglow.models.registry import build
@@ -331,6 +332,24 @@ def test_values_that_are_no_numbers_are_counted_and_said(models, tmp_path, monke
 
 
 # ---- interpolate -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def far_too_bright(monkeypatch):
+    """Every decoded value is beyond white."""
+    inverse = MultiScale.inverse
+    monkeypatch.setattr(MultiScale, "inverse", lambda *args: inverse(*args) + 9)
+
+
+def test_every_verb_tells_how_many_values_are_out_of_range(
+    attributes, digits, models, tmp_path, far_too_bright, capsys
+):
+    moved = ["--directions", attributes, "--attribute", "3"]
+    for verb in (["interpolate"], ["manipulate", *moved], ["attributes", "--images", "50", "--faces", "1"]):
+        assert run(*verb, "-c", models / "glow", "--data", digits, tmp_path / verb[0]) == 0
+        assert "100.00% of values out of range, 0 not finite" in capsys.readouterr().out
+    assert run("sample", "-c", models / "glow", tmp_path / "sample", "--temperatures", "1") == 0
+    assert re.search(r"^ +1 +100.00% +0$", capsys.readouterr().out, re.MULTILINE)
 
 
 @pytest.mark.parametrize("name", ["glow", "nice", "realnvp"])

@@ -33,7 +33,7 @@ from waveglow.cli.image_common import (
 )
 from waveglow.cli.image_directions import FILE, Directions, Sums, attributes_of, from_sums, moved
 from waveglow.cli.image_inputs import chosen, data_facts, encoded, open_data, progress
-from waveglow.cli.image_output import require_folder, show, table, to_pixels, write_json
+from waveglow.cli.image_output import mended_text, require_folder, show, table, to_pixels, write_json
 from waveglow.data.images import Images
 from waveglow.data.pictures import WHITE, save_png
 
@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     drawn = {"split": held_out.split, "images": faces, "alphas": args.alphas, "rows": rows}
     write_json(args.out / "directions.json", {**found.facts, "drawn": drawn})
     print(_text(found))
-    print(f"{args.out}: {FILE}, directions.json, attributes.png")
+    print(f"{args.out}: {FILE}, directions.json, attributes.png; {mended_text(rows)}")
     return 0
 
 

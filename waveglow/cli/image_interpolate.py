@@ -21,7 +21,7 @@ from torch import Tensor
 
 from waveglow.cli.image_common import add_model, add_pictures, open_model, positive
 from waveglow.cli.image_inputs import open_pictures
-from waveglow.cli.image_output import OUT_HELP, output, show, table, to_pixels
+from waveglow.cli.image_output import OUT_HELP, mended_text, output, show, table, to_pixels
 
 WAYS = ("linear", "spherical")
 
@@ -66,5 +66,5 @@ def run(args: argparse.Namespace) -> int:
     picture = table(torch.cat(rows), rows=names, columns=columns)
     out.write(picture, {**opened.facts, **found.facts, "steps": args.steps, "rows": facts}, singles)
     show(opened, out.picture.stem, picture)
-    print(f"{out.picture}: {len(rows)} rows of {args.steps} steps; {out.json.name}")
+    print(f"{out.picture}: {len(rows)} rows of {args.steps} steps; {mended_text(facts)}; {out.json.name}")
     return 0

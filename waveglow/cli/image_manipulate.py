@@ -27,7 +27,7 @@ import torch
 from waveglow.cli.image_common import add_model, add_pictures, numbers, open_model, positive
 from waveglow.cli.image_directions import moved, read_directions
 from waveglow.cli.image_inputs import open_pictures
-from waveglow.cli.image_output import OUT_HELP, output, show, table, to_pixels
+from waveglow.cli.image_output import OUT_HELP, mended_text, output, show, table, to_pixels
 from waveglow.models.shipped import DEFAULT_IMAGE_MODEL
 
 ALPHAS = "-1,-.5,.5,1"
@@ -79,10 +79,10 @@ def run(args: argparse.Namespace) -> int:
     x = moved(model, zs, direction, [0.0, *args.alphas], y=found.y).transpose(0, 1)  # (N, 1 + alphas, C, H, W)
     strips, facts, singles = [], [], {}
     for i, name in enumerate(found.names):
-        again, mended = to_pixels(model, x[i, :1], f"{name}, decoded")
+        again, counts = to_pixels(model, x[i, :1], f"{name}, decoded")
         strips += [found.pixels[i, None], again]
         amounts = {attribute: float(had[i, directions.names.index(attribute)]) for attribute in weights}
-        row: dict[str, Any] = {"image": name, "had": amounts, "decoded": mended, "alphas": []}
+        row: dict[str, Any] = {"image": name, "had": amounts, "decoded": counts, "alphas": []}
         for alpha, result in zip(args.alphas, x[i, 1:], strict=True):
             pixels, counts = to_pixels(model, result[None], f"{name}, alpha {alpha:+g}")
             strips.append(pixels)
@@ -95,5 +95,6 @@ def run(args: argparse.Namespace) -> int:
     out.write(picture, {**opened.facts, **found.facts, **made_of, "failed": found.failed, "rows": facts}, singles)
     show(opened, out.picture.stem, picture)
     added = ", ".join(f"{name} × {weight:g}" for name, weight in weights.items())
-    print(f"{out.picture}: {len(facts)} pictures, {added}; {out.json.name}")
+    mended = mended_text([alpha for row in facts for alpha in row["alphas"]])
+    print(f"{out.picture}: {len(facts)} pictures, {added}; {mended}; {out.json.name}")
     return 3 if found.failed else 0

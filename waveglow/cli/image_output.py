@@ -88,6 +88,16 @@ def to_pixels(model: FlowImage, x: Tensor, what: str) -> tuple[Tensor, dict[str,
     return model.to_pixels(x).cpu(), counts
 
 
+def mended_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """What the counts of several calls of `to_pixels` come to.
+
+    >>> mended_text([{"values": 64, "non_finite": 1, "out_of_range": 2}] * 2)
+    '3.12% of values out of range, 2 not finite'
+    """
+    values, beyond, lost = (sum(row[key] for row in rows) for key in ("values", "out_of_range", "non_finite"))
+    return f"{beyond / values:.2%} of values out of range, {lost} not finite"
+
+
 def show(opened: Opened, name: str, picture: Tensor) -> None:
     """A picture in TensorBoard too, where the checkpoint is a training run's: there under `pictures`, at its step."""
     boards = [folder / "tensorboard" for folder in list(opened.path.parents)[:2] if (folder / "tensorboard").is_dir()]
