@@ -29,6 +29,8 @@ def folder(tmp_path_factory):
     assert drawn.returncode == 0, drawn.stderr
     done = run(RECIPE / "train.sh", "CelebA", "--size", 8, "--config", "debug.yaml", *BRIEF, folder=place)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "version: faces drawn by recipes/celeba/demo_faces.py, and nobody's" in done.stdout
+    assert "non-commercial" not in done.stdout + done.stderr
     return place
 
 
@@ -47,6 +49,7 @@ def test_it_ends_with_pictures_and_a_report(folder):
     for picture in ("pictures/samples", "pictures/interpolation", "attributes/attributes", "evaluation/reconstruction"):
         assert (ended / f"{picture}.png").is_file()
         assert f'alt="{picture}"' in page
+    assert (ended / "tensorboard" / "pictures").is_dir()
     assert json.loads((ended / "evaluation" / "evaluation.json").read_text(encoding="utf-8"))["n_bits"] == 5
     assert "Is it still improving?" in page
 
@@ -56,6 +59,17 @@ def test_run_again_it_has_nothing_left_to_do(folder):
     again = run(*command, "--stop-stage", 2, folder=folder)
     assert again.returncode == 0, again.stderr
     assert "resumed from step_00000004" in again.stderr
+
+
+def test_a_zip_does_as_well_and_celebas_terms_are_told(folder, tmp_path):
+    shutil.copytree(folder / "CelebA", tmp_path / "zipped", ignore=shutil.ignore_patterns("origin.txt"))
+    shutil.make_archive(tmp_path / "zipped/img_align_celeba", "zip", tmp_path / "zipped", "img_align_celeba")
+    shutil.rmtree(tmp_path / "zipped/img_align_celeba")
+    done = run(RECIPE / "train.sh", "zipped", "--size", 8, "--data", "data", "--stop-stage", 1, folder=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "notice: CelebA is for non-commercial research only" in done.stderr
+    zipped, unpacked = (data / "images.json" for data in (tmp_path / "data", folder / "runs/celeba/data"))
+    assert json.loads(zipped.read_text("utf-8"))["hash"] == json.loads(unpacked.read_text("utf-8"))["hash"]
 
 
 def test_runs_are_compared_in_a_table_curves_and_samples(folder):

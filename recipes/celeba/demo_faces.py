@@ -3,8 +3,9 @@
     python recipes/celeba/demo_faces.py OUT [--faces 8000] [--seed 0]
 
 OUT gets img_align_celeba/000001.jpg ... (178×218 as CelebA's are; JPEG's losses vanish in the resize to 32×32),
-list_attr_celeba.txt with six attributes in place of forty, and, last of all, list_eval_partition.txt, which keeps one
-face of twenty for validation and one for test. Attributes are drawn independently, each with probability 1/2:
+list_attr_celeba.txt with six attributes in place of forty, origin.txt, which says that nobody's terms are on them, and,
+last of all, list_eval_partition.txt, which keeps one face of twenty for validation and one for test. Attributes are
+drawn independently, each with probability 1/2:
 
     Smiling      or the mouth bends down      Pale_Skin    or brown
     Eyeglasses   round, with dark frames      Oval_Face    or round
@@ -41,6 +42,7 @@ Pixels = npt.NDArray[np.uint8]
 Window = tuple[slice, slice]
 Layer = tuple[int, float, Array]  # paint, opacity, shape
 
+ORIGIN = "faces drawn by recipes/celeba/demo_faces.py, and nobody's"
 ATTRIBUTES = ("Smiling", "Eyeglasses", "Blond_Hair", "Pale_Skin", "Oval_Face", "Tilted")
 WIDTH, HEIGHT, CROP = 178, 218, 148  # pixels: CelebA's aligned faces, and the square that the recipe cuts out
 CELLS = 32
@@ -321,6 +323,7 @@ def write(out: Path, faces: int, seed: int) -> None:
     signs = {number: np.where(sample_face(seed, number).attributes, " 1", "-1") for number in names}
     pictures.mkdir(parents=True, exist_ok=True)
     splits.unlink(missing_ok=True)
+    (out / "origin.txt").write_text(f"{ORIGIN}\n", encoding="utf-8")
     known.write_text(
         "\n".join([str(faces), header, *(" ".join([names[n], *signs[n]]) for n in names), ""]), encoding="utf-8"
     )

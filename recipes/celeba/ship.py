@@ -72,7 +72,8 @@ def ship(run: Path, data: Path) -> None:
         measure = [sys.executable, str(here / "measure.py"), "--data", str(data), *directions]
         subprocess.run(measure, check=True)
         found = read_directions(Path(folder), open_model(_defaults()))
-        replace(found, facts={**found.facts, "checkpoint": shipped.name}).save(shipped)
+        made_with = {"checkpoint": shipped.name, "data": "demo-faces", "dataset": "demo-faces", "data_version": DRAWN}
+        replace(found, facts={**found.facts, **made_with}).save(shipped)
         measured = (Path(folder) / "measured.txt").read_text(encoding="utf-8")
     card = CARD.format(
         parameters=sum(p.numel() for p in loaded.model.parameters()) / 1e6,

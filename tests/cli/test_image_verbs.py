@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from waveglow.cli import image_evaluate, image_sample
 from waveglow.cli.image import VERBS, negative_lists_joined
@@ -18,6 +21,7 @@ from waveglow.cli.image_directions import Directions, Sums
 from waveglow.cli.image_inputs import chosen
 from waveglow.cli.main import main
 from waveglow.data.images import Images, open_photo, prepare_images
+from waveglow.flows.compose import MultiScale
 from waveglow.models import checkpoint
 from waveglow.models.image import FlowImage
 from waveglow.models.registry import build
@@ -58,6 +62,8 @@ def models(tmp_path_factory) -> Path:
             with torch.no_grad():
                 for parameter in model.parameters():
                     parameter.add_(0.05 * torch.randn_like(parameter))
+            if model.n_classes:
+                torch.nn.init.normal_(model.flow.levels[-1].net.of_class)
         checkpoint.save(folder / name, model, config, info={"step": 7})
     return folder
 
@@ -175,13 +181,6 @@ def test_data_of_another_shape(call, tmp_path, verb):
     code, said = call(RUNS[verb], tmp_path / "large")
     assert code == 2
     assert said.endswith(message)
-
-
-@pytest.mark.parametrize("verb", ["interpolate", "attributes", "manipulate"])
-def test_models_of_classes_are_for_samples_and_likelihood(call, verb):
-    code, said = call(RUNS[verb], "{models}/classes")
-    assert code == 2
-    assert "classes: its model has 10 classes" in said
 
 
 @pytest.mark.parametrize(
@@ -333,6 +332,24 @@ def test_values_that_are_no_numbers_are_counted_and_said(models, tmp_path, monke
 
 
 # ---- interpolate -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def far_too_bright(monkeypatch):
+    """Every decoded value is beyond white."""
+    inverse = MultiScale.inverse
+    monkeypatch.setattr(MultiScale, "inverse", lambda *args: inverse(*args) + 9)
+
+
+def test_every_verb_tells_how_many_values_are_out_of_range(
+    attributes, digits, models, tmp_path, far_too_bright, capsys
+):
+    moved = ["--directions", attributes, "--attribute", "3"]
+    for verb in (["interpolate"], ["manipulate", *moved], ["attributes", "--images", "50", "--faces", "1"]):
+        assert run(*verb, "-c", models / "glow", "--data", digits, tmp_path / verb[0]) == 0
+        assert "100.00% of values out of range, 0 not finite" in capsys.readouterr().out
+    assert run("sample", "-c", models / "glow", tmp_path / "sample", "--temperatures", "1") == 0
+    assert re.search(r"^ +1 +100.00% +0$", capsys.readouterr().out, re.MULTILINE)
 
 
 @pytest.mark.parametrize("name", ["glow", "nice", "realnvp"])
@@ -524,6 +541,8 @@ def test_manipulation_of_held_out_images(attributes, digits, models, tmp_path):
     assert np.array_equal(picture[:, 0], pixels[:, 0].numpy())
     assert np.array_equal(picture[:, 1], drawn(model, model.decode(model.encode(x)[0])))
     assert np.array_equal(picture[:, 3], picture[:, 1])
+    again = model.decode(model.encode(x)[0])
+    assert [row["decoded"] for row in found["rows"]] == [{"values": 64, **model.outside(each)} for each in again]
     for column, alpha in ((2, -0.5), (4, 1.0)):
         moved = model.manipulate(x, direction, alpha)
         assert np.array_equal(picture[:, column], drawn(model, moved))
@@ -581,6 +600,124 @@ def test_directions_that_cannot_be_used(call, attributes, tmp_path, directions, 
     (tmp_path / "half").write_bytes((attributes / "directions.safetensors").read_bytes()[:-64])
     path = directions.replace("{at}", str(attributes))
     code, said = call(["manipulate", "--directions", path, *options, *DATA, OUT], f"{{models}}/{model}")
+    assert code == 2
+    assert message in said
+    assert not (tmp_path / "out.png").exists()
+
+
+# ---- TensorBoard -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def trained(models, tmp_path) -> Path:
+    """A training run with a TensorBoard, whose best checkpoint is `glow`."""
+    shutil.copytree(models / "glow", tmp_path / "run" / "best")
+    (tmp_path / "run" / "tensorboard").mkdir()
+    return tmp_path / "run"
+
+
+def test_the_pictures_of_a_run_are_in_its_tensorboard(attributes, digits, trained, tmp_path):
+    of_data = ["-c", trained / "best", "--data", digits]
+    moved = ["--directions", attributes, "--attribute", "3", "--images", "2"]
+    assert run("sample", "-c", trained / "best", tmp_path / "samples.png", "-n", "2") == 0
+    assert run("interpolate", *of_data, tmp_path / "between.png", "--pairs", "1", "--steps", "2") == 0
+    assert run("manipulate", *of_data, *moved, tmp_path / "moved.png") == 0
+    assert run("attributes", *of_data, tmp_path, "--images", "50", "--faces", "1") == 0
+    assert run("evaluate", *of_data, tmp_path, "--images", "10") == 0
+    board = EventAccumulator(str(trained / "tensorboard" / "pictures"), size_guidance={"images": 0}).Reload()
+    names = ["samples", "between", "moved", "attributes", "reconstruction"]
+    assert sorted(board.Tags()["images"]) == sorted(names)
+    for name in names:
+        [event] = board.Images(name)
+        assert event.step == 7
+        with Image.open(io.BytesIO(event.encoded_image_string)) as shown, Image.open(tmp_path / f"{name}.png") as kept:
+            assert np.array_equal(np.asarray(shown), np.asarray(kept))
+
+
+def test_a_tensorboard_that_cannot_be_written_costs_no_picture(trained, tmp_path, capsys):
+    (trained / "tensorboard" / "pictures").write_text("a file")
+    assert run("sample", "-c", trained / "best", tmp_path / "a.png", "-n", "1") == 0
+    assert (tmp_path / "a.png").is_file()
+    assert "notice: not in TensorBoard: " in capsys.readouterr().err
+
+
+# ---- A model of classes ----------------------------------------------------------------------------------------------
+
+
+def places_of(names: list[str]) -> list[int]:
+    return [int(name.removeprefix("test-")) for name in names]
+
+
+def test_images_of_the_data_have_their_own_classes(digits, models, tmp_path):
+    model, images = flow(models, "classes"), images_of(digits)
+    given = ["-c", models / "classes", "--data", digits]
+    assert run("attributes", *given, tmp_path, "--images", "300", "--faces", "2", "--alphas", "0,1") == 0
+    x, labels = encoded_by(tmp_path, digits, model)
+    of_3 = labels == 3
+    expected = model.attribute_direction(x[of_3], x[~of_3], y_pos=labels[of_3], y_neg=labels[~of_3])
+    file = load_file(tmp_path / "directions.safetensors")
+    direction = [file[f"directions.{level}"][3] for level in range(2)]
+    torch.testing.assert_close(direction, expected, atol=1e-5, rtol=1e-4)
+
+    def of(places: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        return model.dequantize(images.pixels(places), seed=places), images.labels[places]
+
+    x, y = of(facts(tmp_path / "directions.json")["drawn"]["images"])
+    slid = drawn(model, model.manipulate(x, direction, 1.0, y=y))
+    assert np.array_equal(cells(tmp_path / "attributes.png", 5)[3, [1, 4]], slid)
+
+    options = ["--directions", tmp_path, "--attribute", "3", "--alphas", "1", "--images", "4"]
+    assert run("manipulate", *given, *options, tmp_path / "m.png") == 0
+    found = facts(tmp_path / "m.json")
+    x, y = of(places_of([row["image"] for row in found["rows"]]))
+    assert found["labels"] == y.tolist()
+    assert np.array_equal(cells(tmp_path / "m.png", 3)[:, 2], drawn(model, model.manipulate(x, direction, 1.0, y=y)))
+
+    assert run("interpolate", *given, "--pairs", "2", "--steps", "3", tmp_path / "i.png") == 0
+    picture = cells(tmp_path / "i.png", 5)
+    for i, row in enumerate(facts(tmp_path / "i.json")["rows"]):
+        x, y = of(places_of([row["from"], row["to"]]))
+        between = model.interpolate(x[0], x[1], 3, spherical=row["way"] == "spherical", y=y)
+        assert np.array_equal(picture[i, 1:4], drawn(model, between))
+
+
+@pytest.mark.parametrize(("label", "y"), [("4", [4, 4]), ("4,7", [4, 7])])
+def test_photos_are_of_the_classes_that_are_said(models, photos, tmp_path, label, y):
+    model = flow(models, "classes")
+    options = ["--label", label, "--way", "linear", "--steps", "3"]
+    assert run("interpolate", "-c", models / "classes", *photos, tmp_path / "a.png", *options) == 0
+    x = model.dequantize(torch.stack([open_photo(photo, 8, 1) for photo in photos]), seed=[0, 0])
+    expected = model.interpolate(x[0], x[1], 3, y=torch.tensor(y))
+    assert np.array_equal(cells(tmp_path / "a.png", 5)[0, 1:4], drawn(model, expected))
+    assert facts(tmp_path / "a.json")["labels"] == y
+
+
+def test_a_photo_that_cannot_be_read_takes_its_class_with_it(digits, models, photos, tmp_path):
+    given = ["-c", models / "classes", "--data", digits]
+    assert run("attributes", *given, tmp_path, "--images", "300", "--faces", "1") == 0
+    (tmp_path / "bad.png").write_text("no picture")
+    options = ["--directions", tmp_path, "--attribute", "3", "--label", "1,2,3"]
+    sources = [photos[0], tmp_path / "bad.png", photos[1]]
+    assert run("manipulate", "-c", models / "classes", *options, *sources, tmp_path / "a.png") == 3
+    assert facts(tmp_path / "a.json")["labels"] == [1, 3]
+
+
+PHOTOS = ["{tmp}/photo0.png", "{tmp}/photo1.png"]
+
+
+@pytest.mark.parametrize(
+    ("model", "arguments", "message"),
+    [
+        ("classes", [*PHOTOS, OUT], "classes: a model of 10 classes; --label K says the photos'"),
+        ("classes", [*PHOTOS, OUT, "--label", "10"], "--label is 10; this model has classes 0 to 9"),
+        ("classes", [*PHOTOS, OUT, "--label", "1,2,3"], "--label has 3 classes, there are 2 photos"),
+        ("classes", [*PHOTOS, OUT, "--label", "cat"], "'cat' is no list of classes"),
+        ("classes", [*DATA, OUT, "--label", "1"], "images of --data have their own"),
+        ("glow", [*PHOTOS, OUT, "--label", "1"], "--label is 1; this model has no classes"),
+    ],
+)
+def test_classes_that_are_not_there(call, photos, tmp_path, model, arguments, message):
+    code, said = call(["interpolate", *arguments], f"{{models}}/{model}")
     assert code == 2
     assert message in said
     assert not (tmp_path / "out.png").exists()
@@ -672,6 +809,14 @@ def test_what_is_not_finite_is_counted_and_left_out(digits, models, tmp_path, mo
     said = capsys.readouterr()
     assert "notice: some results aren't finite" in said.err
     assert "3 images, left out of the mean" in said.out
+
+
+def test_decoded_values_out_of_range_are_counted(digits, models, tmp_path, monkeypatch, capsys):
+    decode = FlowImage.decode
+    monkeypatch.setattr(FlowImage, "decode", lambda *args: decode(*args) + 9)
+    assert run("evaluate", "-c", models / "glow", "--data", digits, tmp_path, "--images", "10") == 0
+    assert facts(tmp_path / "evaluation.json")["reconstruction"]["values_out_of_range"] == 640
+    assert " 640 out of range, 0 not finite" in capsys.readouterr().out
 
 
 def test_a_broken_model_has_no_bits(digits, models, tmp_path):

@@ -23,8 +23,8 @@ from torch.utils.data import DataLoader
 
 from waveglow.audio.files import FileError
 from waveglow.config import ConfigError
-from waveglow.data import image_sources, images
-from waveglow.data.image_sources import CELEBA_PAGE, DATASETS, download_celeba, split_by_hash
+from waveglow.data import images
+from waveglow.data.image_sources import CELEBA_PAGE, DATASETS, cifar10, download_celeba, split_by_hash
 from waveglow.data.images import Images, open_photo, prepare_images, read_images
 from waveglow.data.sampler import StepSampler, clip_index
 from waveglow.noise import Purpose, philox
@@ -102,6 +102,13 @@ def test_celebas_folder(celeba, tmp_path):
     assert "32×32" in found.version
     assert "non-commercial" in found.version
     assert read_images(tmp_path / "cache", verify=True) == found
+
+
+def test_pictures_of_others_in_its_layout_are_not_under_celebas_terms(celeba, tmp_path):
+    (celeba / "origin.txt").write_text("drawn by hand, and mine\n")
+    version = prepare_images("celeba", celeba, tmp_path / "cache", size=16).version
+    assert version.startswith("drawn by hand, and mine, in CelebA's layout; cropped")
+    assert "non-commercial" not in version
 
 
 def test_celebas_zip_gives_the_same_and_is_never_unpacked(celeba, tmp_path):
@@ -309,7 +316,7 @@ def test_fashion_mnists_default_folder(tmp_path, monkeypatch):
 
 @pytest.fixture
 def cifar(tmp_path, monkeypatch):
-    monkeypatch.setattr(image_sources, "CIFAR_BATCH", 1100)
+    monkeypatch.setattr(cifar10, "CIFAR_BATCH", 1100)
     folder = tmp_path / "cifar" / "cifar-10-batches-bin"
     folder.mkdir(parents=True)
     for number, name in enumerate([*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]):

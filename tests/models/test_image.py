@@ -246,6 +246,43 @@ def test_a_class_moves_the_top_prior_alone(pixels):
     assert torch.equal(model.encode(x, y)[0][1][1], ones[1][1])
 
 
+def told_apart(n_classes: int = 3) -> FlowImage:
+    """A Glow to which each class is something else."""
+    model = made("glow", n_classes=n_classes)
+    torch.nn.init.normal_(model.flow.levels[-1].net.of_class)
+    return model
+
+
+@torch.no_grad()
+def test_a_path_leads_from_class_to_class(pixels):
+    model = told_apart()
+    x, y = model.dequantize(pixels)[:2], torch.tensor([0, 2])
+    (z0, z1), _ = model.encode(x, y)
+    path = model.interpolate(x[0], x[1], 3, y=y)
+    torch.testing.assert_close(path[[0, 2]], x, atol=1e-4, rtol=0)
+    middles = [z.mean(0, keepdim=True) for z in (z0, z1)]
+    half_each = torch.tensor([0.5, 0, 0.5]).view(1, 3, 1, 1)
+    torch.testing.assert_close(path[1:2], model.flow.inverse(middles, half_each), atol=1e-4, rtol=0)
+    other = model.interpolate(x[0], x[1], 3, y=torch.tensor([0, 1]))
+    assert (other[1] - path[1]).abs().max() > 1e-2
+    with pytest.raises(ValueError, match="takes a class from 0 to 2 for each image"):
+        model.interpolate(x[0], x[1], 3)
+
+
+@torch.no_grad()
+def test_a_manipulated_image_keeps_its_class(pixels):
+    model = told_apart()
+    x, y = model.dequantize(pixels), torch.tensor([0, 1, 2, 1])
+    zs, _ = model.encode(x, y)
+    direction = model.attribute_direction(x[:2], x[2:], y_pos=y[:2], y_neg=y[2:])
+    for d, z in zip(direction, zs, strict=True):
+        torch.testing.assert_close(d, z[:2].mean(0) - z[2:].mean(0))
+    torch.testing.assert_close(model.manipulate(x, direction, 0.0, y=y), x, atol=1e-4, rtol=0)
+    moved, _ = model.encode(model.manipulate(x, direction, 0.5, y=y), y)
+    for m, z, d in zip(moved, zs, direction, strict=True):
+        torch.testing.assert_close(m, z + 0.5 * d, atol=1e-3, rtol=1e-3)
+
+
 @pytest.mark.parametrize("y", [None, torch.tensor([0, 1, 2, 3]), torch.tensor([0, -1, 0, 0]), torch.tensor([0])])
 def test_a_class_that_is_missing_or_unknown_is_refused(pixels, y):
     model = made("glow", n_classes=3)

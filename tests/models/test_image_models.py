@@ -38,7 +38,9 @@ def test_its_directions_are_its_own_and_name_no_machine():
     add_model(parser)
     directions = read_directions(DEFAULT_IMAGE_MODEL / FILE, open_model(parser.parse_args([])))
     assert tuple(directions.names) == FACES
-    assert directions.facts["checkpoint"] == "demo-faces"
+    facts = directions.facts
+    assert facts["checkpoint"] == facts["data"] == facts["dataset"] == "demo-faces"
+    assert facts["data_version"].startswith("drawn by")
 
 
 def test_an_image_model_is_no_voice():

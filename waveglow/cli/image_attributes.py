@@ -30,11 +30,10 @@ from waveglow.cli.image_common import (
     numbers,
     open_model,
     positive,
-    without_classes,
 )
 from waveglow.cli.image_directions import FILE, Directions, Sums, attributes_of, from_sums, moved
 from waveglow.cli.image_inputs import chosen, data_facts, encoded, open_data, progress
-from waveglow.cli.image_output import require_folder, table, to_pixels, write_json
+from waveglow.cli.image_output import mended_text, require_folder, show, table, to_pixels, write_json
 from waveglow.data.images import Images
 from waveglow.data.pictures import WHITE, save_png
 
@@ -57,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     """Find and draw them."""
     require_folder(args.out)
     opened = open_model(args)
-    model = without_classes(opened, "attributes")
+    model = opened.model
     train, held_out = (open_data(args.data, split, model) for split in ("train", "test"))
     names, has = attributes_of(train)
     places = chosen(len(train), args.images, seed=args.seed)
@@ -72,10 +71,11 @@ def run(args: argparse.Namespace) -> int:
     faces = chosen(len(held_out), args.faces, seed=args.seed)
     picture, rows = _sliders(opened, found.to(opened.device), held_out, faces, args.alphas)
     save_png(args.out / "attributes.png", picture)
+    show(opened, "attributes", picture)
     drawn = {"split": held_out.split, "images": faces, "alphas": args.alphas, "rows": rows}
     write_json(args.out / "directions.json", {**found.facts, "drawn": drawn})
     print(_text(found))
-    print(f"{args.out}: {FILE}, directions.json, attributes.png")
+    print(f"{args.out}: {FILE}, directions.json, attributes.png; {mended_text(rows)}")
     return 0
 
 
@@ -88,7 +88,9 @@ def _sliders(
     images, rows = [], []
     with progress(len(directions.names), "attribute") as bar:
         for name in directions.names:
-            x = moved(opened.model, batch.zs, directions.of({name: 1.0}), alphas).transpose(0, 1)  # (faces, alphas, …)
+            x = moved(opened.model, batch.zs, directions.of({name: 1.0}), alphas, y=batch.y).transpose(
+                0, 1
+            )  # (faces, alphas, …)
             pixels, counts = to_pixels(opened.model, x, name)
             apart = torch.full_like(pixels[:, :1], WHITE)
             images.append(torch.cat([pixels, apart], dim=1).flatten(0, 1)[:-1])

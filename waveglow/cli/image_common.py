@@ -37,6 +37,12 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 def add_pictures(parser: argparse.ArgumentParser) -> None:
     """Pictures to start from."""
     parser.add_argument("photos", type=Path, nargs="*", metavar="PHOTO", help="your own: PNG, JPEG, WebP")
+    parser.add_argument(
+        "--label",
+        type=classes,
+        metavar="K[,K]",
+        help="class of the photos, for a model of classes: one for all, or one each",
+    )
     parser.add_argument("--data", type=Path, metavar="FOLDER", help="or images of `waveglow image prepare`, at random")
     add_split(parser)
 
@@ -65,6 +71,14 @@ def seed(text: str) -> int:
     if not text.isdigit() or int(text) >= 2**63:
         raise argparse.ArgumentTypeError(f"{text} is no integer from 0 to 2**63 - 1")
     return int(text)
+
+
+def classes(text: str) -> list[int]:
+    """Classes between commas."""
+    parts = text.split(",")
+    if not all(part.isdigit() for part in parts):
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of classes, such as 3 or 3,5")
+    return [int(part) for part in parts]
 
 
 def numbers(text: str) -> list[float]:
@@ -117,11 +131,8 @@ def open_model(args: argparse.Namespace) -> Opened:
     return Opened(model, device, loaded.path, facts)
 
 
-def without_classes(opened: Opened, verb: str) -> FlowImage:
-    """The model, of no classes. Raises ValueError."""
-    if opened.model.n_classes:
-        raise ValueError(
-            f"{opened.path}: its model has {opened.model.n_classes} classes, {verb} takes one without; "
-            "train with model.n_classes=0"
-        )
-    return opened.model
+def require_class(model: FlowImage, label: int) -> None:
+    """Raises ValueError where --label is no class of the model."""
+    if not 0 <= label < model.n_classes:
+        rule = f"has classes 0 to {model.n_classes - 1}" if model.n_classes else "has no classes"
+        raise ValueError(f"--label is {label}; this model {rule}")

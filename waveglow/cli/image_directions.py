@@ -182,6 +182,6 @@ def read_directions(path: Path, opened: Opened) -> Directions:
     return found.to(opened.device)
 
 
-def moved(model: FlowImage, zs: Latents, direction: Latents, alphas: Sequence[float]) -> Tensor:
+def moved(model: FlowImage, zs: Latents, direction: Latents, alphas: Sequence[float], *, y: Tensor | None) -> Tensor:
     """Images of latents [B, C_i, *S_i], moved by each alpha times the direction [C_i, *S_i]: x [A, B, C, H, W]."""
-    return torch.stack([model.decode([z + a * d for z, d in zip(zs, direction, strict=True)]) for a in alphas])
+    return torch.stack([model.decode([z + a * d for z, d in zip(zs, direction, strict=True)], y) for a in alphas])

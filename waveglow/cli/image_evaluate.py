@@ -25,7 +25,7 @@ from torch import Tensor
 from waveglow.audio.files import write_atomically
 from waveglow.cli.image_common import Opened, add_batch_size, add_model, add_split, open_model, positive
 from waveglow.cli.image_inputs import Encoded, chosen, data_facts, encoded, open_data
-from waveglow.cli.image_output import require_folder, table, write_json
+from waveglow.cli.image_output import require_folder, show, table, write_json
 from waveglow.data.images import Images
 from waveglow.data.pictures import save_png
 from waveglow.flows.likelihood import BASES, bits_per_dim
@@ -66,7 +66,9 @@ def run(args: argparse.Namespace) -> int:
     write_atomically(args.out / "evaluation.txt", f"{text}\n".encode())
     drawn = [torch.cat(rows)[:DRAWN] for rows in (scores.real, scores.again)]
     names = [str(place) for place in scores.places[:DRAWN]]
-    save_png(args.out / "reconstruction.png", table(torch.cat(drawn), rows=["real", "decoded"], columns=names))
+    picture = table(torch.cat(drawn), rows=["real", "decoded"], columns=names)
+    save_png(args.out / "reconstruction.png", picture)
+    show(opened, "reconstruction", picture)
     print(text)
     print(f"{args.out}: evaluation.json, evaluation.txt, reconstruction.png")
     broken = results["images_not_finite"] or results["reconstruction"]["values_not_finite"]
@@ -83,7 +85,7 @@ class Scores:
         self.places: list[int] = []
         self.bits: list[float] = []
         self.error_max = self.error_sum = 0.0
-        self.values = self.changed = self.not_finite = 0
+        self.values = self.changed = self.not_finite = self.out_of_range = 0
         self.real: list[Tensor] = []
         self.again: list[Tensor] = []
 
@@ -100,6 +102,7 @@ class Scores:
         self.error_sum += float(error[finite].double().sum())
         self.values += error.numel()
         self.not_finite += int((~finite).sum())
+        self.out_of_range += model.outside(again)["out_of_range"]
         self.changed += int((real != decoded).sum())
         if len(self.places) < DRAWN:
             self.real.append(real.cpu())
@@ -128,6 +131,7 @@ class Scores:
                 "mean_abs": self.error_sum / max(1, self.values - self.not_finite),
                 "values": self.values,
                 "values_changed": self.changed,
+                "values_out_of_range": self.out_of_range,
                 "values_not_finite": self.not_finite,
             },
         }
@@ -164,7 +168,8 @@ def _text(results: dict[str, Any]) -> str:
         rows["not finite"] = f"{results['images_not_finite']} images, left out of the mean"
     rows["decoded"] = (
         f"off by {errors['max_abs']:.1e} at most, {errors['mean_abs']:.1e} on average (black to white is 1); "
-        f"{errors['values_changed']} of {errors['values']} values changed, {errors['values_not_finite']} not finite"
+        f"{errors['values_changed']} of {errors['values']} values changed, "
+        f"{errors['values_out_of_range']} out of range, {errors['values_not_finite']} not finite"
     )
     rows["time"] = f"{results['seconds_per_image']:.4f} s an image, encoded and decoded, on {results['device']}"
     return "\n".join(f"{name:<14} {value}" for name, value in rows.items())

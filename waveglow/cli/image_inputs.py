@@ -17,7 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from waveglow.audio.files import FileError
-from waveglow.cli.image_common import Opened
+from waveglow.cli.image_common import Opened, require_class
 from waveglow.data.images import Images, open_photo
 from waveglow.models.image import FlowImage, Latents
 from waveglow.noise import Purpose, philox
@@ -61,10 +61,14 @@ def chosen(n: int, wanted: int | None, *, seed: int) -> list[int]:
 
 @dataclass(frozen=True)
 class Pictures:
-    """Some images to look at: pixels uint8 [N, C, H, W], x [N, C, H, W], names, facts; and what couldn't be read."""
+    """Some images to look at: pixels uint8 [N, C, H, W], x [N, C, H, W], names, facts; and what couldn't be read.
+
+    y [N] are their classes, None for a model that has none.
+    """
 
     pixels: Tensor
     x: Tensor
+    y: Tensor | None
     names: list[str]
     facts: dict[str, Any]
     failed: list[str]
@@ -77,7 +81,9 @@ def open_pictures(opened: Opened, args: argparse.Namespace, *, n: int) -> Pictur
     """
     if bool(args.photos) == bool(args.data):
         raise ValueError("give either photos, or --data FOLDER, which `waveglow image prepare` has made")
-    return _of_data(opened, args, n) if args.data else _photos(opened, args.photos)
+    if args.data and args.label:
+        raise ValueError("--label is the class of photos; images of --data have their own")
+    return _of_data(opened, args, n) if args.data else _photos(opened, args.photos, args.label)
 
 
 def _of_data(opened: Opened, args: argparse.Namespace, n: int) -> Pictures:
@@ -87,22 +93,50 @@ def _of_data(opened: Opened, args: argparse.Namespace, n: int) -> Pictures:
     places = chosen(len(images), n, seed=args.seed)
     pixels = images.pixels(places)
     x = opened.model.dequantize(pixels, seed=places).to(opened.device)
-    return Pictures(pixels, x, [f"{args.split}-{place}" for place in places], data_facts(images), [])
+    y = _labels(opened, images, places)
+    names = [f"{args.split}-{place}" for place in places]
+    return Pictures(pixels, x, y, names, {**data_facts(images), "labels": _listed(y)}, [])
 
 
-def _photos(opened: Opened, paths: Sequence[Path]) -> Pictures:
-    pixels, names, failed = [], [], []
-    for path in paths:
+def _labels(opened: Opened, images: Images, places: list[int]) -> Tensor | None:
+    """Classes [N] of images, for a model that takes them."""
+    return images.labels[places].to(opened.device) if opened.model.n_classes else None
+
+
+def _listed(y: Tensor | None) -> list[int] | None:
+    return None if y is None else y.tolist()
+
+
+def _photos(opened: Opened, paths: Sequence[Path], label: list[int] | None) -> Pictures:
+    classes = _classes(opened, label, len(paths))
+    pixels, names, failed, read = [], [], [], []
+    for place, path in enumerate(paths):
         try:
             pixels.append(open_photo(path, opened.model.shape[1], opened.model.shape[0]))
             names.append(path.stem)
+            read.append(place)
         except FileError as error:
             failed.append(str(error))
     if not pixels:
         raise ValueError("; ".join(failed))
     # Every photo takes the noise that it would take alone.
     x = opened.model.dequantize(torch.stack(pixels), seed=[0] * len(pixels)).to(opened.device)
-    return Pictures(torch.stack(pixels), x, names, {"photos": [str(path) for path in paths]}, failed)
+    y = None if classes is None else classes[read]
+    facts = {"photos": [str(path) for path in paths], "labels": _listed(y)}
+    return Pictures(torch.stack(pixels), x, y, names, facts, failed)
+
+
+def _classes(opened: Opened, label: list[int] | None, n: int) -> Tensor | None:
+    """Classes [n] of n photos, as --label has them; None for a model that takes none. Raises ValueError."""
+    if label is None:
+        if opened.model.n_classes:
+            raise ValueError(f"{opened.path}: a model of {opened.model.n_classes} classes; --label K says the photos'")
+        return None
+    for each in label:
+        require_class(opened.model, each)
+    if len(label) not in (1, n):
+        raise ValueError(f"--label has {len(label)} classes, there are {n} photos; give one, or one each")
+    return torch.tensor(label, device=opened.device).expand(n)
 
 
 @dataclass(frozen=True)
@@ -128,7 +162,7 @@ def encoded(opened: Opened, images: Images, places: Sequence[int], *, batch_size
             some = list(places[start : start + batch_size])
             pixels = images.pixels(some)
             x = model.dequantize(pixels, seed=some).to(device)
-            y = images.labels[some].to(device) if model.n_classes else None
+            y = _labels(opened, images, some)
             zs, log_det = model.encode(x, y)
             yield Encoded(some, pixels, x, y, zs, log_det)
             bar.update(len(some))

@@ -2,7 +2,8 @@
 
 A row begins and ends with the originals; between them are the steps, of which the first and the last are the originals
 encoded and decoded. A linear way leads through the middle, where latents are short and pictures smooth; a spherical
-one turns from one to the other. Photos are cropped and resized as the data were.
+one turns from one to the other. Photos are cropped and resized as the data were. A model of classes is told those of
+the data, or of the photos by --label; on the way, a mix of both.
 
   waveglow image interpolate -c runs/faces me.jpg you.jpg between.png
   waveglow image interpolate -c runs/faces --data data/celeba-64 --pairs 4 between.png
@@ -18,9 +19,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from waveglow.cli.image_common import add_model, add_pictures, open_model, positive, without_classes
+from waveglow.cli.image_common import add_model, add_pictures, open_model, positive
 from waveglow.cli.image_inputs import open_pictures
-from waveglow.cli.image_output import OUT_HELP, output, table, to_pixels
+from waveglow.cli.image_output import OUT_HELP, mended_text, output, show, table, to_pixels
 
 WAYS = ("linear", "spherical")
 
@@ -43,7 +44,6 @@ def run(args: argparse.Namespace) -> int:
     if args.steps < 2:
         raise ValueError(f"--steps is {args.steps}; it must be at least 2, for the two ends")
     opened = open_model(args)
-    model = without_classes(opened, "interpolation")
     found = open_pictures(opened, args, n=2 * args.pairs)
     if found.failed:
         raise ValueError("; ".join(found.failed))
@@ -52,10 +52,12 @@ def run(args: argparse.Namespace) -> int:
     facts: list[dict[str, Any]] = []
     singles: dict[str, Tensor] = {}
     for a in range(0, len(found.names), 2):
+        y = None if found.y is None else found.y[a : a + 2]
         for way in ways:
-            x = model.interpolate(found.x[a], found.x[a + 1], args.steps, spherical=way == "spherical")
+            spherical = way == "spherical"
+            x = opened.model.interpolate(found.x[a], found.x[a + 1], args.steps, spherical=spherical, y=y)
             name = f"{found.names[a]} to {found.names[a + 1]}, {way}"
-            steps, counts = to_pixels(model, x, name)
+            steps, counts = to_pixels(opened.model, x, name)
             rows.append(torch.cat([found.pixels[a, None], steps, found.pixels[a + 1, None]]))
             names.append(f"{a // 2 + 1} {way}")
             facts.append({"from": found.names[a], "to": found.names[a + 1], "way": way, **counts})
@@ -63,5 +65,6 @@ def run(args: argparse.Namespace) -> int:
     columns = ["from", *(f"{t:.2f}" for t in torch.linspace(0, 1, args.steps)), "to"]
     picture = table(torch.cat(rows), rows=names, columns=columns)
     out.write(picture, {**opened.facts, **found.facts, "steps": args.steps, "rows": facts}, singles)
-    print(f"{out.picture}: {len(rows)} rows of {args.steps} steps; {out.json.name}")
+    show(opened, out.picture.stem, picture)
+    print(f"{out.picture}: {len(rows)} rows of {args.steps} steps; {mended_text(facts)}; {out.json.name}")
     return 0

@@ -6,6 +6,7 @@ of it when it's encoded and decoded, then every alpha. The JSON file beside it t
 before (0: as those without, 1: as those with) and how many values were outside black to white.
 
 Photos are cropped and resized as the data were; an aligned face, eyes and mouth where CelebA's are, goes best.
+A model of classes is told theirs by --label.
 
   waveglow image manipulate -c runs/faces --directions attributes/ --attribute Smiling me.jpg smile.png
   waveglow image manipulate -c runs/faces --directions attributes/ --attribute Smiling=1.5 --attribute Young=-1 \\
@@ -23,10 +24,10 @@ from typing import Any
 
 import torch
 
-from waveglow.cli.image_common import add_model, add_pictures, numbers, open_model, positive, without_classes
+from waveglow.cli.image_common import add_model, add_pictures, numbers, open_model, positive
 from waveglow.cli.image_directions import moved, read_directions
 from waveglow.cli.image_inputs import open_pictures
-from waveglow.cli.image_output import OUT_HELP, output, table, to_pixels
+from waveglow.cli.image_output import OUT_HELP, mended_text, output, show, table, to_pixels
 from waveglow.models.shipped import DEFAULT_IMAGE_MODEL
 
 ALPHAS = "-1,-.5,.5,1"
@@ -66,22 +67,22 @@ def run(args: argparse.Namespace) -> int:
     """Manipulate them."""
     out = output(args.out, "manipulated")
     opened = open_model(args)
-    model = without_classes(opened, "manipulation")
+    model = opened.model
     directions = read_directions(args.directions, opened)
     weights = dict(args.attribute)
     direction = directions.of(weights)
     found = open_pictures(opened, args, n=args.images)
     for line in found.failed:
         print(f"failed: {line}", file=sys.stderr)
-    zs, _ = model.encode(found.x)
+    zs, _ = model.encode(found.x, found.y)
     had = directions.amounts(zs)
-    x = moved(model, zs, direction, [0.0, *args.alphas]).transpose(0, 1)  # (N, 1 + alphas, C, H, W)
+    x = moved(model, zs, direction, [0.0, *args.alphas], y=found.y).transpose(0, 1)  # (N, 1 + alphas, C, H, W)
     strips, facts, singles = [], [], {}
     for i, name in enumerate(found.names):
-        again, _ = to_pixels(model, x[i, :1], f"{name}, decoded")
+        again, counts = to_pixels(model, x[i, :1], f"{name}, decoded")
         strips += [found.pixels[i, None], again]
         amounts = {attribute: float(had[i, directions.names.index(attribute)]) for attribute in weights}
-        row: dict[str, Any] = {"image": name, "had": amounts, "alphas": []}
+        row: dict[str, Any] = {"image": name, "had": amounts, "decoded": counts, "alphas": []}
         for alpha, result in zip(args.alphas, x[i, 1:], strict=True):
             pixels, counts = to_pixels(model, result[None], f"{name}, alpha {alpha:+g}")
             strips.append(pixels)
@@ -92,6 +93,8 @@ def run(args: argparse.Namespace) -> int:
     picture = table(torch.cat(strips), rows=found.names, columns=columns)
     made_of = {"directions": str(args.directions), "method": directions.facts["method"], "weights": weights}
     out.write(picture, {**opened.facts, **found.facts, **made_of, "failed": found.failed, "rows": facts}, singles)
+    show(opened, out.picture.stem, picture)
     added = ", ".join(f"{name} × {weight:g}" for name, weight in weights.items())
-    print(f"{out.picture}: {len(facts)} pictures, {added}; {out.json.name}")
+    mended = mended_text([alpha for row in facts for alpha in row["alphas"]])
+    print(f"{out.picture}: {len(facts)} pictures, {added}; {mended}; {out.json.name}")
     return 3 if found.failed else 0

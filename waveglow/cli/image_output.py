@@ -16,6 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from waveglow.audio.files import write_atomically
+from waveglow.cli.image_common import Opened
 from waveglow.data.pictures import grid, labelled, save_png
 from waveglow.models.image import FlowImage
 
@@ -85,6 +86,30 @@ def to_pixels(model: FlowImage, x: Tensor, what: str) -> tuple[Tensor, dict[str,
         lost = f"{counts['non_finite']} of {x.numel()} values aren't finite, drawn black"
         print(f"notice: {what}: {lost}; so far from the data the inverse overflowed, go less far", file=sys.stderr)
     return model.to_pixels(x).cpu(), counts
+
+
+def mended_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """What the counts of several calls of `to_pixels` come to.
+
+    >>> mended_text([{"values": 64, "non_finite": 1, "out_of_range": 2}] * 2)
+    '3.12% of values out of range, 2 not finite'
+    """
+    values, beyond, lost = (sum(row[key] for row in rows) for key in ("values", "out_of_range", "non_finite"))
+    return f"{beyond / values:.2%} of values out of range, {lost} not finite"
+
+
+def show(opened: Opened, name: str, picture: Tensor) -> None:
+    """A picture in TensorBoard too, where the checkpoint is a training run's: there under `pictures`, at its step."""
+    boards = [folder / "tensorboard" for folder in list(opened.path.parents)[:2] if (folder / "tensorboard").is_dir()]
+    if not boards:
+        return
+    from torch.utils.tensorboard import SummaryWriter  # a second of imports
+
+    try:
+        with SummaryWriter(str(boards[0] / "pictures")) as writer:
+            writer.add_image(name, picture, opened.facts["step"] or 0)
+    except OSError as error:
+        print(f"notice: not in TensorBoard: {error}", file=sys.stderr)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -9,7 +9,8 @@ Pictures that can't be used are refused by name. Run again with the same setting
   waveglow image prepare --dataset imagefolder --size 32 holidays data/holidays
   waveglow image prepare --dataset digits data/digits
 
-CelebA needs img_align_celeba/ (or its zip), list_attr_celeba.txt and list_eval_partition.txt in one folder.
+CelebA needs img_align_celeba/ (or its zip), list_attr_celeba.txt and list_eval_partition.txt in one folder;
+it is for non-commercial research only. Pictures of your own in its layout say in origin.txt what they are, and whose.
 """
 
 from __future__ import annotations
@@ -36,13 +37,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the cache."""
     source = args.source
-    if args.dataset == "celeba":
-        print(f"notice: {CELEBA_TERMS}", file=sys.stderr)
     if args.download:
         if args.dataset != "celeba" or source is None:
             raise ValueError("--download is for --dataset celeba, and needs SOURCE, the folder to download into")
         source = download_celeba(source)
     images = prepare_images(args.dataset, source, args.out, size=args.size)
+    if CELEBA_TERMS in images.version:
+        print(f"notice: {CELEBA_TERMS}", file=sys.stderr)
     for line in images.refused:
         print(f"refused: {line}", file=sys.stderr)
     counts = ", ".join(f"{n} {split}" for split, n in images.counts.items())

@@ -19,9 +19,9 @@ from typing import Any
 
 import torch
 
-from waveglow.cli.image_common import Opened, add_batch_size, add_model, numbers, open_model, positive
+from waveglow.cli.image_common import Opened, add_batch_size, add_model, numbers, open_model, positive, require_class
 from waveglow.cli.image_inputs import progress
-from waveglow.cli.image_output import OUT_HELP, output, square, table, to_pixels
+from waveglow.cli.image_output import OUT_HELP, output, show, square, table, to_pixels
 
 TEMPERATURES = "0,.25,.5,.6,.7,.8,.9,1"  # as openai/glow plots them
 COLUMNS, ALONE = 8, 64
@@ -74,6 +74,7 @@ def run(args: argparse.Namespace) -> int:
         "seconds_per_image": seconds / len(pixels),
     }
     out.write(picture, facts, singles)
+    show(opened, out.picture.stem, picture)
     print(_text(rows))
     print(f"{out.picture}: {len(pixels)} images, {seconds / len(pixels):.3f} s each; {out.json.name}")
     return 0
@@ -84,9 +85,7 @@ def _labels(opened: Opened, label: int | None, n: int) -> torch.Tensor | None:
     classes = opened.model.n_classes
     if label is None:
         return torch.arange(n) % classes if classes else None
-    if not 0 <= label < classes:
-        rule = f"has classes 0 to {classes - 1}" if classes else "has no classes"
-        raise ValueError(f"--label is {label}; this model {rule}")
+    require_class(opened.model, label)
     return torch.full((n,), label)
 
 

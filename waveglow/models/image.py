@@ -160,33 +160,45 @@ class FlowImage(nn.Module):
         return self.decode(zs, None if y is None else y.to(device))
 
     @torch.no_grad()
-    def interpolate(self, x1: Tensor, x2: Tensor, steps: int, *, spherical: bool = False) -> Tensor:
+    def interpolate(
+        self, x1: Tensor, x2: Tensor, steps: int, *, spherical: bool = False, y: Tensor | None = None
+    ) -> Tensor:
         """`steps` images from x1 [C, H, W] to x2, both included: x [steps, C, H, W].
 
         Linear in the latents of all levels, or along the great circle, which keeps their length, with `spherical`.
+        The classes y [2] of x1 and x2 pass into each other linearly.
         """
         if steps < 2:
             raise ValueError(f"steps is {steps}; it must be at least 2, for the two ends")
-        zs, _ = self.encode(torch.stack([x1, x2]))
+        ends = torch.stack([x1, x2])
+        zs, _ = self.encode(ends, y)
         start, end = torch.cat([z.flatten(1) for z in zs], dim=1)  # (D,) each
         t = torch.linspace(0, 1, steps, device=x1.device)[:, None]
         path = _great_circle(start, end, t) if spherical else torch.lerp(start, end, t)
-        return self.decode(self._by_level(path))
+        cond = self._condition(y, ends)
+        between = None if cond is None else torch.lerp(cond[:1], cond[1:], t[:, :, None, None])
+        return self.flow.inverse(self._by_level(path), between)
 
     @torch.no_grad()
-    def attribute_direction(self, x_pos: Tensor, x_neg: Tensor) -> Latents:
+    def attribute_direction(
+        self, x_pos: Tensor, x_neg: Tensor, *, y_pos: Tensor | None = None, y_neg: Tensor | None = None
+    ) -> Latents:
         """Mean latents of images that have an attribute less those of images that have not, [C_i, *S_i] each level.
 
-        Glow, §6; x_pos and x_neg are [B, C, H, W]. For sets that don't fit in memory, average `encode` over batches.
+        Glow, §6; x_pos and x_neg are [B, C, H, W], their classes y_pos and y_neg [B]. For sets that don't fit in
+        memory, average `encode` over batches.
         """
-        pos, neg = self.encode(x_pos)[0], self.encode(x_neg)[0]
+        pos, neg = self.encode(x_pos, y_pos)[0], self.encode(x_neg, y_neg)[0]
         return [p.mean(0) - n.mean(0) for p, n in zip(pos, neg, strict=True)]
 
     @torch.no_grad()
-    def manipulate(self, x: Tensor, direction: Values[Tensor], alpha: float) -> Tensor:
-        """x [B, C, H, W] moved by alpha times a direction of `attribute_direction`; alpha 0 gives x again."""
-        zs, _ = self.encode(x)
-        return self.decode([z + alpha * d for z, d in zip(zs, direction, strict=True)])
+    def manipulate(self, x: Tensor, direction: Values[Tensor], alpha: float, *, y: Tensor | None = None) -> Tensor:
+        """x [B, C, H, W] moved by alpha times a direction of `attribute_direction`; alpha 0 gives x again.
+
+        Its class y [B] stays.
+        """
+        zs, _ = self.encode(x, y)
+        return self.decode([z + alpha * d for z, d in zip(zs, direction, strict=True)], y)
 
     def _by_level(self, flat: Tensor) -> Latents:
         shapes = self.latent_shapes()
