@@ -581,6 +581,18 @@ def test_manipulation_of_photos(attributes, models, photos, tmp_path, capsys):
     assert had == {"3": pytest.approx(facts(tmp_path / "out" / "manipulated.json")["rows"][1]["had"]["3"], rel=1e-4)}
 
 
+def test_photos_get_the_zeros_around_that_the_models_data_had(tmp_path):
+    config = {**CONFIGS["glow"], "image_size": 32, "channels": 1}
+    checkpoint.save(tmp_path / "model", build(config), config, info={"data": {"dataset": "fashion-mnist"}})
+    for shade in (100, 200):
+        Image.new("L", (40, 40), shade).save(tmp_path / f"{shade}.png")
+    photos = tmp_path / "100.png", tmp_path / "200.png"
+    assert run("interpolate", "-c", tmp_path / "model", *photos, tmp_path / "out", "--steps", 2) == 0
+    pictures = [np.asarray(Image.open(path)) for path in sorted((tmp_path / "out").glob("*.png"))]
+    expected = [open_photo(photo, 32, 1, dataset="fashion-mnist")[0].numpy() for photo in photos]
+    assert np.array_equal([each for each in pictures if each.shape == (32, 32)], [*expected, *expected])  # both ways
+
+
 @pytest.mark.parametrize(
     ("directions", "options", "model", "message"),
     [

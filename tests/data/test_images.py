@@ -792,6 +792,15 @@ def test_a_photo_gets_what_the_data_got(celeba, tmp_path):
     assert torch.equal(photo, Images(found, "train", seed=0, flip=False).at(4).pixels)
 
 
+@pytest.mark.parametrize(("dataset", "margin"), [("fashion-mnist", 2), ("mnist-5k", 2), ("cifar10", 0), (None, 0)])
+def test_a_photo_gets_the_zeros_that_the_data_got(tmp_path, dataset, margin):
+    Image.new("L", (50, 40), 200).save(tmp_path / "grey.png")
+    photo = open_photo(tmp_path / "grey.png", 32, 1, dataset=dataset)
+    expected = torch.zeros(1, 32, 32, dtype=torch.uint8)
+    expected[:, margin : 32 - margin, margin : 32 - margin] = 200
+    assert torch.equal(photo, expected)
+
+
 def test_resizing_is_antialiased(tmp_path):
     stripes = np.zeros((64, 64), np.uint8)
     stripes[:, ::2] = 255

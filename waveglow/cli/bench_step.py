@@ -23,10 +23,11 @@ from waveglow.flows.coupling import Coupling
 from waveglow.models.registry import build_vocoder
 from waveglow.models.vocoder import FlowVocoder
 from waveglow.synthesis import HALF
+from waveglow.training.captured import CapturedGradients
 
 SPEC = preset("hifigan")
 LR = 1e-4
-PRECISION = {"plain-conv1d": "float32", "float32": "float32", "bf16": "bf16", "compiled": "bf16"}
+PRECISION = {"plain-conv1d": "float32", "float32": "float32", "bf16": "bf16", "compiled": "bf16", "cuda-graphs": "bf16"}
 FORMS = tuple(PRECISION)
 
 
@@ -71,14 +72,22 @@ class Step:
         for module in self.model.modules():
             if isinstance(module, Coupling) and form == "compiled":
                 module.net.compile()
+        self.recorded = form == "cuda-graphs"
+        if self.recorded and audio.device.type != "cuda":
+            raise ValueError(f"CUDA graphs need a GPU, and this runs on {audio.device}")
+        self.gradients = CapturedGradients(self._gradients, self.model) if self.recorded else self._gradients
 
     def run(self) -> float:
         """Forward and backward pass; returns the loss in nats per sample."""
-        self.model.zero_grad(set_to_none=True)
-        with torch.autocast(self.audio.device.type, self.half, enabled=self.half is not None):
-            loss = -self.model(self.audio, self.mel).mean() / self.audio.shape[-1]
+        if not self.recorded:
+            self.model.zero_grad(set_to_none=True)
+        return float(self.gradients(self.audio, self.mel)["loss"])
+
+    def _gradients(self, audio: Tensor, mel: Tensor) -> dict[str, Tensor]:
+        with torch.autocast(audio.device.type, self.half, enabled=self.half is not None):
+            loss = -self.model(audio, mel).mean() / audio.shape[-1]
         loss.backward()
-        return float(loss.detach())
+        return {"loss": loss.detach()}
 
     def losses(self, steps: int) -> list[float]:
         """Loss before each of so many steps of Adam, and after them all."""

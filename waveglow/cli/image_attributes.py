@@ -88,9 +88,8 @@ def _sliders(
     images, rows = [], []
     with progress(len(directions.names), "attribute") as bar:
         for name in directions.names:
-            x = moved(opened.model, batch.zs, directions.of({name: 1.0}), alphas, y=batch.y).transpose(
-                0, 1
-            )  # (faces, alphas, …)
+            by_alpha = moved(opened.model, batch.zs, directions.of({name: 1.0}), alphas, y=batch.y)
+            x = by_alpha.transpose(0, 1)  # (faces, alphas, …)
             pixels, counts = to_pixels(opened.model, x, name)
             apart = torch.full_like(pixels[:, :1], WHITE)
             images.append(torch.cat([pixels, apart], dim=1).flatten(0, 1)[:-1])

@@ -97,12 +97,13 @@ def numbers(text: str) -> list[float]:
 
 @dataclass(frozen=True)
 class Opened:
-    """An image flow on its device, and what results say of it."""
+    """An image flow on its device, what results say of it, and the image set that it learned, if that is known."""
 
     model: FlowImage
     device: torch.device
     path: Path
     facts: dict[str, Any]
+    dataset: str | None
 
     @property
     def weights_sha256(self) -> str:
@@ -128,7 +129,9 @@ def open_model(args: argparse.Namespace) -> Opened:
         "threads": torch.get_num_threads(),
         "seed": args.seed,
     }
-    return Opened(model, device, loaded.path, facts)
+    data = loaded.info.get("data")
+    dataset = str(data.get("dataset")) if isinstance(data, dict) else None
+    return Opened(model, device, loaded.path, facts, dataset)
 
 
 def require_class(model: FlowImage, label: int) -> None:

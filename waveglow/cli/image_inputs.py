@@ -112,7 +112,7 @@ def _photos(opened: Opened, paths: Sequence[Path], label: list[int] | None) -> P
     pixels, names, failed, read = [], [], [], []
     for place, path in enumerate(paths):
         try:
-            pixels.append(open_photo(path, opened.model.shape[1], opened.model.shape[0]))
+            pixels.append(open_photo(path, opened.model.shape[1], opened.model.shape[0], dataset=opened.dataset))
             names.append(path.stem)
             read.append(place)
         except FileError as error:
