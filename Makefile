@@ -32,7 +32,7 @@ lint: setup ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: setup ## measure speed and memory on this machine, in some eight minutes
+bench: setup ## measure speed and memory on this machine, in some ten minutes
 	$(BIN)/waveglow bench
 
 clean: ## remove .venv, caches and runs

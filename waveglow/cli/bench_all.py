@@ -1,4 +1,4 @@
-"""All four benchmarks, in sizes that take some eight minutes on two quiet cores.
+"""All four benchmarks, in sizes that take some ten minutes on two quiet cores.
 
 Called by its name, each has more to choose from.
 
