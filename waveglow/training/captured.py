@@ -58,6 +58,8 @@ class CapturedGradients:
         try:
             with torch.cuda.graph(graph):
                 self.terms = self.gradients(*self.inputs)
+        except torch.OutOfMemoryError:
+            raise
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[0]
             raise ConfigError(
