@@ -25,7 +25,7 @@ demo: setup ## train briefly on seven recordings, synthesize, write runs/demo/re
 	@echo "Listen and look: runs/demo/report.html"
 
 test: setup ## run the tests (under 8 minutes on two cores)
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
 
 lint: setup ## ruff and mypy
 	$(BIN)/ruff check .
