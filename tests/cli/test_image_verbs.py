@@ -15,12 +15,14 @@ from PIL import Image
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from waveglow.cli import image_evaluate, image_sample
+from waveglow.cli import image_evaluate, image_prepare, image_sample
 from waveglow.cli.image import VERBS, negative_lists_joined
 from waveglow.cli.image_directions import Directions, Sums
 from waveglow.cli.image_inputs import chosen
 from waveglow.cli.main import main
-from waveglow.data.images import Images, open_photo, prepare_images
+from waveglow.config import ConfigError
+from waveglow.data.image_sources import CELEBA_TERMS, open_photo
+from waveglow.data.images import Images, prepare_images
 from waveglow.flows.compose import MultiScale
 from waveglow.models import checkpoint
 from waveglow.models.image import FlowImage
@@ -615,6 +617,16 @@ def test_directions_that_cannot_be_used(call, attributes, tmp_path, directions, 
     assert code == 2
     assert message in said
     assert not (tmp_path / "out.png").exists()
+
+
+def test_terms_are_told_before_a_download(tmp_path, monkeypatch, capsys):
+    def refuse(folder):
+        assert CELEBA_TERMS in capsys.readouterr().err
+        raise ConfigError("the server refused")
+
+    monkeypatch.setattr(image_prepare, "download_celeba", refuse)
+    assert run("prepare", "--dataset", "celeba", "--download", tmp_path, tmp_path / "out") == 2
+    assert "the server refused" in capsys.readouterr().err
 
 
 # ---- TensorBoard -----------------------------------------------------------------------------------------------------

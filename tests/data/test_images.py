@@ -24,8 +24,8 @@ from torch.utils.data import DataLoader
 from waveglow.audio.files import FileError
 from waveglow.config import ConfigError
 from waveglow.data import images
-from waveglow.data.image_sources import CELEBA_PAGE, DATASETS, cifar10, download_celeba, split_by_hash
-from waveglow.data.images import Images, open_photo, prepare_images, read_images
+from waveglow.data.image_sources import CELEBA_PAGE, DATASETS, cifar10, download_celeba, open_photo, split_by_hash
+from waveglow.data.images import Images, prepare_images, read_images
 from waveglow.data.sampler import StepSampler, clip_index
 from waveglow.noise import Purpose, philox
 

@@ -94,6 +94,12 @@ def opened_device(args: argparse.Namespace) -> torch.device:
 # ---- Measuring -------------------------------------------------------------------------------------------------------
 
 
+def require_cuda(device: torch.device) -> None:
+    """Raises ValueError where CUDA graphs can't be."""
+    if device.type != "cuda":
+        raise ValueError(f"CUDA graphs need a GPU, and this runs on {device}")
+
+
 def timed(action: Callable[[], object], device: torch.device) -> Callable[[], tuple[float]]:
     """The action as one that gives its own seconds, the device synchronized."""
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from waveglow.audio.mel import MelSpec
+from waveglow.cli.bench_common import require_cuda
 from waveglow.cli.bench_plain import cache_inverses_, plain_conv1d
 from waveglow.cli.signals import hum
 from waveglow.export.onnx import export_onnx
@@ -77,8 +78,8 @@ def _folded(subject: Subject, precision: Precision = "float32", *, fused: bool =
 
 
 def _compiled(subject: Subject, mode: str | None = None) -> Synthesis:
-    if mode and subject.device.type != "cuda":
-        raise ValueError(f"CUDA graphs need a GPU, and this runs on {subject.device}")
+    if mode:
+        require_cuda(subject.device)
     vocoder = subject.vocoder("bf16")
     decode = torch.compile(vocoder.model.decode, dynamic=False, mode=mode)
     vocoder.model.decode = decode  # type: ignore[method-assign]

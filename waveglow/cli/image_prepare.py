@@ -40,9 +40,10 @@ def run(args: argparse.Namespace) -> int:
     if args.download:
         if args.dataset != "celeba" or source is None:
             raise ValueError("--download is for --dataset celeba, and needs SOURCE, the folder to download into")
+        print(f"notice: {CELEBA_TERMS}", file=sys.stderr)
         source = download_celeba(source)
     images = prepare_images(args.dataset, source, args.out, size=args.size)
-    if CELEBA_TERMS in images.version:
+    if CELEBA_TERMS in images.version and not args.download:
         print(f"notice: {CELEBA_TERMS}", file=sys.stderr)
     for line in images.refused:
         print(f"refused: {line}", file=sys.stderr)

@@ -22,7 +22,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
@@ -30,15 +29,12 @@ from tqdm import tqdm
 from waveglow.audio.files import FileError, write_atomically
 from waveglow.config import ConfigError, from_mapping, nearest
 from waveglow.data.image_sources import (
-    DATASETS,
     SPLITS,
     Part,
     Pixels,
     Source,
     checked_settings,
-    fitted,
     open_source,
-    read_file,
 )
 from waveglow.data.manifest import Split
 from waveglow.data.sampler import clip_index
@@ -321,16 +317,3 @@ class Images(Dataset[ImageExample]):
     def attributes(self) -> tuple[tuple[str, ...], npt.NDArray[np.int8]]:
         """Names of the A attributes, and their values, 0 or 1: [N, A]."""
         return self.set.attributes(self.split)
-
-
-def open_photo(path: Path, size: int, channels: int, *, dataset: str | None = None) -> Tensor:
-    """A user's own picture (PNG, JPEG, WebP), upright, cropped and resized as the data were: uint8 [C, size, size].
-
-    With zeros around it where the pictures of `dataset` have them at that size. Raises FileError where it can't be read
-    or is too large, ValueError unless channels is 1 or 3.
-    """
-    if channels not in (1, 3):
-        raise ValueError(f"channels is {channels}; pictures have 1 (grey) or 3 (RGB)")
-    own_size = min(DATASETS[dataset].sizes, default=size) if dataset in DATASETS else size
-    pixels = fitted(read_file(path), path, size=own_size, channels=channels)
-    return F.pad(torch.from_numpy(pixels.copy()), [(size - own_size) // 2] * 4)

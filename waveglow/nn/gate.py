@@ -11,7 +11,7 @@ def gated_tanh_unit(a: Tensor) -> Tensor:
 
     By tanh(x) = 1 − 2σ(−2x) where that pays, for in float32 PyTorch's tanh takes five times as long as its sigmoid.
     """
-    if not (only_runs() and a.dtype == torch.float32 and a.device.type == "cpu"):
+    if not (eager_inference() and a.dtype == torch.float32 and a.device.type == "cpu"):
         filtered, gate = a.chunk(2, dim=1)
         return torch.tanh(filtered) * torch.sigmoid(gate)
     a.chunk(2, dim=1)[0].mul_(-2)
@@ -19,6 +19,6 @@ def gated_tanh_unit(a: Tensor) -> Tensor:
     return torch.addcmul(q, r, q, value=-2)
 
 
-def only_runs() -> bool:
+def eager_inference() -> bool:
     """Whether operations are run for their result alone: no gradients, and nothing compiles or exports them."""
     return not torch.compiler.is_compiling() and torch.is_inference_mode_enabled()

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from waveglow.nn.conv import GainedZeroConv, conv, from_channels_last, normed_conv, to_channels_last, zero_conv
 from waveglow.nn.fused import FusedConditioning
-from waveglow.nn.gate import gated_tanh_unit, only_runs
+from waveglow.nn.gate import eager_inference, gated_tanh_unit
 
 NUMBERS_IN_CACHE = 2**22
 
@@ -70,7 +70,7 @@ class WaveNet(nn.Module):
         for i, (dilated, part, (weight, bias)) in enumerate(zip(self.dilated, cond_parts, layers, strict=True)):
             a = dilated(h)  # (B, 2C, 1, T)
             if part is not None:
-                a = a.add_(part)
+                a += part
             output = F.conv2d(gated_tanh_unit(a), weight, bias)
             if i < len(layers) - 1:
                 residual, output = output.tensor_split([C], dim=1)
@@ -117,7 +117,7 @@ class WaveNet(nn.Module):
             return self.cond(cond, places)
         h = to_channels_last(cond[:, : self.cond_channels])
         n = len(self.dilated)
-        if not only_runs() or h[:, 0].numel() * n * 2 * self.n_channels <= NUMBERS_IN_CACHE:
+        if not eager_inference() or h[:, 0].numel() * n * 2 * self.n_channels <= NUMBERS_IN_CACHE:
             return self.cond(h).chunk(n, dim=1)
         weights, biases = cast(Tensor, self.cond.weight).chunk(n), cast(Tensor, self.cond.bias).chunk(n)
         return (F.conv2d(h, weight, bias) for weight, bias in zip(weights, biases, strict=True))

@@ -1,8 +1,15 @@
-"""Published image sets in the form they are distributed, read a picture at a time; never unpickled or extracted."""
+"""Published image sets in the form they are distributed, read a picture at a time; never unpickled or extracted.
+
+And a user's own photo, as if it were of one of them.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from waveglow.config import ConfigError, nearest
 from waveglow.data.image_sources.celeba import CELEBA, CELEBA_PAGE, CELEBA_TERMS, download_celeba
@@ -24,9 +31,8 @@ __all__ = [
     "Source",
     "checked_settings",
     "download_celeba",
-    "fitted",
+    "open_photo",
     "open_source",
-    "read_file",
     "split_by_hash",
 ]
 
@@ -67,3 +73,16 @@ def open_source(dataset: str, source: Path | None, size: int) -> Source:
     if source is not None and not source.exists():
         raise ConfigError(f"{source}: doesn't exist; {dataset} needs there {published.needs}")
     return published.open(source or Path(), size)
+
+
+def open_photo(path: Path, size: int, channels: int, *, dataset: str | None = None) -> Tensor:
+    """A user's own picture (PNG, JPEG, WebP), upright, cropped and resized as the data were: uint8 [C, size, size].
+
+    With zeros around it where the pictures of `dataset` have them at that size. Raises FileError where it can't be read
+    or is too large, ValueError unless channels is 1 or 3.
+    """
+    if channels not in (1, 3):
+        raise ValueError(f"channels is {channels}; pictures have 1 (grey) or 3 (RGB)")
+    own_size = min(DATASETS[dataset].sizes, default=size) if dataset in DATASETS else size
+    pixels = fitted(read_file(path), path, size=own_size, channels=channels)
+    return F.pad(torch.from_numpy(pixels.copy()), [(size - own_size) // 2] * 4)
