@@ -15,8 +15,8 @@ import soundfile
 import torch
 
 from waveglow.data.manifest import prepare
+from waveglow.models.flow_vocoder import FlowVocoder
 from waveglow.models.registry import build
-from waveglow.models.vocoder import FlowVocoder
 
 ROOT = Path(__file__).parents[1]
 

@@ -14,12 +14,12 @@ LAYERS = [
     {"config", "noise"},
     {"flows", "nn", "audio"},
     {"models", "data", "metrics"},
-    {"training", "synthesis", "export"},
+    {"training", "vocoder", "export"},
     {"serve", "cli"},
 ]
 LAYER = {package: number for number, packages in enumerate(LAYERS) for package in packages}
 # (importing package, module of its own layer that it may know)
-SIBLINGS = {("synthesis", "export.fold"), ("training", "synthesis")}
+SIBLINGS = {("vocoder", "export.fold"), ("training", "vocoder")}
 OF_THE_ROOT = {"__version__"}  # any file may import these from waveglow/__init__.py; the rest is lazy, of layer 3
 
 
@@ -67,7 +67,7 @@ def allowed(own: str, name: str) -> bool:
     if package == own or name in OF_THE_ROOT:
         return True
     named = any(own == by and f"{name}.".startswith(f"{what}.") for by, what in SIBLINGS)
-    return named or LAYER.get(package, LAYER["synthesis"]) < LAYER[own]
+    return named or LAYER.get(package, LAYER["vocoder"]) < LAYER[own]
 
 
 def module_name(path: Path) -> str:
@@ -102,13 +102,13 @@ def test_a_file_imports_from_lower_layers_only(path):
         ("waveglow.noise", "import waveglow.flows.base"),
         ("waveglow.models.registry", "from waveglow.data.speech import Speech"),
         ("waveglow.training.engine", "from waveglow.export.fold import folded"),
-        ("waveglow.synthesis", "from waveglow.export.onnx import export"),
-        ("waveglow.export.fold", "from waveglow.synthesis import Vocoder"),
-        ("waveglow.models.vocoder", "from waveglow.cli.main import main"),
+        ("waveglow.vocoder", "from waveglow.export.onnx import export"),
+        ("waveglow.export.fold", "from waveglow.vocoder import Vocoder"),
+        ("waveglow.models.flow_vocoder", "from waveglow.cli.main import main"),
         ("waveglow.new.thing", ""),
-        ("waveglow", "from waveglow.synthesis import Vocoder"),
-        ("waveglow", "if True:\n    from .synthesis import Vocoder"),
-        ("waveglow", "class A:\n    from waveglow.synthesis import Vocoder"),
+        ("waveglow", "from waveglow.vocoder import Vocoder"),
+        ("waveglow", "if True:\n    from .vocoder import Vocoder"),
+        ("waveglow", "class A:\n    from waveglow.vocoder import Vocoder"),
     ],
 )
 def test_the_checker_catches(module, source):
@@ -120,12 +120,12 @@ def test_the_checker_catches(module, source):
     [
         ("waveglow.flows.coupling", "import torch\nfrom waveglow.config import nearest"),
         ("waveglow.flows.coupling", "from waveglow.flows.base import Flow\nfrom . import base\nfrom .base import Flow"),
-        ("waveglow.models.vocoders", "from waveglow.models.vocoder import FlowVocoder\nfrom ..nn import wavenet"),
-        ("waveglow.synthesis", "from waveglow.export.fold import folded\nfrom waveglow.export import fold"),
-        ("waveglow.cli.main", "from waveglow import __version__, load, synthesis"),
+        ("waveglow.models.builders", "from waveglow.models.flow_vocoder import FlowVocoder\nfrom ..nn import wavenet"),
+        ("waveglow.vocoder", "from waveglow.export.fold import folded\nfrom waveglow.export import fold"),
+        ("waveglow.cli.main", "from waveglow import __version__, load, vocoder"),
         ("waveglow.audio.io", "import waveglowing.flows"),
-        ("waveglow", "def __getattr__(name):\n    from waveglow.synthesis import Vocoder"),
-        ("waveglow", "if TYPE_CHECKING:\n    from waveglow.synthesis import Vocoder"),
+        ("waveglow", "def __getattr__(name):\n    from waveglow.vocoder import Vocoder"),
+        ("waveglow", "if TYPE_CHECKING:\n    from waveglow.vocoder import Vocoder"),
     ],
 )
 def test_the_checker_lets_pass(module, source):

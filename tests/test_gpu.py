@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from test_synthesis import FLOORED, MODELS, snr_db
+from test_vocoder import FLOORED, MODELS, snr_db
 
 from waveglow.cli.main import main
-from waveglow.synthesis import Vocoder
 from waveglow.training.log import read_metrics
+from waveglow.vocoder import Vocoder
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 

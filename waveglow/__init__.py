@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from waveglow.synthesis import Precision, Vocoder
+    from waveglow.vocoder import Precision, Vocoder
 
 __version__ = "0.1.0"
 
@@ -25,6 +25,6 @@ def load(path: str | Path | None = None, *, precision: Precision = "float32", de
     `precision` is that of the coupling nets: "float32", "bf16" or "fp16". Raises CheckpointError (a ValueError).
     """
     from waveglow.models.shipped import DEFAULT_VOICE
-    from waveglow.synthesis import Vocoder
+    from waveglow.vocoder import Vocoder
 
     return Vocoder.load(path or DEFAULT_VOICE, precision=precision, device=device)

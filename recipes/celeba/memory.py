@@ -20,8 +20,8 @@ from waveglow.cli.bench_memory import MODES, kept_bytes
 from waveglow.cli.figures import line_chart_svg
 from waveglow.cli.image_common import positive
 from waveglow.flows.compose import Sequence
-from waveglow.models.image import FlowImage
-from waveglow.models.images import glow
+from waveglow.models.flow_image import FlowImage
+from waveglow.models.image_builders import glow
 
 
 def model_of(n_steps: int, memory: Any, *, image_size: int, n_hidden: int) -> FlowImage:

@@ -19,7 +19,7 @@ from waveglow.cli.signals import hum, snr
 from waveglow.models import checkpoint
 from waveglow.models.registry import build_vocoder
 from waveglow.nn.wavenet import WaveNet
-from waveglow.synthesis import Vocoder
+from waveglow.vocoder import Vocoder
 
 ONCE = ["--repeats", "1"]
 SHORT_STEP = ["--batch", "1", "--segment", "1024"]

@@ -306,7 +306,7 @@ class Counted:
     def __init__(self, monkeypatch, *, stop_at: int = -1) -> None:
         self.synthesized = self.scored = 0
         self.stop_at = stop_at
-        synthesize, load = waveglow.synthesis.Vocoder.synthesize, METRICS["mel_l1"].load
+        synthesize, load = waveglow.vocoder.Vocoder.synthesize, METRICS["mel_l1"].load
 
         def synthesis(*args, **kwargs):
             self.synthesized += 1
@@ -323,7 +323,7 @@ class Counted:
 
             return counted
 
-        monkeypatch.setattr(waveglow.synthesis.Vocoder, "synthesize", synthesis)
+        monkeypatch.setattr(waveglow.vocoder.Vocoder, "synthesize", synthesis)
         changed = {
             **METRICS,
             "mel_l1": evaluation.METRICS["mel_l1"].__class__(**{**vars(METRICS["mel_l1"]), "load": counted_load}),

@@ -25,7 +25,7 @@ from waveglow.data.image_sources import CELEBA_TERMS, open_photo
 from waveglow.data.images import Images, prepare_images
 from waveglow.flows.compose import MultiScale
 from waveglow.models import checkpoint
-from waveglow.models.image import FlowImage
+from waveglow.models.flow_image import FlowImage
 from waveglow.models.registry import build
 
 SIDE, CELL, GAP = 8, 64, 2

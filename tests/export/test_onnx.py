@@ -22,7 +22,7 @@ from waveglow.export.onnx import export_onnx
 from waveglow.export.onnx_runtime import OnnxFileError, OnnxVocoder
 from waveglow.models import checkpoint
 from waveglow.models.registry import VOCODERS, build_vocoder
-from waveglow.synthesis import Vocoder
+from waveglow.vocoder import Vocoder
 
 SMALL = {"sample_rate": 8000, "n_fft": 64, "hop": 16, "win": 64, "n_mels": 4, "fmax": None}
 SPEC = replace(preset("hifigan"), name="small", **SMALL, pad_left=24, pad_right=24)

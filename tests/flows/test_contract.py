@@ -33,9 +33,9 @@ from waveglow.flows.lapped import LappedSqueeze
 from waveglow.flows.logit import Logit
 from waveglow.flows.permute import FlipRows, InvertibleConv, InvertibleConvLU, Reverse, Shuffle, Swap
 from waveglow.flows.reshape import Flatten, Rows, RowsAsChannels, Squeeze
-from waveglow.models.image import FlowImage
+from waveglow.models.flow_image import FlowImage
+from waveglow.models.flow_vocoder import FlowVocoder
 from waveglow.models.registry import IMAGES, MODELS, build
-from waveglow.models.vocoder import FlowVocoder
 from waveglow.nn.wavenet import WaveNet
 from waveglow.nn.wavenet2d import RowStack, WaveNet2d
 

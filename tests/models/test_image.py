@@ -12,8 +12,8 @@ from torch import Tensor
 from waveglow.config import ConfigError
 from waveglow.flows.base import Flow, zero_log_det
 from waveglow.flows.compose import MultiScale
-from waveglow.models import images
-from waveglow.models.image import FlowImage
+from waveglow.models import image_builders as images
+from waveglow.models.flow_image import FlowImage
 from waveglow.models.registry import build
 
 SHAPE = (3, 8, 8)

@@ -22,8 +22,8 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from waveglow.models import pickles
-from waveglow.models.pickles import UnreadableCheckpoint, read_tensors
+from waveglow.models.published import pickles
+from waveglow.models.published.pickles import UnreadableCheckpoint, read_tensors
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 FORMATS = pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])

@@ -21,10 +21,10 @@ from waveglow.cli.main import main
 from waveglow.config import ConfigError
 from waveglow.export.fold import folded
 from waveglow.models import checkpoint
+from waveglow.models.flow_vocoder import FlowVocoder
 from waveglow.models.published import convert, from_state_dict
-from waveglow.models.published_waveglow import nvidia_state
+from waveglow.models.published.waveglow import nvidia_state
 from waveglow.models.registry import build
-from waveglow.models.vocoder import FlowVocoder
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 State = dict[str, torch.Tensor]

@@ -18,7 +18,7 @@ from waveglow.config import ConfigError
 from waveglow.flows.permute import Shuffle
 from waveglow.flows.reshape import unsqueeze
 from waveglow.models import checkpoint
-from waveglow.models.image import FlowImage
+from waveglow.models.flow_image import FlowImage
 from waveglow.models.published import convert, from_state_dict
 from waveglow.models.registry import build
 

@@ -25,9 +25,9 @@ from waveglow.cli.main import main
 from waveglow.config import ConfigError
 from waveglow.export.fold import folded
 from waveglow.models import checkpoint
+from waveglow.models.flow_vocoder import FlowVocoder
 from waveglow.models.published import convert, from_state_dict
 from waveglow.models.registry import build
-from waveglow.models.vocoder import FlowVocoder
 from waveglow.models.weights import own_state
 
 GOLDEN = Path(__file__).parents[1] / "golden"

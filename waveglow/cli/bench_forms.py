@@ -18,8 +18,8 @@ from waveglow.cli.bench_plain import cache_inverses_, plain_conv1d
 from waveglow.cli.signals import hum
 from waveglow.export.onnx import export_onnx
 from waveglow.export.onnx_runtime import OnnxVocoder
-from waveglow.models.vocoder import FlowVocoder
-from waveglow.synthesis import Precision, Vocoder
+from waveglow.models.flow_vocoder import FlowVocoder
+from waveglow.vocoder import Precision, Vocoder
 
 
 @torch.no_grad()

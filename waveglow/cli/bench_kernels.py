@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from waveglow.cli.bench_common import in_turns, timed
 from waveglow.cli.bench_table import Row, Table
-from waveglow.synthesis import HALF
+from waveglow.vocoder import HALF
 
 T = TypeVar("T")
 

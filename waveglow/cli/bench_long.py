@@ -21,7 +21,7 @@ from waveglow.cli.bench_common import add_machine, add_voice, opened_device, pos
 from waveglow.cli.bench_table import Column, Row, Table, show
 from waveglow.cli.common import steps_of_refinement
 from waveglow.cli.signals import hum
-from waveglow.synthesis import Vocoder
+from waveglow.vocoder import Vocoder
 
 REPORTS = 10
 COLUMNS = (

@@ -16,7 +16,7 @@ from waveglow.cli.bench_table import Column, Row, Table
 from waveglow.cli.figures import line_chart_svg
 from waveglow.flows.compose import Memory
 from waveglow.flows.compose import Sequence as Layers
-from waveglow.models.vocoder import FlowVocoder
+from waveglow.models.flow_vocoder import FlowVocoder
 
 MODES: tuple[Memory, ...] = get_args(Memory)
 COLUMNS = (

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from waveglow.flows.coupling import Coupling
 from waveglow.flows.permute import InvertibleConv
-from waveglow.models.vocoder import FlowVocoder
+from waveglow.models.flow_vocoder import FlowVocoder
 from waveglow.nn.wavenet import WaveNet
 
 

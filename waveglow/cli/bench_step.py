@@ -20,10 +20,10 @@ from waveglow.cli.bench_common import positive, require_cuda
 from waveglow.cli.bench_plain import plain_conv1d
 from waveglow.cli.signals import hum
 from waveglow.flows.coupling import Coupling
+from waveglow.models.flow_vocoder import FlowVocoder
 from waveglow.models.registry import build_vocoder
-from waveglow.models.vocoder import FlowVocoder
-from waveglow.synthesis import HALF
 from waveglow.training.captured import CapturedGradients
+from waveglow.vocoder import HALF
 
 SPEC = preset("hifigan")
 LR = 1e-4

@@ -34,7 +34,7 @@ from waveglow.cli.bench_common import (
 )
 from waveglow.cli.bench_table import Column, Row, Table, show
 from waveglow.cli.signals import hum, snr
-from waveglow.synthesis import Vocoder
+from waveglow.vocoder import Vocoder
 
 CHUNKS = [4, 8, 16, 32, 64, 128]
 CONTEXTS = [0, 2, 4, 8, 16, 32, 64]

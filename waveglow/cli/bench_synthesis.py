@@ -52,7 +52,7 @@ from waveglow.cli.signals import hum, snr
 from waveglow.models import checkpoint
 from waveglow.models.registry import build_vocoder
 from waveglow.models.shipped import DEFAULT_VOICE
-from waveglow.synthesis import Vocoder
+from waveglow.vocoder import Vocoder
 
 RANDOM_MODELS_MEL = "nvidia/tacotron2"
 COLUMNS = (

@@ -41,7 +41,7 @@ from waveglow.cli.bench_kernels import counted, kernel_rates, kernel_table
 from waveglow.cli.bench_memory import memory_table, write_plot
 from waveglow.cli.bench_step import FORMS, LR, PRECISION, Step, add_batch, batch_for, new_model, seconds_of
 from waveglow.cli.bench_table import SKIPPED, Column, Row, Table, show
-from waveglow.models.vocoder import FlowVocoder
+from waveglow.models.flow_vocoder import FlowVocoder
 
 COLUMNS = (
     Column("form", "form"),

@@ -23,8 +23,8 @@ from torch import Tensor
 from waveglow.audio.mel import PRESETS, MelSpec, preset
 from waveglow.config import parse_overrides
 from waveglow.models import checkpoint, published
-from waveglow.models.pickles import read_tensors
-from waveglow.models.vocoder import FlowVocoder
+from waveglow.models.flow_vocoder import FlowVocoder
+from waveglow.models.published.pickles import read_tensors
 
 PUBLISHED_MELS = {"flowavenet": "flowavenet"}  # the others' are NVIDIA/tacotron2's
 

@@ -7,7 +7,7 @@ import argparse
 import torch
 
 from waveglow.models.checkpoint import CheckpointError
-from waveglow.synthesis import Vocoder
+from waveglow.vocoder import Vocoder
 
 
 def open_vocoder(args: argparse.Namespace) -> Vocoder:

@@ -38,7 +38,7 @@ from waveglow.cli.evaluation_rows import (
 from waveglow.cli.evaluation_table import TRUTH, VOCODER, Results
 from waveglow.metrics import METRICS, MissingPackageError, Take, TakeScore
 from waveglow.metrics.packages import Samples, version_of
-from waveglow.synthesis import Vocoder
+from waveglow.vocoder import Vocoder
 
 FORMAT = 1
 SWEPT = ("pesq", "estoi", "mr_stft", "tones")

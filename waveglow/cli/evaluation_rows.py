@@ -20,7 +20,7 @@ from waveglow.cli.evaluation_table import GRIFFIN_LIM, REFINED_NOISE, UNREFINED,
 from waveglow.metrics import Take
 from waveglow.metrics.packages import Samples, version_of
 from waveglow.metrics.spectral import GRIFFIN_LIM_ITERATIONS, griffin_lim
-from waveglow.synthesis import Vocoder
+from waveglow.vocoder import Vocoder
 
 LENGTH_TOLERANCE_SECONDS = 0.1
 NOISE_LEVEL = 0.05

@@ -22,7 +22,7 @@ from safetensors.torch import save
 
 from waveglow.audio.files import write_atomically
 from waveglow.models import checkpoint
-from waveglow.models.published_waveglow import nvidia_state
+from waveglow.models.published.waveglow import nvidia_state
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

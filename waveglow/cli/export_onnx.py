@@ -25,7 +25,7 @@ from waveglow.cli.common import AUDIO_SUFFIXES, non_negative, steps_of_refinemen
 from waveglow.cli.signals import hum, snr
 from waveglow.export.onnx import export_onnx
 from waveglow.export.onnx_runtime import OnnxVocoder
-from waveglow.synthesis import Vocoder
+from waveglow.vocoder import Vocoder
 
 CLIPS = 8  # to measure ranges on, at most
 COMPARED_SECONDS = 1.5

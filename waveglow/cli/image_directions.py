@@ -21,7 +21,7 @@ from waveglow.audio.files import write_atomically
 from waveglow.cli.image_common import Opened
 from waveglow.config import nearest
 from waveglow.data.images import Images
-from waveglow.models.image import FlowImage, Latents
+from waveglow.models.flow_image import FlowImage, Latents
 
 FILE = "directions.safetensors"
 KEY = "waveglow"  # one key of metadata, since safetensors writes several in any order

@@ -20,7 +20,7 @@ from waveglow.audio.files import FileError
 from waveglow.cli.image_common import Opened, require_class
 from waveglow.data.image_sources import open_photo
 from waveglow.data.images import Images
-from waveglow.models.image import FlowImage, Latents
+from waveglow.models.flow_image import FlowImage, Latents
 from waveglow.noise import Purpose, philox
 
 

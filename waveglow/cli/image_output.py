@@ -18,7 +18,7 @@ from torch import Tensor
 from waveglow.audio.files import write_atomically
 from waveglow.cli.image_common import Opened
 from waveglow.data.pictures import grid, labelled, save_png
-from waveglow.models.image import FlowImage
+from waveglow.models.flow_image import FlowImage
 
 CELL_PX = 64  # smaller images are enlarged to it in pictures
 OTHER_SUFFIXES = (".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".pdf", ".svg")

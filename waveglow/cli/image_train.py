@@ -21,7 +21,7 @@ from waveglow.cli.devices import set_threads
 from waveglow.config import ConfigError, dump, from_mapping
 from waveglow.data.images import ImageSet, read_images
 from waveglow.models import checkpoint
-from waveglow.models.image import FlowImage
+from waveglow.models.flow_image import FlowImage
 from waveglow.models.registry import build, resolved
 from waveglow.training.distributed import World
 from waveglow.training.engine import Trainer

@@ -19,9 +19,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from waveglow.audio.mel import preset
 from waveglow.export.fold import folded
+from waveglow.models.flow_vocoder import FlowVocoder
 from waveglow.models.reach import reach
 from waveglow.models.registry import VOCODERS, build_vocoder
-from waveglow.models.vocoder import FlowVocoder
 
 SPEC = preset("nvidia/tacotron2")  # hop and sample rate of every published model
 FRAMES = 8  # operations grow with their number, in proportion

@@ -22,8 +22,8 @@ from waveglow.cli.devices import set_threads
 from waveglow.config import ConfigError, dump, from_mapping
 from waveglow.data.manifest import content_hash, prepare, read_manifest
 from waveglow.models import checkpoint
+from waveglow.models.flow_vocoder import FlowVocoder
 from waveglow.models.registry import build_vocoder, resolved
-from waveglow.models.vocoder import FlowVocoder
 from waveglow.training.config import RunConfig
 from waveglow.training.distributed import World
 from waveglow.training.engine import Trainer

@@ -27,8 +27,8 @@ from waveglow.export.fold import folded
 from waveglow.export.onnx_runtime import METADATA, Latent, OnnxVocoder, needed
 from waveglow.flows.coupling import Coupling
 from waveglow.metrics.packages import quiet
+from waveglow.models.flow_vocoder import FlowVocoder
 from waveglow.models.reach import reach
-from waveglow.models.vocoder import FlowVocoder
 
 OPSET = 18
 TRACED_FRAMES = 16

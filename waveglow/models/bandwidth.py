@@ -16,7 +16,7 @@ from waveglow.flows.actnorm import ActNorm, ConditionalActNorm
 from waveglow.flows.compose import Sequence, Split
 from waveglow.flows.lapped import LappedSqueeze
 from waveglow.flows.likelihood import HALF_LOG_2PI
-from waveglow.models.vocoder import FlowVocoder
+from waveglow.models.flow_vocoder import FlowVocoder
 
 
 @torch.no_grad()

@@ -27,10 +27,10 @@ from torch import Tensor, nn
 
 from waveglow import __version__
 from waveglow.audio.mel import MelSpec
-from waveglow.models.image import FlowImage
+from waveglow.models.flow_image import FlowImage
+from waveglow.models.flow_vocoder import FlowVocoder
 from waveglow.models.registry import Model, build
 from waveglow.models.shipped import IMAGE_MODELS, VOICES
-from waveglow.models.vocoder import FlowVocoder
 from waveglow.models.weights import fill_, own_state
 
 FORMAT = 1

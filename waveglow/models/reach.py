@@ -18,7 +18,7 @@ from waveglow.flows.base import Flow
 from waveglow.flows.compose import Sequence, Split
 from waveglow.flows.lapped import LappedSqueeze
 from waveglow.flows.reshape import Rows, Squeeze
-from waveglow.models.vocoder import FlowVocoder
+from waveglow.models.flow_vocoder import FlowVocoder
 
 
 class Reach(NamedTuple):

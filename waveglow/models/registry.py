@@ -8,34 +8,38 @@ from functools import partial
 from typing import Any
 
 from waveglow.config import ConfigError, nearest
-from waveglow.models import images, vocoders
-from waveglow.models.image import FlowImage
-from waveglow.models.vocoder import FlowVocoder
+from waveglow.models import builders, image_builders
+from waveglow.models.flow_image import FlowImage
+from waveglow.models.flow_vocoder import FlowVocoder
 
 Model = FlowVocoder | FlowImage
 
 VOCODERS: dict[str, Callable[..., FlowVocoder]] = {
-    "lapglow": vocoders.lapglow,
-    "waveglow": vocoders.waveglow,
-    "waveglow-64": partial(vocoders.waveglow, n_channels=64, actnorm=False),
-    "waveglow-128": partial(vocoders.waveglow, n_channels=128, actnorm=False),
-    "waveglow-256": partial(vocoders.waveglow, n_channels=256, actnorm=False),
-    "waveglow-512": partial(vocoders.waveglow, n_channels=512, actnorm=False),
-    "waveglow-old": partial(vocoders.waveglow, n_channels=512, actnorm=False, alternating=True),
-    "squeezewave": vocoders.squeezewave,
-    "squeezewave-a128-c128": partial(vocoders.squeezewave, n_group=128, n_channels=128),
-    "squeezewave-a128-c256": partial(vocoders.squeezewave, n_group=128, n_channels=256),
-    "squeezewave-a256-c128": partial(vocoders.squeezewave, n_group=256, n_channels=128),
-    "squeezewave-a256-c256": partial(vocoders.squeezewave, n_group=256, n_channels=256),
-    "flowavenet": vocoders.flowavenet,
-    "waveflow": vocoders.waveflow,
-    "waveflow-64": partial(vocoders.waveflow, n_channels=64),
-    "waveflow-96": partial(vocoders.waveflow, n_channels=96),
-    "waveflow-128": partial(vocoders.waveflow, n_channels=128),
-    "nanoflow": vocoders.nanoflow,
+    "lapglow": builders.lapglow,
+    "waveglow": builders.waveglow,
+    "waveglow-64": partial(builders.waveglow, n_channels=64, actnorm=False),
+    "waveglow-128": partial(builders.waveglow, n_channels=128, actnorm=False),
+    "waveglow-256": partial(builders.waveglow, n_channels=256, actnorm=False),
+    "waveglow-512": partial(builders.waveglow, n_channels=512, actnorm=False),
+    "waveglow-old": partial(builders.waveglow, n_channels=512, actnorm=False, alternating=True),
+    "squeezewave": builders.squeezewave,
+    "squeezewave-a128-c128": partial(builders.squeezewave, n_group=128, n_channels=128),
+    "squeezewave-a128-c256": partial(builders.squeezewave, n_group=128, n_channels=256),
+    "squeezewave-a256-c128": partial(builders.squeezewave, n_group=256, n_channels=128),
+    "squeezewave-a256-c256": partial(builders.squeezewave, n_group=256, n_channels=256),
+    "flowavenet": builders.flowavenet,
+    "waveflow": builders.waveflow,
+    "waveflow-64": partial(builders.waveflow, n_channels=64),
+    "waveflow-96": partial(builders.waveflow, n_channels=96),
+    "waveflow-128": partial(builders.waveflow, n_channels=128),
+    "nanoflow": builders.nanoflow,
 }
 
-IMAGES: dict[str, Callable[..., FlowImage]] = {"nice": images.nice, "realnvp": images.realnvp, "glow": images.glow}
+IMAGES: dict[str, Callable[..., FlowImage]] = {
+    "nice": image_builders.nice,
+    "realnvp": image_builders.realnvp,
+    "glow": image_builders.glow,
+}
 MODELS: dict[str, Callable[..., Model]] = {**VOCODERS, **IMAGES}
 
 MAY_BE_0 = ("n_high", "n_classes")

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from waveglow.data.images import ImageExample, Images, ImageSet
 from waveglow.data.pictures import grid, labelled, save_png
 from waveglow.data.sampler import clip_index, permutation
-from waveglow.models.image import FlowImage
+from waveglow.models.flow_image import FlowImage
 from waveglow.training.distributed import World
 from waveglow.training.image_config import ImageValidConfig
 from waveglow.training.log import RunLog

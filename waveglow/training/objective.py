@@ -13,7 +13,7 @@ from waveglow.audio.mel import MelSpec
 from waveglow.audio.refine import MelRefiner
 from waveglow.flows.base import full_precision
 from waveglow.models.bandwidth import filled, spliced
-from waveglow.models.vocoder import FlowVocoder
+from waveglow.models.flow_vocoder import FlowVocoder
 from waveglow.training.config import LossConfig
 
 # Windows of 5 to 109 ms: the short ones hear the pulses of a voice, the longest one tells 10 Hz apart.

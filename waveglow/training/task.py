@@ -26,12 +26,12 @@ from waveglow.flows.coupling import Coupling
 from waveglow.flows.likelihood import HALF_LOG_2PI, bits_per_sample, standard_normal_log_prob
 from waveglow.flows.permute import InvertibleConv
 from waveglow.models.bandwidth import filled
-from waveglow.models.vocoder import FlowVocoder
-from waveglow.synthesis import Vocoder
+from waveglow.models.flow_vocoder import FlowVocoder
 from waveglow.training.config import LossConfig, ValidConfig
 from waveglow.training.distributed import World
 from waveglow.training.log import RunLog
 from waveglow.training.objective import LONGEST_FFT, VocoderObjective
+from waveglow.vocoder import Vocoder
 
 Batch = tuple[Tensor, ...]
 

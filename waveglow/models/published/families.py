@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from waveglow.config import ConfigError, nearest
-from waveglow.models.published_images import glow_rosinality, realnvp_chrischute
-from waveglow.models.published_parts import Converted, State
-from waveglow.models.published_waveglow import nvidia_waveglow, nvidia_waveglow_old, squeezewave
-from waveglow.models.published_wavenets import flowavenet, nanoflow, waveflow
+from waveglow.models.published.images import glow_rosinality, realnvp_chrischute
+from waveglow.models.published.parts import Converted, State
+from waveglow.models.published.waveglow import nvidia_waveglow, nvidia_waveglow_old, squeezewave
+from waveglow.models.published.wavenets import flowavenet, nanoflow, waveflow
 from waveglow.models.registry import Model, build
 from waveglow.models.weights import fill_, own_state
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from waveglow.config import ConfigError, nearest
 from waveglow.flows.permute import InvertibleConv
-from waveglow.models.published_parts import (
+from waveglow.models.published.parts import (
     OURS,
     Converted,
     Part,

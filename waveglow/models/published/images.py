@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from waveglow.config import ConfigError
-from waveglow.models.images import diagonals_first
-from waveglow.models.published_parts import Converted, Part, State, log_s_first, renamed, require_keys, whole_number
+from waveglow.models.image_builders import diagonals_first
+from waveglow.models.published.parts import Converted, Part, State, log_s_first, renamed, require_keys, whole_number
 
 # ---- rosinality/glow-pytorch: Glow(in_channel, n_flow, n_block, affine, conv_lu) -------------------------------------
 

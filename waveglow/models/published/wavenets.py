@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from waveglow.config import ConfigError
 from waveglow.flows.actnorm import ActNorm
-from waveglow.models.published_parts import (
+from waveglow.models.published.parts import (
     Converted,
     Part,
     State,

@@ -26,8 +26,8 @@ from waveglow.audio.mel import MelSpec
 from waveglow.audio.refine import MOST_STEPS, MelRefiner
 from waveglow.export.fold import folded
 from waveglow.models import checkpoint
+from waveglow.models.flow_vocoder import FlowVocoder
 from waveglow.models.reach import Reach, reach
-from waveglow.models.vocoder import FlowVocoder
 from waveglow.noise import dequantization_noise, latent_noise
 
 Precision = Literal["float32", "bf16", "fp16"]

@@ -20,7 +20,7 @@ from waveglow.models import checkpoint
 from waveglow.models.reach import reach
 from waveglow.models.registry import build
 from waveglow.noise import dequantization_noise
-from waveglow.synthesis import Vocoder
+from waveglow.vocoder import Vocoder
 
 HOP, RATE, N_MELS = 16, 8000, 8
 CENTRED = MelSpec(  # T // hop + 1 frames, as Tacotron 2 has them
@@ -671,7 +671,7 @@ def test_less_context_is_allowed_and_closer_with_more(piecewise):
 def test_a_long_mel_is_synthesized_in_pieces(piecewise, monkeypatch):
     mels = speech_mels(piecewise, 2, 90)
     whole = piecewise.synthesize(mels, lengths=[90, 33], refine=1)
-    monkeypatch.setattr("waveglow.synthesis.LONGEST_PIECE_FRAMES", 32)
+    monkeypatch.setattr("waveglow.vocoder.LONGEST_PIECE_FRAMES", 32)
     decoded, decode = [], piecewise.model.decode
     monkeypatch.setattr(piecewise.model, "decode", lambda zs, mel: decoded.append(mel.shape[-1]) or decode(zs, mel))
     again = piecewise.synthesize(mels, lengths=[90, 33], refine=1)

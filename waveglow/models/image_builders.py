@@ -15,7 +15,7 @@ from waveglow.flows.coupling import ChannelMask, CheckerboardMask, Coupling, Mas
 from waveglow.flows.logit import Logit
 from waveglow.flows.permute import InvertibleConv, InvertibleConvLU, Reverse, Shuffle
 from waveglow.flows.reshape import Flatten, Squeeze
-from waveglow.models.image import FlowImage
+from waveglow.models.flow_image import FlowImage
 from waveglow.nn.image_nets import MLP, GlowNet, ResidualNet, ZeroConv2d
 
 PERMUTATIONS: dict[str, Callable[[int], Flow]] = {

@@ -19,7 +19,7 @@ from waveglow.flows.coupling import ChannelMask, Coupling, RowsAboveMask
 from waveglow.flows.lapped import LappedSqueeze
 from waveglow.flows.permute import FlipRows, InvertibleConv, InvertibleConvLU, Swap
 from waveglow.flows.reshape import Rows, RowsAsChannels, Squeeze
-from waveglow.models.vocoder import FlowVocoder
+from waveglow.models.flow_vocoder import FlowVocoder
 from waveglow.nn.separable import SeparableWaveNet
 from waveglow.nn.upsample import BandScale, MelEncoder, Repeat, SmoothUpsample, TransposedConvUpsample
 from waveglow.nn.wavenet import WaveNet, deep_ended_wavenet
