@@ -15,11 +15,12 @@ LAYERS = [
     {"flows", "nn", "audio"},
     {"models", "data", "metrics"},
     {"training", "vocoder", "export"},
-    {"serve", "cli"},
+    {"evaluation", "pictures", "bench", "pages", "serve", "cli"},
 ]
 LAYER = {package: number for number, packages in enumerate(LAYERS) for package in packages}
 # (importing package, module of its own layer that it may know)
-SIBLINGS = {("vocoder", "export.fold"), ("training", "vocoder")}
+MOVING = ("evaluation", "pictures", "bench", "pages", "cli")
+SIBLINGS = {(a, b) for a in MOVING for b in MOVING} | {("vocoder", "export.fold"), ("training", "vocoder")}
 OF_THE_ROOT = {"__version__"}  # any file may import these from waveglow/__init__.py; the rest is lazy, of layer 3
 
 

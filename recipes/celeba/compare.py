@@ -19,9 +19,9 @@ from typing import Any
 
 import torch
 
-from waveglow.cli.figures import line_chart_svg
 from waveglow.data.pictures import grid, labelled, save_png
 from waveglow.models import checkpoint
+from waveglow.pages.figures import line_chart_svg
 from waveglow.training.log import read_metrics
 
 SAMPLES, TEMPERATURE = 12, 0.8

@@ -20,11 +20,11 @@ import torch
 from demo_faces import read_attributes
 from torch import Tensor
 
-from waveglow.cli.image_common import Opened, add_model, open_model, positive
-from waveglow.cli.image_directions import read_directions
-from waveglow.cli.image_inputs import open_data
+from waveglow.cli.image.common import Opened, add_model, open_model, positive
 from waveglow.data.images import Images
 from waveglow.models.flow_image import FlowImage, Latents
+from waveglow.pictures.directions import read_directions
+from waveglow.pictures.inputs import open_data
 
 ALPHAS = (0.75, 0.8, 0.85, 0.9, 0.95, 1.0, 1.1, 1.25, 1.5, 2.0, 2.5, 3.0, 3.5)
 

@@ -16,12 +16,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from waveglow.cli.bench_memory import MODES, kept_bytes
-from waveglow.cli.figures import line_chart_svg
-from waveglow.cli.image_common import positive
+from waveglow.bench.memory import MODES, kept_bytes
+from waveglow.cli.image.common import positive
 from waveglow.flows.compose import Sequence
 from waveglow.models.flow_image import FlowImage
 from waveglow.models.image_builders import glow
+from waveglow.pages.figures import line_chart_svg
 
 
 def model_of(n_steps: int, memory: Any, *, image_size: int, n_hidden: int) -> FlowImage:

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import torch
 
-from waveglow.cli.image_common import add_model, open_model
-from waveglow.cli.image_directions import read_directions
+from waveglow.cli.image.common import add_model, open_model
 from waveglow.cli.main import main as waveglow
 from waveglow.data.images import read_images
 from waveglow.models import checkpoint
 from waveglow.models.shipped import DEFAULT_IMAGE_MODEL
+from waveglow.pictures.directions import read_directions
 
 CARD = """# demo-faces: the image flow that comes with waveglow
 

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import torch
 
-from waveglow.cli.figures import line_chart_svg
 from waveglow.config import from_mapping, read_with_base
 from waveglow.data.manifest import read_manifest
 from waveglow.data.speech import whole_clip
 from waveglow.models import checkpoint
 from waveglow.models.bandwidth import filled
+from waveglow.pages.figures import line_chart_svg
 from waveglow.training.config import RunConfig
 from waveglow.training.log import read_metrics
 

@@ -9,13 +9,17 @@ import torch
 
 from waveglow.audio.io import save_audio
 from waveglow.audio.mel import preset
-from waveglow.cli import bench_all, bench_input, bench_streaming, bench_synthesis, bench_training
-from waveglow.cli.bench_common import in_turns
-from waveglow.cli.bench_forms import FORMS, Subject, awaken_, default_forms
-from waveglow.cli.bench_memory import MODES, kept_bytes, small_waveglow
-from waveglow.cli.bench_step import batch_for
+from waveglow.audio.signals import hum, snr
+from waveglow.bench import input as bench_input
+from waveglow.bench import streaming as bench_streaming
+from waveglow.bench import synthesis as bench_synthesis
+from waveglow.bench import training as bench_training
+from waveglow.bench.common import in_turns
+from waveglow.bench.forms import FORMS, Subject, awaken_, default_forms
+from waveglow.bench.memory import MODES, kept_bytes, small_waveglow
+from waveglow.bench.step import batch_for
+from waveglow.cli.bench import all as bench_all
 from waveglow.cli.main import main
-from waveglow.cli.signals import hum, snr
 from waveglow.models import checkpoint
 from waveglow.models.registry import build_vocoder
 from waveglow.nn.wavenet import WaveNet

@@ -20,14 +20,16 @@ import torch
 
 import waveglow
 from waveglow.audio.mel import preset
-from waveglow.cli import evaluation, evaluation_page, evaluation_rows
-from waveglow.cli.evaluation import Cache, evenly, mean_interval
-from waveglow.cli.evaluation_rows import Clip
-from waveglow.cli.evaluation_table import mean_text
 from waveglow.cli.main import main
 from waveglow.data.manifest import prepare
+from waveglow.evaluation import rows as evaluation_rows
+from waveglow.evaluation import scores as evaluation
+from waveglow.evaluation.rows import Clip
+from waveglow.evaluation.scores import Cache, evenly, mean_interval
+from waveglow.evaluation.table import mean_text
 from waveglow.metrics import METRICS
 from waveglow.models import checkpoint
+from waveglow.pages import evaluation as evaluation_page
 
 RATE = 22050
 FAST = ["mr_stft", "mel_l1", "tones", "nll", "rtf"]

@@ -1,6 +1,6 @@
 """What the report of an image run shows: results, not the data that lie in the run's directory."""
 
-from waveglow.cli.image_report import results
+from waveglow.pages.pictures import results
 
 
 def test_results_are_pictures_and_the_texts_beside_them(tmp_path):

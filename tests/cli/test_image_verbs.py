@@ -15,10 +15,10 @@ from PIL import Image
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from waveglow.cli import image_evaluate, image_prepare, image_sample
 from waveglow.cli.image import VERBS, negative_lists_joined
-from waveglow.cli.image_directions import Directions, Sums
-from waveglow.cli.image_inputs import chosen
+from waveglow.cli.image import evaluate as image_evaluate
+from waveglow.cli.image import prepare as image_prepare
+from waveglow.cli.image import sample as image_sample
 from waveglow.cli.main import main
 from waveglow.config import ConfigError
 from waveglow.data.image_sources import CELEBA_TERMS, open_photo
@@ -27,6 +27,8 @@ from waveglow.flows.compose import MultiScale
 from waveglow.models import checkpoint
 from waveglow.models.flow_image import FlowImage
 from waveglow.models.registry import build
+from waveglow.pictures.directions import Directions, Sums
+from waveglow.pictures.inputs import chosen
 
 SIDE, CELL, GAP = 8, 64, 2
 CONFIGS = {

@@ -12,7 +12,9 @@ import pytest
 import soundfile
 from PIL import Image
 
-from waveglow.cli import figures, report, run_report
+from waveglow.pages import figures
+from waveglow.pages import parts as run_report
+from waveglow.pages import run as report
 
 SAMPLE_RATE = 8000
 

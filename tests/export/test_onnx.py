@@ -16,8 +16,8 @@ import pytest
 import torch
 
 from waveglow.audio.mel import preset
+from waveglow.audio.signals import snr
 from waveglow.cli.main import main
-from waveglow.cli.signals import snr
 from waveglow.export.onnx import export_onnx
 from waveglow.export.onnx_runtime import OnnxFileError, OnnxVocoder
 from waveglow.models import checkpoint

@@ -12,7 +12,7 @@ from torch import Tensor
 from waveglow.config import ConfigError
 from waveglow.flows.base import Flow, zero_log_det
 from waveglow.flows.compose import MultiScale
-from waveglow.models import image_builders as images
+from waveglow.models import image_builders
 from waveglow.models.flow_image import FlowImage
 from waveglow.models.registry import build
 
@@ -310,13 +310,13 @@ def test_a_class_that_is_not_wanted_is_refused(pixels):
 )
 def test_glow_has_the_published_number_of_parameters(numbers, millions):
     with torch.device("meta"):
-        model = images.glow(permutation="conv", **numbers)
+        model = image_builders.glow(permutation="conv", **numbers)
     total = sum(parameter.numel() for parameter in model.parameters())
     assert total / 1e6 == pytest.approx(millions, rel=0.04)
 
 
-@pytest.mark.parametrize("permutation", images.PERMUTATIONS)
-@pytest.mark.parametrize("coupling", images.COUPLINGS)
+@pytest.mark.parametrize("permutation", image_builders.PERMUTATIONS)
+@pytest.mark.parametrize("coupling", image_builders.COUPLINGS)
 @torch.no_grad()
 def test_every_kind_of_glow_starts_as_nearly_nothing_and_inverts(permutation, coupling, pixels):
     model = made("glow", permutation=permutation, coupling=coupling, push=0.0)

@@ -5,11 +5,11 @@ import argparse
 import pytest
 import torch
 
-from waveglow.cli.image_common import add_model, open_model
-from waveglow.cli.image_directions import FILE, read_directions
+from waveglow.cli.image.common import add_model, open_model
 from waveglow.models import checkpoint
 from waveglow.models.checkpoint import CheckpointError
 from waveglow.models.shipped import DEFAULT_IMAGE_MODEL
+from waveglow.pictures.directions import FILE, read_directions
 
 FACES = ("Smiling", "Eyeglasses", "Blond_Hair", "Pale_Skin", "Oval_Face", "Tilted")
 

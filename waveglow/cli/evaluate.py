@@ -24,16 +24,17 @@ from pathlib import Path
 import torch
 
 from waveglow.audio.files import find_inputs, write_atomically
-from waveglow.cli import evaluation_page, evaluation_table
 from waveglow.cli.common import AUDIO_SUFFIXES, add_sampling, add_vocoder
 from waveglow.cli.devices import open_vocoder
-from waveglow.cli.evaluation import SWEEP_CLIPS, Evaluation
-from waveglow.cli.evaluation_rows import Clip, Settings, folder_of, found_in
-from waveglow.cli.evaluation_table import GRIFFIN_LIM, REFINED_NOISE, TRUTH, UNREFINED, VOCODER
 from waveglow.config import nearest
 from waveglow.data.manifest import read_manifest
+from waveglow.evaluation import table
+from waveglow.evaluation.rows import Clip, Settings, folder_of, found_in
+from waveglow.evaluation.scores import SWEEP_CLIPS, Evaluation
+from waveglow.evaluation.table import GRIFFIN_LIM, REFINED_NOISE, TRUTH, UNREFINED, VOCODER
 from waveglow.metrics import METRICS
 from waveglow.models import checkpoint
+from waveglow.pages import evaluation as page
 
 SIGMAS = "0,0.3,0.5,0.7,0.85,1.0"
 
@@ -107,11 +108,11 @@ def run(args: argparse.Namespace) -> int:
         print(f"notice: no {METRICS[name].label}: {reason}", file=sys.stderr)
     results = work.run()
     _write(args.out / "evaluation.json", json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False))
-    _write(args.out / "evaluation.md", evaluation_table.markdown(results))
-    evaluation_page.write_page(args.out, results, vocoder.mel_spec)
-    for line in evaluation_table.notices(results):
+    _write(args.out / "evaluation.md", table.markdown(results))
+    page.write_page(args.out, results, vocoder.mel_spec)
+    for line in table.notices(results):
         print(f"notice: {line}", file=sys.stderr)
-    print(evaluation_table.markdown(results))
+    print(table.markdown(results))
     print(args.out / "index.html")
     return 3 if results["failed"] else 0
 

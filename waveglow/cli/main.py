@@ -57,7 +57,7 @@ def dispatch(command: str, given: list[str], verbs: Mapping[str, str], *, descri
         print(f"{command}: unknown command {given[0]!r}{nearest(given[0], verbs)}", file=sys.stderr)
         return 2
     name = f"{command} {given[0]}"
-    module = importlib.import_module(f"waveglow.cli.{'_'.join(name.split()[1:]).replace('-', '_')}")
+    module = importlib.import_module(f"waveglow.cli.{'.'.join(name.split()[1:]).replace('-', '_')}")
     if hasattr(module, "main"):
         return int(module.main(given[1:]))
     parser = argparse.ArgumentParser(

@@ -1,0 +1,156 @@
+"""How soon and how fast a voice speaks while its mel is still arriving, and what less context costs in exactness.
+
+First table, for chunks of so many mel frames: the first audio comes after the frames that it depends on have arrived
+(`mel`, at the pace of speech) and have been decoded (`compute`); the pieces after it, with all their surroundings, are
+`steady`. Second table, at chunks of 32 frames: with fewer frames decoded on both sides of a piece than it depends on,
+pieces come sooner and cost less, and are no longer exact; SNR is against synthesis at once (which is exact in float32).
+Both without refinement and with as much as the voice was validated with.
+
+  waveglow bench streaming
+  waveglow bench streaming -c runs/mine --precision bf16 --chunks 8 16 32
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import time
+from collections.abc import Iterator
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from waveglow.audio.signals import hum, snr
+from waveglow.bench.common import (
+    add_common,
+    add_voice,
+    in_turns,
+    opened_device,
+    positive,
+    progress,
+    seconds,
+    synchronize,
+    whole,
+)
+from waveglow.bench.table import Column, Row, Table, show
+from waveglow.vocoder import Vocoder
+
+CHUNKS = [4, 8, 16, 32, 64, 128]
+CONTEXTS = [0, 2, 4, 8, 16, 32, 64]
+CHUNK_OF_CONTEXTS = 32
+STEADY_PIECES = 4
+LATENCY = (
+    Column("refine", "refine"),
+    Column("chunk_frames", "chunk, frames"),
+    Column("mel_seconds", "mel, s", ".3f"),
+    Column("compute_seconds", "compute, s", ".3f"),
+    Column("first_audio_seconds", "first audio, s", ".3f"),
+    Column("steady_real_time_factor", "steady RTF", ".3f"),
+)
+EXACTNESS = (
+    Column("refine", "refine"),
+    Column("context", "context, frames"),
+    Column("snr_db", "SNR, dB", ".1f"),
+    Column("first_audio_seconds", "first audio, s", ".3f"),
+    Column("steady_real_time_factor", "steady RTF", ".3f"),
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    add_voice(parser)
+    parser.add_argument("--chunks", nargs="+", type=positive, default=CHUNKS, metavar="FRAMES", help="(4 8 … 128)")
+    parser.add_argument(
+        "--contexts",
+        nargs="+",
+        type=whole,
+        default=CONTEXTS,
+        metavar="FRAMES",
+        help="beside the exact one (0 2 4 … 64)",
+    )
+    parser.add_argument("--seconds", type=seconds, default=4.0, help="of audio whose exactness is measured (4)")
+    add_common(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure and print."""
+    device = opened_device(args)
+    return show(args, device, tables(args, device))
+
+
+def tables(args: argparse.Namespace, device: torch.device) -> Iterator[Table]:
+    """Latency by chunk, then exactness by context."""
+    vocoder = Vocoder.load(args.checkpoint, precision=args.precision, device=device)
+    steps = sorted({0, vocoder.refine})
+    progress("measuring chunks of several lengths")
+    keys: list[Key] = [(refine, chunk, None) for refine in steps for chunk in args.chunks]
+    yield Table(f"{args.precision}, exact, by chunk", LATENCY, _measured(vocoder, keys, args.repeats))
+    progress("measuring contexts")
+    exactness: list[Key] = [
+        (refine, CHUNK_OF_CONTEXTS, context) for refine in steps for context in [*dict.fromkeys(args.contexts), None]
+    ]
+    rows = _measured(vocoder, exactness, args.repeats)
+    mel = vocoder.mel(hum(args.seconds, vocoder.sample_rate), vocoder.sample_rate)
+    at_once = {refine: vocoder.synthesize(mel, refine=refine) for refine in steps}
+    for row, (refine, chunk, context) in zip(rows, exactness, strict=True):
+        pieces = vocoder.stream(mel.split(chunk, dim=-1), refine=refine, context=context)
+        row["snr_db"] = snr(at_once[refine], torch.cat(list(pieces)))
+    title = f"{args.precision}, chunks of {CHUNK_OF_CONTEXTS} frames, by context"
+    yield Table(title, EXACTNESS, rows, [f"SNR of {len(mel[0]) * vocoder.model.hop / vocoder.sample_rate:.2f} s"])
+
+
+Key = tuple[int, int, int | None]  # steps of refinement, frames of a chunk, frames of context
+
+
+def _measured(vocoder: Vocoder, keys: list[Key], repeats: int) -> list[Row]:
+    streams = {key: _Stream(vocoder, *key) for key in keys}
+    took = in_turns({key: stream.run for key, stream in streams.items()}, repeats)
+    rows = []
+    for (refine, chunk, context), (first, steady) in took.items():
+        mel = streams[refine, chunk, context].frames_before_first * vocoder.model.hop / vocoder.sample_rate
+        rows.append(
+            {
+                "refine": refine,
+                "chunk_frames": chunk,
+                "context": "exact" if context is None else context,
+                "mel_seconds": mel,
+                "compute_seconds": first,
+                "first_audio_seconds": mel + first,
+                "steady_real_time_factor": steady,
+            }
+        )
+    return rows
+
+
+class _Stream:
+    """Chunks that keep coming; `run` gives (seconds to compute the first piece, real-time factor in stride)."""
+
+    def __init__(self, vocoder: Vocoder, refine: int, chunk: int, context: int | None) -> None:
+        self.vocoder = vocoder
+        self.chunk = vocoder.mel(hum(1.0, vocoder.sample_rate), vocoder.sample_rate)[:, :1].repeat(1, chunk)
+        self.pieces = partial(vocoder.stream, refine=refine, context=context)
+        seen = vocoder.reach(refine) if context is None else (context, context)
+        self.chunks_seen = 1 + -(-(sum(seen) + vocoder.model.group // vocoder.model.hop) // chunk)
+        self.frames_before_first = 0
+
+    def run(self) -> tuple[float, float]:
+        first, _ = self._took(self.pieces(self._arriving()), pieces=1)
+        before = self.chunk.repeat(1, self.chunks_seen)
+        in_stride = self.pieces(itertools.chain([before], itertools.repeat(self.chunk)))
+        next(in_stride)
+        took, samples = self._took(in_stride, pieces=STEADY_PIECES)
+        return first, took * self.vocoder.sample_rate / samples
+
+    def _arriving(self) -> Iterator[Tensor]:
+        for arrived in itertools.count(1):
+            self.frames_before_first = arrived * self.chunk.shape[-1]
+            yield self.chunk
+
+    def _took(self, stream: Iterator[Tensor], *, pieces: int) -> tuple[float, int]:
+        """(Seconds, samples) of the next pieces."""
+        synchronize(self.vocoder.device)
+        started = time.perf_counter()
+        samples = sum(len(next(stream)) for _ in range(pieces))
+        synchronize(self.vocoder.device)
+        return time.perf_counter() - started, samples

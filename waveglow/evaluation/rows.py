@@ -1,0 +1,214 @@
+"""The rows of `waveglow evaluate`, what is compared: the vocoder, what needs no net, others; beside the recordings."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from waveglow.audio.io import load_audio
+from waveglow.audio.mel import MelSpec
+from waveglow.audio.refine import MOMENTUM, MOST_NATS, MelRefiner
+from waveglow.cli.common import AUDIO_SUFFIXES
+from waveglow.evaluation.table import GRIFFIN_LIM, REFINED_NOISE, UNREFINED, VOCODER
+from waveglow.metrics import Take
+from waveglow.metrics.packages import Samples, version_of
+from waveglow.metrics.spectral import GRIFFIN_LIM_ITERATIONS, griffin_lim
+from waveglow.vocoder import Vocoder
+
+LENGTH_TOLERANCE_SECONDS = 0.1
+NOISE_LEVEL = 0.05
+REFINEMENT = [MOMENTUM, MOST_NATS]  # its numbers, on which the wavs depend
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A recording; `name` is its place in the input without suffix, `a/b`."""
+
+    name: str
+    path: Path
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What was asked for. `checkpoint_found` is the directory that `checkpoint`, a run or a name, stood for."""
+
+    input: str
+    checkpoint: str
+    checkpoint_found: str
+    split: str | None
+    sigma: float
+    seed: int
+    refine: int
+    precision: str
+    device: str
+    threads: int
+    metrics: list[str]
+    sigmas: list[float]
+
+
+class Row(Protocol):
+    """What is compared."""
+
+    @property
+    def name(self) -> str: ...
+
+    def has(self, clip: Clip) -> bool:
+        """Whether there can be a wav of that clip."""
+
+    def recipe(self, clip: Clip) -> list[Any]:
+        """What the wav depends on besides the recording, in JSON types."""
+
+    def make(self, clip: Clip, recording: Samples) -> tuple[Samples, float]:
+        """Samples, and the seconds their synthesis took. Raises ValueError."""
+
+
+@dataclass(frozen=True)
+class GriffinLim:
+    """Griffin-Lim from the mels that the vocoder gets."""
+
+    spec: MelSpec
+    name: str = GRIFFIN_LIM
+
+    def has(self, clip: Clip) -> bool:
+        return True
+
+    def recipe(self, clip: Clip) -> list[Any]:
+        return [self.spec.fingerprint, GRIFFIN_LIM_ITERATIONS, version_of("librosa")]
+
+    def make(self, clip: Clip, recording: Samples) -> tuple[Samples, float]:
+        log_mel = Take(recording, self.spec, group=1).log_mel
+        started = time.perf_counter()
+        samples = griffin_lim(log_mel, self.spec, len(recording), iterations=GRIFFIN_LIM_ITERATIONS)
+        return samples, time.perf_counter() - started
+
+
+class RefinedNoise:
+    """White noise, refined as often as the vocoder's samples: what refinement can do without them."""
+
+    name = REFINED_NOISE
+
+    def __init__(self, vocoder: Vocoder, steps: int) -> None:
+        self._vocoder, self._steps = vocoder, steps
+        self._refiner = MelRefiner(vocoder.mel_spec)
+
+    def has(self, clip: Clip) -> bool:
+        return True
+
+    def recipe(self, clip: Clip) -> list[Any]:
+        return [self._vocoder.mel_spec.fingerprint, self._steps, *REFINEMENT, NOISE_LEVEL]
+
+    def make(self, clip: Clip, recording: Samples) -> tuple[Samples, float]:
+        mel = self._vocoder.mel(recording, self._vocoder.sample_rate).cpu()[None]
+        noise = NOISE_LEVEL * torch.randn(
+            1, mel.shape[-1] * self._vocoder.model.hop, generator=torch.Generator().manual_seed(0)
+        )
+        started = time.perf_counter()
+        samples = self._refiner(noise, mel, self._steps)[0].numpy()
+        return _fitted(samples, len(recording)), time.perf_counter() - started
+
+
+class Sampled:
+    """The vocoder at one sigma. `timed`: one run to warm up comes before the first."""
+
+    def __init__(
+        self,
+        vocoder: Vocoder,
+        settings: Settings,
+        model_sha256: str,
+        *,
+        sigma: float,
+        refine: int,
+        timed: bool = False,
+    ) -> None:
+        own = VOCODER if sigma == settings.sigma else f"sigma={sigma:g}"
+        self.name = own if refine == settings.refine else UNREFINED
+        self.sigma = sigma
+        self.refine = refine
+        self._vocoder = vocoder
+        self._settings = settings
+        self._model_sha256 = model_sha256
+        self._warm = not timed
+
+    def has(self, clip: Clip) -> bool:
+        return True
+
+    def recipe(self, clip: Clip) -> list[Any]:
+        settings = self._settings
+        where = [settings.precision, settings.device, settings.threads]
+        return [
+            self._model_sha256,
+            self.sigma,
+            settings.seed,
+            *where,
+            self.refine,
+            *(REFINEMENT if self.refine else []),
+        ]
+
+    def make(self, clip: Clip, recording: Samples) -> tuple[Samples, float]:
+        mel = self._vocoder.mel(recording, self._vocoder.sample_rate)
+        if not self._warm:
+            self._synthesized(mel)
+            self._warm = True
+        started = time.perf_counter()
+        samples = self._synthesized(mel)
+        took = time.perf_counter() - started
+        return _fitted(samples, len(recording)), took
+
+    def _synthesized(self, mel: torch.Tensor) -> Samples:
+        sampled = self._vocoder.synthesize(mel, sigma=self.sigma, seed=self._settings.seed, refine=self.refine)
+        return sampled.cpu().numpy()
+
+
+@dataclass(frozen=True)
+class Other:
+    """A folder of the same clips by another vocoder."""
+
+    name: str
+    folder: Path
+    sample_rate: int
+
+    def has(self, clip: Clip) -> bool:
+        return found_in(self.folder, clip) is not None
+
+    def recipe(self, clip: Clip) -> list[Any]:
+        return [digest(self._file(clip)), self.sample_rate]
+
+    def make(self, clip: Clip, recording: Samples) -> tuple[Samples, float]:
+        samples = load_audio(self._file(clip), sample_rate=self.sample_rate).samples
+        if abs(len(samples) - len(recording)) > LENGTH_TOLERANCE_SECONDS * self.sample_rate:
+            lengths = f"{len(samples) / self.sample_rate:.2f} s against {len(recording) / self.sample_rate:.2f} s"
+            raise ValueError(f"{self._file(clip)}: {lengths} of the recording; is it the same clip?")
+        return _fitted(samples, len(recording)), 0.0
+
+    def _file(self, clip: Clip) -> Path:
+        file = found_in(self.folder, clip)
+        if file is None:
+            raise ValueError(f"{self.folder}: has no {clip.name}.wav")
+        return file
+
+
+def found_in(folder: Path, clip: Clip) -> Path | None:
+    """Another's file of a clip: of its name in the same sub-folder, or at the top."""
+    stems = dict.fromkeys((clip.name, Path(clip.name).name))
+    return next((p for stem in stems for s in AUDIO_SUFFIXES if (p := folder / f"{stem}{s}").is_file()), None)
+
+
+def folder_of(row: str) -> str:
+    """The folder of a row's wavs: of `Griffin-Lim` it is `griffin-lim`."""
+    return re.sub(r"[^\w.=-]+", "-", row).strip("-.").lower()
+
+
+def _fitted(samples: Samples, length: int) -> Samples:
+    return np.pad(samples[:length], (0, max(0, length - len(samples))))
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,378 @@
+"""The work of `waveglow evaluate`: every row's wav of every clip made, scored and remembered.
+
+Scores belong to wav files as written, 16 bits, at the model's sample rate. The rows are in rows.py.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import platform
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.special import stdtrit  # type: ignore[import-untyped]
+from tqdm import tqdm
+
+from waveglow import __version__
+from waveglow.audio.io import load_audio, save_audio
+from waveglow.evaluation.rows import (
+    Clip,
+    GriffinLim,
+    Other,
+    RefinedNoise,
+    Row,
+    Sampled,
+    Settings,
+    digest,
+    folder_of,
+)
+from waveglow.evaluation.table import TRUTH, VOCODER, Results
+from waveglow.metrics import METRICS, MissingPackageError, Take, TakeScore
+from waveglow.metrics.packages import Samples, version_of
+from waveglow.vocoder import Vocoder
+
+FORMAT = 1
+SWEPT = ("pesq", "estoi", "mr_stft", "tones")
+SWEEP_CLIPS = 8
+ONE_SIDED = 0.975  # quantile of Student's t for an interval of 95 %
+
+
+# ---- What was done already -------------------------------------------------------------------------------------------
+
+
+class Cache:
+    """Results by what they depend on, one JSON line each: what a killed evaluation needn't do again."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._known: dict[str, Any] = {}
+        for line in path.read_text("utf-8").splitlines() if path.exists() else []:
+            try:
+                key, value = json.loads(line)
+                self._known[key] = value
+            except (ValueError, TypeError):  # cut off by a kill
+                continue
+        with path.open("a", encoding="utf-8") as file:
+            file.write("\n")  # ends such a line
+
+    def get(self, *parts: Any) -> Any:
+        """What was put for equal parts, else None."""
+        return self._known.get(_key(parts))
+
+    def put(self, value: Any, *parts: Any) -> None:
+        """Remember a value of JSON types, on disk too."""
+        self._known[_key(parts)] = value
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps([_key(parts), value]) + "\n")
+
+
+def _key(parts: Sequence[Any]) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def model_digest(vocoder: Vocoder) -> str:
+    """SHA-256 of a vocoder's folded weights and mel convention, wherever its checkpoint lies."""
+    content = hashlib.sha256(vocoder.mel_spec.fingerprint.encode())
+    for name, tensor in sorted(vocoder.model.state_dict().items()):
+        content.update(f"{name} {list(tensor.shape)}".encode())
+        content.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return content.hexdigest()
+
+
+# ---- The work --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Made:
+    """A wav of `seconds`, and the seconds that its synthesis took."""
+
+    path: Path
+    sha256: str
+    seconds: float
+    took: float = 0.0
+    notices: tuple[str, ...] = ()
+
+
+@dataclass
+class ClipScores:
+    """A clip's scores, row by row and metric by metric, None where a metric can't score it."""
+
+    clip: str
+    seconds: float = 0.0
+    rows: dict[str, dict[str, float | None]] = field(default_factory=dict)
+    notices: tuple[str, ...] = ()
+
+
+class Evaluation:
+    """Makes and scores every row's wav of every clip, below `out`.
+
+    `failed` and `unscored` name what went wrong: a row's clip that has no wav, and a metric that couldn't score one.
+    `unavailable` are the metrics whose packages aren't there, with the reason.
+    """
+
+    def __init__(
+        self, vocoder: Vocoder, out: Path, settings: Settings, clips: list[Clip], others: Mapping[str, Path]
+    ) -> None:
+        self.vocoder, self.out, self.settings, self.clips, self.others = vocoder, out, settings, clips, others
+        self.spec, self.group = vocoder.mel_spec, vocoder.model.group
+        self.cache = Cache(out / "cache.jsonl")
+        self.model_sha256 = model_digest(vocoder)
+        self.scorers, self.unavailable = loaded(settings.metrics)
+        self.failed: list[dict[str, str]] = []
+        self.unscored: list[dict[str, str]] = []
+
+    def run(self) -> Results:
+        """Everything, with a progress bar; the content of evaluation.json."""
+        settings = self.settings
+        rows: list[Row] = [GriffinLim(self.spec)]
+        if settings.refine:
+            rows += [RefinedNoise(self.vocoder, settings.refine), self._sampled(settings.sigma, refine=0)]
+        rows += [self._sampled(settings.sigma, timed=True)]
+        rows += [Other(name, folder, self.spec.sample_rate) for name, folder in self.others.items()]
+        swept = {name: score for name, score in self.scorers.items() if name in SWEPT}
+        sweep = [self._sampled(sigma) for sigma in (settings.sigmas if swept else [])]
+        sweep_clips = evenly(self.clips, SWEEP_CLIPS if sweep else 0)
+        total = len(self.clips) * (1 + len(rows)) + len(sweep_clips) * (1 + len(sweep))
+        with tqdm(total=total, unit="wav", disable=not sys.stderr.isatty()) as bar:
+            table = [self._clip_scores(clip, rows, self.scorers, bar) for clip in self.clips]
+            swept_clips = [self._clip_scores(clip, sweep, swept, bar) for clip in sweep_clips]
+        if not any(scores.rows for scores in table):
+            raise ValueError(f"none of the recordings can be used; the first: {self.failed[0]['reason']}")
+        names = [TRUTH, *(row.name for row in rows)]
+        return {
+            "format": FORMAT,
+            **self._circumstances(),
+            "rows": {name: summary(name, table, settings.metrics) for name in names},
+            "missing": {row.name: [clip.name for clip in self.clips if not row.has(clip)] for row in rows},
+            "failed": self.failed,
+            "unscored": self.unscored,
+            "sweep": {
+                "clips": [scores.clip for scores in swept_clips if scores.rows],
+                "sigmas": {f"{row.sigma:g}": summary(row.name, swept_clips, list(swept)) for row in sweep},
+            },
+            "clips": [asdict(scores) for scores in table],
+        }
+
+    def _sampled(self, sigma: float, *, refine: int | None = None, timed: bool = False) -> Sampled:
+        steps = self.settings.refine if refine is None else refine
+        return Sampled(self.vocoder, self.settings, self.model_sha256, sigma=sigma, refine=steps, timed=timed)
+
+    def _clip_scores(self, clip: Clip, rows: Sequence[Row], scorers: Mapping[str, TakeScore], bar: Any) -> ClipScores:
+        """Of one clip. A row that has no wav of it, or can't make one, has no scores."""
+        result = ClipScores(clip.name)
+        try:
+            bar.set_postfix_str(f"{clip.name}, {TRUTH}")
+            truth = self._recorded(clip)
+        except (ValueError, OSError) as error:
+            _note(self.failed, error, row=TRUTH, clip=clip.name)
+            bar.update(1 + len(rows))
+            return result
+        reference = Lazy(partial(self._take, truth))
+        result.seconds, result.notices = truth.seconds, truth.notices
+        result.rows[TRUTH] = self._scores(TRUTH, clip, truth, truth, reference, scorers)
+        bar.update()
+        for row in rows:
+            bar.set_postfix_str(f"{clip.name}, {row.name}")
+            try:
+                made = self._output(row, clip, truth, reference) if row.has(clip) else None
+            except (ValueError, OSError) as error:
+                _note(self.failed, error, row=row.name, clip=clip.name)
+                made = None
+            if made:
+                result.notices += tuple(f"{row.name}: {notice}" for notice in made.notices)
+                result.rows[row.name] = self._scores(row.name, clip, truth, made, reference, scorers)
+            bar.update()
+        return result
+
+    def _recorded(self, clip: Clip) -> Made:
+        """The recording at the model's rate. Raises AudioError."""
+
+        def load() -> tuple[Samples, float, tuple[str, ...]]:
+            audio = load_audio(clip.path, sample_rate=self.spec.sample_rate)
+            return audio.samples, 0.0, audio.notices
+
+        return self._made(TRUTH, clip, load, [digest(clip.path), self.spec.sample_rate])
+
+    def _output(self, row: Row, clip: Clip, truth: Made, reference: Lazy) -> Made:
+        """A row's wav. Raises ValueError or OSError."""
+
+        def make() -> tuple[Samples, float, tuple[str, ...]]:
+            samples, took = row.make(clip, reference.take.samples)
+            return samples, took, ()
+
+        return self._made(row.name, clip, make, [truth.sha256, *row.recipe(clip)])
+
+    def _made(
+        self, row: str, clip: Clip, make: Callable[[], tuple[Samples, float, tuple[str, ...]]], recipe: list[Any]
+    ) -> Made:
+        """The wav that is there if it was made by this recipe, else made now."""
+        path = self.out / "wavs" / folder_of(row) / f"{clip.name}.wav"
+        known = self.cache.get("wav", row, clip.name, recipe)
+        if known and path.is_file() and digest(path) == known["sha256"]:
+            return Made(path, **{**known, "notices": tuple(known["notices"])})
+        samples, took, notices = make()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if clipped := save_audio(path, samples, self.spec.sample_rate):
+            notices += (f"{clipped} samples beyond full scale were clipped",)
+        made = Made(path, digest(path), len(samples) / self.spec.sample_rate, took, notices)
+        facts = {"sha256": made.sha256, "seconds": made.seconds, "took": took, "notices": list(notices)}
+        self.cache.put(facts, "wav", row, clip.name, recipe)
+        return made
+
+    def _take(self, made: Made) -> Take:
+        return Take(load_audio(made.path).samples, self.spec, self.group)
+
+    def _scores(
+        self, row: str, clip: Clip, truth: Made, made: Made, reference: Lazy, scorers: Mapping[str, TakeScore]
+    ) -> dict[str, float | None]:
+        """Scores of a wav by metric."""
+        output = reference if made.sha256 == truth.sha256 else Lazy(partial(self._take, made))
+        content = [truth.sha256, made.sha256, self.spec.fingerprint, self.group]
+        todo: dict[str, tuple[list[Any], Callable[[], float]]] = {
+            name: ([METRICS[name].version, *content], partial(_apply, score, reference, output))
+            for name, score in scorers.items()
+        }
+        if row == VOCODER and scorers is self.scorers:
+            if "nll" in self.settings.metrics:
+                recipe = [METRICS["nll"].version, truth.sha256, self.model_sha256, self.settings.precision]
+                todo["nll"] = (recipe, lambda: self._nll(reference.take.samples))
+            if "rtf" in self.settings.metrics:
+                todo["rtf"] = ([made.took, made.seconds], lambda: made.took / made.seconds)
+        return {name: self._cached(row, clip, name, recipe, compute) for name, (recipe, compute) in todo.items()}
+
+    def _cached(
+        self, row: str, clip: Clip, metric: str, recipe: list[Any], compute: Callable[[], float]
+    ) -> float | None:
+        known = self.cache.get("score", metric, recipe)
+        if known is None:
+            try:
+                known = compute()
+            except ValueError as error:
+                _note(self.unscored, error, row=row, clip=clip.name, metric=metric)
+                return None
+            self.cache.put(known, "score", metric, recipe)
+        return float(known)
+
+    def _nll(self, samples: Samples) -> float:
+        """Nats per sample."""
+        frames = self.spec.frames(max(len(samples), self.spec.min_samples))
+        counted = min(len(samples), frames * self.spec.hop)
+        log_prob = float(self.vocoder.log_prob(samples, self.spec.sample_rate))
+        return -log_prob / (counted - counted % self.group)
+
+    def _circumstances(self) -> Results:
+        """Of what, with what and on what."""
+        model = self.vocoder.model
+        return {
+            "settings": asdict(self.settings),
+            "model": {
+                "sha256": self.model_sha256,
+                "parameters": sum(p.numel() for p in model.parameters()),
+                "sample_rate": self.spec.sample_rate,
+                "hop": model.hop,
+                "group": self.group,
+                "mel": self.spec.to_dict(),
+            },
+            "metrics": {
+                name: {
+                    "label": metric.label,
+                    "unit": metric.unit,
+                    "better": metric.better,
+                    "digits": metric.digits,
+                    "about": metric.about,
+                    "package": f"{metric.package} {version_of(metric.package)}" if metric.package else "",
+                }
+                for name, metric in METRICS.items()
+                if name in self.settings.metrics and name not in self.unavailable
+            },
+            "unavailable": self.unavailable,
+            "machine": {
+                "processor": processor(),
+                "device": device_name(self.vocoder.device),
+                "system": platform.system(),
+            },
+            "versions": {"waveglow": __version__, "python": platform.python_version()}
+            | {name: version_of(name) for name in ("torch", "numpy", "librosa", "soxr")},
+        }
+
+
+class Lazy:
+    """A take that is read when it is first needed: where all is known already, that is never."""
+
+    def __init__(self, read: Callable[[], Take]) -> None:
+        self._read = read
+
+    @cached_property
+    def take(self) -> Take:
+        return self._read()
+
+
+def _apply(score: TakeScore, reference: Lazy, output: Lazy) -> float:
+    return score(reference.take, output.take)
+
+
+def _note(notes: list[dict[str, str]], reason: object, **where: str) -> None:
+    note = {**where, "reason": str(reason)}
+    if note not in notes:
+        notes.append(note)
+
+
+def loaded(names: Iterable[str]) -> tuple[dict[str, TakeScore], dict[str, str]]:
+    """The metrics that compare two takes, ready; and why others can't be had."""
+    scorers, unavailable = {}, {}
+    for name in names:
+        load = METRICS[name].load
+        try:
+            if load:
+                scorers[name] = load()
+        except MissingPackageError as error:
+            unavailable[name] = str(error)
+    return scorers, unavailable
+
+
+def evenly(clips: Sequence[Clip], most: int) -> list[Clip]:
+    """At most so many clips, evenly spread over all in their order."""
+    chosen = np.linspace(0, len(clips) - 1, min(most, len(clips))).round().astype(int)
+    return [clips[index] for index in chosen]
+
+
+def processor() -> str:
+    """Name of the CPU, as well as it can be told."""
+    try:
+        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text("utf-8"), re.MULTILINE)
+    except OSError:
+        found = None
+    return found[1] if found else platform.processor() or platform.machine()
+
+
+def device_name(device: torch.device) -> str:
+    """Name of the GPU, or the kind of device."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+# ---- Means ----------------------------------------------------------------------------------------------------------
+
+
+def summary(row: str, clips: Iterable[ClipScores], metrics: Iterable[str]) -> Results:
+    """Of a row: how many clips it has, and of every metric the mean, its interval and counts."""
+    scores = [clip.rows[row] for clip in clips if row in clip.rows]
+    scored = {name: [of_clip[name] for of_clip in scores if name in of_clip] for name in metrics}
+    return {"clips": len(scores), "scores": {name: mean_interval(values) for name, values in scored.items() if values}}
+
+
+def mean_interval(values: Iterable[float | None]) -> dict[str, float | int | None]:
+    """Mean, half the width of its 95 % interval by Student's t (None for one value), and how many values and nulls."""
+    values = list(values)
+    known = np.array([value for value in values if value is not None], np.float64)
+    n = len(known)
+    half = float(stdtrit(n - 1, ONE_SIDED) * known.std(ddof=1) / math.sqrt(n)) if n > 1 else None
+    return {"mean": float(known.mean()) if n else None, "interval": half, "n": n, "unscored": len(values) - n}

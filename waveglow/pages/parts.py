@@ -1,0 +1,204 @@
+"""What the reports of training runs share: reading metrics.jsonl, a verdict, tables, the page.
+
+A page is one file that needs no network and no script.
+"""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from waveglow.pages.figures import line_chart_svg
+from waveglow.training.log import read_metrics
+
+NEEDED_FOR_TREND = 4
+STANDARD_ERRORS = 3.0  # not 2: the scatter is itself estimated, from as few as four points
+
+Record = Mapping[str, Any]
+
+STYLE = """
+:root { color-scheme: light dark; --line: color-mix(in srgb, CanvasText 20%, Canvas); }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 68rem; margin: 2rem auto; padding: 0 1rem; }
+h1, h2, h3 { line-height: 1.2; } h2 { margin-top: 2.5rem; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(12rem, 1fr)); gap: .75rem; margin: 0; }
+.tiles div { border: 1px solid var(--line); border-radius: 8px; padding: .75rem 1rem; }
+dt { font-size: .85rem; } dd { margin: 0; font-size: 1.4rem; font-variant-numeric: tabular-nums; }
+dd small { display: block; font-size: .8rem; }
+.verdict { border-left: 4px solid #2f7fd6; padding: .25rem 1rem; }
+.takes { display: grid; grid-template-columns: repeat(auto-fit, minmax(15rem, 1fr)); gap: 1rem; }
+figure { margin: 0; } figure img { width: 100%; height: 10rem; display: block; } audio { width: 100%; }
+.picture { margin: 1rem 0; } .picture img { width: auto; max-width: 100%; height: auto; image-rendering: pixelated; }
+svg { width: 100%; height: auto; }
+.scroll { max-height: 24rem; overflow: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { text-align: right; padding: .25rem .75rem; border-bottom: 1px solid var(--line); }
+pre { overflow: auto; }
+@media print { .scroll { max-height: none; } audio { display: none; } figure, svg, tr { break-inside: avoid; } }
+"""
+
+
+def records_of(path: Path) -> list[Record]:
+    """The lines of `path` that have a step.
+
+    Raises ValueError if the file is missing or no line tells of training or validation.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path}: can't be read (no such file); is this the directory of a run?")
+    records: list[Record] = [record for record in read_metrics(path) if number(record, "step") is not None]
+    if not any(record.get("kind") in ("train", "valid") for record in records):
+        raise ValueError(f"{path}: holds no line of training or validation yet; the first comes with the first log")
+    return records
+
+
+def by_step(records: Iterable[Record], kind: str) -> list[Record]:
+    """Records of one kind in order of step; where a resumed run passed a step again, the newer one."""
+    newest = {record["step"]: record for record in records if record.get("kind") == kind}
+    return [newest[step] for step in sorted(newest)]
+
+
+def number(record: Record, key: str) -> float | None:
+    value = record.get(key)
+    usable = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if usable and value is not None else None
+
+
+def points_of(records: Iterable[Record], key: str) -> list[tuple[float, float]]:
+    """(step, value) of each record that has a finite value."""
+    return [(float(record["step"]), value) for record in records if (value := number(record, key)) is not None]
+
+
+def trend(points: Sequence[tuple[float, float]]) -> str:
+    """A sentence on whether held-out NLL, (step, nats) in order of step, still falls.
+
+    The slope of the least-squares line through the last third (at least four points) counts if it is over three times
+    its standard error.
+    """
+    if len(points) < NEEDED_FOR_TREND:
+        return f"Too few validations to say: {len(points)}, and {NEEDED_FOR_TREND} are needed."
+    steps, nats = np.array(points[-max(NEEDED_FOR_TREND, math.ceil(len(points) / 3)) :]).T
+    thousands = (steps - steps.mean()) / 1000
+    slope = float(thousands @ (nats - nats.mean()) / (thousands @ thousands))
+    residual = nats - nats.mean() - slope * thousands
+    error = math.sqrt(float(residual @ residual / (len(nats) - 2) / (thousands @ thousands)))
+    span = f"over the last {len(nats)} validations (steps {steps[0]:,.0f} to {steps[-1]:,.0f})"
+    rate = f"{abs(slope):.2g} ± {error:.1g} nats per 1000 steps {span}"
+    best_step = min(points, key=lambda point: point[1])[0]
+    if abs(slope) <= STANDARD_ERRORS * error:
+        direction = "falls" if slope < 0 else "rises"
+        return f"Flat: held-out NLL {direction} by {rate}, which its scatter may explain."
+    if slope < 0:
+        return f"Improving: held-out NLL falls by {rate}. Training on should help."
+    return f"Getting worse (overfitting): held-out NLL rises by {rate}. Use the best checkpoint, step {best_step:,.0f}."
+
+
+def verdict(nll: Sequence[tuple[float, float]]) -> str:
+    """What `trend` says, as a section."""
+    return f'<h2>Is it still improving?</h2><p class="verdict">{escape(trend(nll))}</p>'
+
+
+def curves(series: Mapping[str, Sequence[tuple[float, float]]], *, y_label: str) -> str:
+    """Section with the loss against the step."""
+    if not any(series.values()):
+        return "<h2>Loss</h2><p>No finite loss was logged.</p>"
+    return "<h2>Loss</h2>" + line_chart_svg(series, x_label="step", y_label=y_label)
+
+
+def tiles(items: Iterable[tuple[str, str, str]], remark: str) -> str:
+    """Numbers in large print, each (label, number, what it is of), and a remark below."""
+    cells = (f"<div><dt>{escape(a)}</dt><dd>{escape(b)}<small>{escape(c)}</small></dd></div>" for a, b, c in items)
+    return f'<dl class="tiles">{"".join(cells)}</dl><p>{escape(remark)}</p>'
+
+
+def progress(records: Sequence[Record], train: Sequence[Record], valid: Sequence[Record]) -> list[tuple[str, str, str]]:
+    """Tiles of any run: how fast, and how long."""
+    hours = f"{trained_seconds(records) / 3600:.2f} h"
+    return [
+        ("Step rate", shown(step_rate(train[-20:]), "steps/s"), "over the last log lines"),
+        ("Trained", hours, f"to step {max(record['step'] for record in [*train, *valid]):,.0f}"),
+    ]
+
+
+def shown(value: float | None, unit: str) -> str:
+    return "–" if value is None else f"{value:.3g} {unit}"
+
+
+def median(records: Iterable[Record], key: str) -> float | None:
+    values = [value for _, value in points_of(records, key)]
+    return float(np.median(values)) if values else None
+
+
+def trained_seconds(records: Iterable[Record]) -> float:
+    """Sum of what `elapsed_seconds`, the time a run has lasted at a line of training, rises from line to line.
+
+    Where a resumed run counts from zero, or from its checkpoint's time, that fall adds nothing.
+    """
+    seconds = [
+        value for record in records if record.get("kind") == "train" and (value := number(record, "elapsed_seconds"))
+    ]
+    return sum(max(0.0, after - before) for before, after in itertools.pairwise([0.0, *seconds]))
+
+
+def step_rate(train: Sequence[Record]) -> float | None:
+    """Steps a second between lines of training whose clock ran on."""
+    points = points_of(train, "elapsed_seconds")
+    moves = [(b[0] - a[0], b[1] - a[1]) for a, b in itertools.pairwise(points) if b[1] > a[1]]
+    return sum(steps for steps, _ in moves) / sum(seconds for _, seconds in moves) if moves else None
+
+
+def data_url(media_type: str, content: bytes) -> str:
+    return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def validations(valid: Sequence[Record], columns: Mapping[str, str]) -> str:
+    """Table of all validations: `columns`, by key and heading, first, then what else has numbers."""
+    if not valid:
+        return ""
+    others = sorted({key for record in valid for key in record if number(record, key) is not None} - set(columns))
+    keys = [*columns, *others]
+    head = "".join(f'<th scope="col">{escape(columns.get(key, key))}</th>' for key in keys)
+    rows = "".join(f"<tr>{''.join(f'<td>{cell(record, key)}</td>' for key in keys)}</tr>" for record in valid)
+    return (
+        '<h2>Validations</h2><div class="scroll" tabindex="0">'
+        f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+    )
+
+
+def cell(record: Record, key: str) -> str:
+    value = number(record, key)
+    if value is None:
+        return escape(str(record.get(key, "–")))
+    return f"{value:,.0f}" if value == int(value) else f"{value:,.4g}"
+
+
+def events(records: Iterable[Record]) -> str:
+    items = [
+        f"<li>Step {cell(record, 'step')}: {escape(str(record.get('what', '–')))}</li>"
+        for record in records
+        if record.get("kind") == "event"
+    ]
+    return f'<h2>Events</h2><div class="scroll" tabindex="0"><ul>{"".join(items)}</ul></div>' if items else ""
+
+
+def config(path: Path) -> str:
+    if not path.is_file():
+        return ""
+    text = path.read_text(encoding="utf-8", errors="replace")
+    return f"<h2>Configuration</h2><details><summary>{path.name}</summary><pre>{escape(text)}</pre></details>"
+
+
+def page(title: str, sections: Iterable[str]) -> str:
+    policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:"
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}: training report</title><style>{STYLE}</style></head>\n"
+        f"<body><main>\n{chr(10).join(section for section in sections if section)}\n</main></body></html>\n"
+    )

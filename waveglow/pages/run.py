@@ -1,0 +1,177 @@
+"""One HTML file about a training run, with its curves, a verdict and the voice as it was heard.
+
+The file needs no network and no script: audio and pictures are inside. It is written from what the training left in the
+run's directory: `metrics.jsonl`, `samples/step_<n>/<clip>.wav`, `samples/reference/<clip>.wav` and `config.yaml`.
+
+  waveglow report runs/ljspeech
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import re
+import sys
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from waveglow.pages import figures
+from waveglow.pages.parts import (
+    Record,
+    by_step,
+    config,
+    curves,
+    data_url,
+    events,
+    median,
+    number,
+    page,
+    points_of,
+    progress,
+    records_of,
+    shown,
+    tiles,
+    validations,
+    verdict,
+)
+from waveglow.training.log import METRICS
+
+HELP = "Write an HTML report of a training run: curves, verdict, audio"
+
+CLIPS_SHOWN = 4
+BYTES_PER_PLAYER = 480_000  # three players for each of four clips, in base64, stay under 10 MB with their pictures
+DECIBELS = (-60.0, 20.0)  # darkest and brightest, the same for all pictures
+
+COLUMNS = {
+    "step": "Step",
+    "nll_nats": "NLL, nats per sample",
+    "nll_bits": "NLL, bits per sample",
+    "loss_nvidia": "NVIDIA's loss",
+    "clips": "Clips",
+    "seconds": "Seconds",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="directory that `waveglow train` wrote")
+    parser.add_argument("--out", type=Path, help="the HTML file to write (RUN_DIR/report.html)")
+
+
+def run(args: argparse.Namespace) -> int:
+    out = args.out or args.run_dir / "report.html"
+    try:
+        write_report(args.run_dir, out)
+    except (ValueError, OSError) as error:
+        print(f"waveglow report: {error}", file=sys.stderr)
+        return 2
+    print(out)
+    return 0
+
+
+def write_report(run_dir: Path, out: Path) -> None:
+    """Write the report of `run_dir` to the file `out`.
+
+    Raises ValueError if `metrics.jsonl` is missing or holds no line of training or validation, and OSError if `out`
+    can't be written.
+    """
+    records = records_of(run_dir / METRICS)
+    train, valid = by_step(records, "train"), by_step(records, "valid")
+    nll = {
+        "training": points_of(train, "nll_nats") or points_of(train, "loss"),
+        "held-out": points_of(valid, "nll_nats"),
+    }
+    sections = [
+        f"<h1>{escape(run_dir.resolve().name)}</h1>",
+        _headline(records, train, valid),
+        curves(nll, y_label="NLL, nats per sample"),
+        verdict(nll["held-out"]),
+        _clips(run_dir / "samples"),
+        validations(valid, COLUMNS),
+        events(records),
+        config(run_dir / "config.yaml"),
+    ]
+    out.write_text(page(run_dir.resolve().name, sections), encoding="utf-8")
+
+
+def _headline(records: Sequence[Record], train: Sequence[Record], valid: Sequence[Record]) -> str:
+    scored = [record for record in valid if number(record, "nll_nats") is not None]
+    items = [("Held-out NLL", "–", "no validation yet")]
+    if scored:
+        best = min(scored, key=lambda record: float(record["nll_nats"]))
+        items = [_nll_tile("Last held-out NLL", scored[-1]), _nll_tile("Best held-out NLL", best)]
+    audio_rate = shown(median(train[-20:], "audio_seconds_per_second"), "s/s")
+    items += [*progress(records, train, valid), ("Audio rate", audio_rate, "seconds of audio per second")]
+    return tiles(items, "NLL is the negative log-likelihood of a sample of held-out speech: lower is better.")
+
+
+def _nll_tile(label: str, record: Record) -> tuple[str, str, str]:
+    bits = number(record, "nll_bits")
+    shown_bits = "" if bits is None else f"{bits:.3f} bits, "
+    return label, f"{record['nll_nats']:.3f} nats", f"{shown_bits}per sample, step {record['step']:,.0f}"
+
+
+def _clips(samples: Path) -> str:
+    takes = _takes(samples)
+    if not takes:
+        return "<h2>Held-out clips</h2><p>No clips were synthesized yet.</p>"
+    parts = ["<h2>Held-out clips</h2>"]
+    for clip in sorted(takes)[:CLIPS_SHOWN]:
+        cards = "".join(_take(f"{label}, {clip}", label, path) for label, path in takes[clip])
+        parts.append(f'<h3>{escape(clip)}</h3><div class="takes">{cards}</div>')
+    if len(takes) > CLIPS_SHOWN:
+        parts.append(f"<p>{len(takes) - CLIPS_SHOWN} more clips are in the run's directory, left out here.</p>")
+    return "".join(parts)
+
+
+def _takes(samples: Path) -> dict[str, list[tuple[str, Path]]]:
+    """Each clip's recordings to show: the reference, the newest synthesized, and the first, to hear the progress."""
+    steps: dict[str, list[tuple[int, Path]]] = {}
+    for path in samples.glob("step_*/*.wav"):
+        if match := re.fullmatch(r"step_(\d+)", path.parent.name):
+            steps.setdefault(path.stem, []).append((int(match[1]), path))
+    takes: dict[str, list[tuple[str, Path]]] = {
+        path.stem: [("Reference", path)] for path in samples.glob("reference/*.wav")
+    }
+    for clip, synthesized in steps.items():
+        synthesized.sort()
+        chosen = [synthesized[-1], *synthesized[:1]] if len(synthesized) > 1 else synthesized
+        takes.setdefault(clip, []).extend((f"Step {step:,}", path) for step, path in chosen)
+    return takes
+
+
+def _take(name: str, label: str, path: Path) -> str:
+    """One recording: its spectrogram and a player."""
+    try:
+        wav, png, note = _rendered(path)
+    except (ValueError, OSError, soundfile.LibsndfileError):
+        return f"<figure><figcaption>{escape(label)}: the file can't be read</figcaption></figure>"
+    alt = escape(name, quote=True)
+    return (
+        f"<figure><figcaption>{escape(label)}{note}</figcaption>"
+        f'<img alt="Mel spectrogram: {alt}" src="{data_url("image/png", png)}">'
+        f'<audio controls preload="metadata" aria-label="{alt}" src="{data_url("audio/wav", wav)}"></audio></figure>'
+    )
+
+
+def _rendered(path: Path) -> tuple[bytes, bytes, str]:
+    """16-bit WAV and spectrogram PNG of the first BYTES_PER_PLAYER of a recording, and a note if that is not all.
+
+    Raises ValueError if the recording is empty.
+    """
+    import librosa  # here, for it takes a second or two to load
+
+    audio, sample_rate = soundfile.read(path, dtype="float32", always_2d=True)  # (T, channels)
+    shown = audio.mean(axis=1)[: BYTES_PER_PLAYER // 2]
+    if not shown.size:
+        raise ValueError(f"{path}: holds no samples")
+    note = f" (the first {shown.size / sample_rate:.1f} s)" if shown.size < len(audio) else ""
+    wav = io.BytesIO()
+    soundfile.write(wav, shown, sample_rate, format="WAV", subtype="PCM_16")
+    window = round(0.046 * sample_rate)
+    power = librosa.feature.melspectrogram(y=shown, sr=sample_rate, n_fft=window, hop_length=window // 4, n_mels=80)
+    decibels = 10 * np.log10(np.maximum(power, 1e-10))
+    return wav.getvalue(), figures.spectrogram_png(decibels, limits=DECIBELS), note
