@@ -19,7 +19,7 @@ from torch import Tensor
 from waveglow.cli.bench_memory import MODES, kept_bytes
 from waveglow.cli.figures import line_chart_svg
 from waveglow.cli.image_common import positive
-from waveglow.flows.compose import Sequence
+from waveglow.flows.compose import Chain
 from waveglow.models.flow_image import FlowImage
 from waveglow.models.image_builders import glow
 
@@ -29,7 +29,7 @@ def model_of(n_steps: int, memory: Any, *, image_size: int, n_hidden: int) -> Fl
     torch.manual_seed(0)
     model = glow(image_size=image_size, n_levels=2, n_steps=n_steps, n_hidden=n_hidden)
     for module in model.modules():
-        if isinstance(module, Sequence):
+        if isinstance(module, Chain):
             module.memory = memory
     return model
 
