@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1] / "waveglow"
 LAYERS = [
     {"config", "noise"},
-    {"flows", "nn", "audio"},
+    {"flows", "nn", "audio", "devices"},
     {"models", "data", "metrics"},
     {"training", "vocoder", "export"},
     {"evaluation", "pictures", "bench", "pages", "serve", "cli"},
@@ -146,6 +146,7 @@ WITHOUT_TORCH = [
     "waveglow.audio.mel_files",
     "waveglow.audio.mel_spec",
     "waveglow.cli.common",
+    "waveglow.cli.files",
     "waveglow.cli.main",
     "waveglow.config",
     "waveglow.noise",

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator
-from collections.abc import Sequence as Values
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -150,8 +149,8 @@ class Vocoder:
         mel: ArrayLike,
         *,
         sigma: float = 0.7,
-        seed: int | Values[int] = 0,
-        lengths: Values[int] | None = None,
+        seed: int | Sequence[int] = 0,
+        lengths: Sequence[int] | None = None,
         refine: int | None = None,
     ) -> Tensor:
         """Waveform from mel: [M, F] to [T], [B, M, F] to [B, T], T = F·hop.
@@ -184,7 +183,7 @@ class Vocoder:
         mels: Iterable[ArrayLike],
         *,
         sigma: float = 0.7,
-        seed: int | Values[int] = 0,
+        seed: int | Sequence[int] = 0,
         refine: int | None = None,
         context: int | None = None,
     ) -> Iterator[Tensor]:
@@ -229,7 +228,7 @@ class Vocoder:
         sample_rate: int,
         *,
         sigma: float = 0.7,
-        seed: int | Values[int] = 0,
+        seed: int | Sequence[int] = 0,
         refine: int | None = None,
     ) -> Tensor:
         """Copy-synthesis: audio to mel to audio of the same duration, at the model's sample rate: [T] or [B, T]."""
@@ -316,7 +315,7 @@ class Vocoder:
             raise ValueError(f"refine is {refine}, and {NO_MEL_SPEC}")
         return int(refine)
 
-    def _frames(self, mels: Tensor, lengths: Values[int] | None) -> list[int]:
+    def _frames(self, mels: Tensor, lengths: Sequence[int] | None) -> list[int]:
         frames = mels.shape[-1]
         if mels.dim() != 3 or not frames or mels.shape[1] != self.model.n_mels:
             raise ValueError(f"mel has shape {list(mels.shape)}; this model takes [B, {self.model.n_mels}, F], F >= 1")
@@ -334,7 +333,7 @@ class Vocoder:
         self._frames(batch, None)
         return batch, mels.dim() != 3
 
-    def _draw(self, clips: int, sigma: float, seed: int | Values[int], refine: int | None) -> Draw:
+    def _draw(self, clips: int, sigma: float, seed: int | Sequence[int], refine: int | None) -> Draw:
         seeds = [seed] * clips if isinstance(seed, (int, np.integer)) else list(seed)
         if len(seeds) != clips:
             raise ValueError(f"got {len(seeds)} seeds for {clips} clips; give one seed, or one a clip")

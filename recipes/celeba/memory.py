@@ -18,7 +18,7 @@ from torch import Tensor
 
 from waveglow.bench.memory import MODES, kept_bytes
 from waveglow.cli.image.common import positive
-from waveglow.flows.compose import Sequence
+from waveglow.flows.compose import Chain
 from waveglow.models.flow_image import FlowImage
 from waveglow.models.image_builders import glow
 from waveglow.pages.figures import line_chart_svg
@@ -29,7 +29,7 @@ def model_of(n_steps: int, memory: Any, *, image_size: int, n_hidden: int) -> Fl
     torch.manual_seed(0)
     model = glow(image_size=image_size, n_levels=2, n_steps=n_steps, n_hidden=n_hidden)
     for module in model.modules():
-        if isinstance(module, Sequence):
+        if isinstance(module, Chain):
             module.memory = memory
     return model
 

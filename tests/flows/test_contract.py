@@ -18,7 +18,7 @@ from waveglow.flows.actnorm import ActNorm, ConditionalActNorm, Scale
 from waveglow.flows.autoregressive import RowAutoregressive
 from waveglow.flows.base import Flow
 from waveglow.flows.batchnorm import FlowBatchNorm
-from waveglow.flows.compose import MultiScale, Sequence, Split
+from waveglow.flows.compose import Chain, MultiScale, Split
 from waveglow.flows.coupling import (
     FORMS,
     SCALES,
@@ -98,7 +98,7 @@ def step(grid: Grid, channels: int) -> list[Flow]:
 
 def fixed_prior(g: Grid) -> MultiScale:
     c, low = 2 * g.cell, g.squeezed()
-    first, second = Sequence([Squeeze(2), *step(low, c)]), Sequence(step(low, c - 1))
+    first, second = Chain([Squeeze(2), *step(low, c)]), Chain(step(low, c - 1))
     return MultiScale([first, Split(1), second, Split(1, leaves="last"), coupling(low, c - 2)])
 
 
@@ -136,7 +136,7 @@ def logit_of_a_picture() -> Flow:
     to_unit = ActNorm(3)
     nn.init.constant_(to_unit.bias, 5.0)
     nn.init.constant_(to_unit.log_scale, -2.3)
-    return Sequence([to_unit, Logit()])
+    return Chain([to_unit, Logit()])
 
 
 class Entry(NamedTuple):
@@ -155,22 +155,20 @@ LAYERS = (
         "Scale": Entry(3, lambda g: Scale(3)),
         "FlowBatchNorm": Entry(3, lambda g: batch_norm_of_a_trained_flow(3)),
         "Logit": Entry(3, lambda g: logit_of_a_picture()),
-        "Flatten": Entry(2, lambda g: Sequence([Flatten((2, *g.sizes)), Reverse()])),
+        "Flatten": Entry(2, lambda g: Chain([Flatten((2, *g.sizes)), Reverse()])),
         "Shuffle": Entry(6, lambda g: Shuffle(6)),
         "Shuffle_of_an_order": Entry(4, lambda g: Shuffle(4, order=[2, 0, 3, 1])),
         "Reverse": Entry(3, lambda g: Reverse()),
         "Swap": Entry(4, lambda g: Swap()),
-        "Swap_with_cond": Entry(4, lambda g: Sequence([Swap(swap_cond=True), coupling(g, 4)])),
+        "Swap_with_cond": Entry(4, lambda g: Chain([Swap(swap_cond=True), coupling(g, 4)])),
         "Squeeze": Entry(3, lambda g: Squeeze(2)),
-        "Squeeze_with_cond": Entry(2, lambda g: Sequence([Squeeze(2), coupling(g.squeezed(), 2 * g.cell)])),
+        "Squeeze_with_cond": Entry(2, lambda g: Chain([Squeeze(2), coupling(g.squeezed(), 2 * g.cell)])),
         "Squeeze_without_cond": Entry(
-            2, lambda g: Sequence([Squeeze(2, squeeze_cond=False), coupling(g, 2 * g.cell)]), places_per_cond=2
+            2, lambda g: Chain([Squeeze(2, squeeze_cond=False), coupling(g, 2 * g.cell)]), places_per_cond=2
         ),
-        "Sequence": Entry(4, lambda g: Sequence([Sequence([*step(g, 4), Swap(swap_cond=True)]), *step(g, 4)])),
-        "Sequence_checkpointed": Entry(
-            4, lambda g: Sequence([*step(g, 4), Reverse(), *step(g, 4)], memory="checkpoint")
-        ),
-        "Sequence_reversible": Entry(4, lambda g: Sequence([*step(g, 4), Reverse(), *step(g, 4)], memory="reversible")),
+        "Chain": Entry(4, lambda g: Chain([Chain([*step(g, 4), Swap(swap_cond=True)]), *step(g, 4)])),
+        "Chain_checkpointed": Entry(4, lambda g: Chain([*step(g, 4), Reverse(), *step(g, 4)], memory="checkpoint")),
+        "Chain_reversible": Entry(4, lambda g: Chain([*step(g, 4), Reverse(), *step(g, 4)], memory="reversible")),
         "MultiScale_fixed_prior": Entry(2, fixed_prior),
         "MultiScale_conditional_prior": Entry(2, conditional_prior),
     }
@@ -196,18 +194,18 @@ ONE_DIMENSIONAL = {
     for bands in (2, 3, 4, 6, 12)
 } | {
     f"LappedSqueeze_{bands}_coupling": Entry(
-        2, lambda g, bands=bands: Sequence([LappedSqueeze(bands), coupling(g, 2 * bands)]), places_per_cond=bands
+        2, lambda g, bands=bands: Chain([LappedSqueeze(bands), coupling(g, 2 * bands)]), places_per_cond=bands
     )
     for bands in (3, 4)
 }
 ONE_DIMENSIONAL["Rows"] = Entry(
-    2, lambda g: Sequence([Rows(4), *(autoregressive(g, "s*x+t", "kept") for _ in range(bool(g.cond)))])
+    2, lambda g: Chain([Rows(4), *(autoregressive(g, "s*x+t", "kept") for _ in range(bool(g.cond)))])
 )
 
 TWO_DIMENSIONAL = {
-    "RowsAsChannels": Entry(1, lambda g: Sequence([RowsAsChannels(), Reverse()])),
+    "RowsAsChannels": Entry(1, lambda g: Chain([RowsAsChannels(), Reverse()])),
     "FlipRows": Entry(3, lambda g: FlipRows()),
-    "FlipRows_within_halves": Entry(2, lambda g: Sequence([FlipRows(2), coupling(g, 2)])),
+    "FlipRows_within_halves": Entry(2, lambda g: Chain([FlipRows(2), coupling(g, 2)])),
 } | {
     f"RowAutoregressive_{form}_{first}": Entry(2, lambda g, form=form, first=first: autoregressive(g, form, first))
     for form in FORMS
@@ -329,9 +327,9 @@ def saving(module: nn.Module, memory: str) -> nn.Module:
     """A twin whose backward pass makes its activations anew."""
     twin = copy.deepcopy(module)
     for part in twin.modules():
-        if isinstance(part, Sequence):
+        if isinstance(part, Chain):
             part.memory = memory
-    return Sequence([twin], memory=memory) if isinstance(twin, Flow) else twin
+    return Chain([twin], memory=memory) if isinstance(twin, Flow) else twin
 
 
 def gradients(module: nn.Module, x: Tensor, cond: Tensor | None) -> list[Tensor | None]:
@@ -508,7 +506,7 @@ def test_autocast_runs_coupling_nets_and_nothing_else_in_bfloat16(case):
         assert_close([with_autocast(decode, module, zs, cond)], [x], 1e-5)
 
 
-@over({name: case for name, case in CASES.items() if name in ("Sequence_reversible-1d-cond", "waveglow-model")})
+@over({name: case for name, case in CASES.items() if name in ("Chain_reversible-1d-cond", "waveglow-model")})
 def test_autocast_with_reversible_is_refused(case):
     module, (x, cond) = saving(case.module(torch.float32), "reversible"), case.inputs(torch.float32)
     with pytest.raises(ValueError, match="reversible training needs float32"):

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from waveglow.flows.batchnorm import EPS, FlowBatchNorm
-from waveglow.flows.compose import Sequence
+from waveglow.flows.compose import Chain
 from waveglow.flows.coupling import CheckerboardMask, Coupling, WholeMask
 from waveglow.flows.likelihood import BASES
 from waveglow.flows.logit import Logit
@@ -118,7 +118,7 @@ def test_it_learns_the_data_and_evaluates_with_what_it_learned():
 
 
 def test_a_reversible_sequence_refuses_it_in_training():
-    stack = Sequence([FlowBatchNorm(2)], memory="reversible").train()
+    stack = Chain([FlowBatchNorm(2)], memory="reversible").train()
     z, log_det = stack(next(batches(1)).requires_grad_())
     with pytest.raises(ValueError, match=r"set train\.memory=checkpoint or none"):
         (z.sum() + log_det.sum()).backward()

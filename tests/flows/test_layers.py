@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from waveglow.flows.actnorm import ActNorm, ConditionalActNorm, initialize_
-from waveglow.flows.compose import MultiScale, Sequence, Split
+from waveglow.flows.compose import Chain, MultiScale, Split
 from waveglow.flows.coupling import FORMS, ChannelMask, Coupling
 from waveglow.flows.lapped import LappedSqueeze
 from waveglow.flows.likelihood import STEP_16_BIT, bits_per_sample, standard_normal_log_prob
@@ -126,7 +126,7 @@ def test_constant_channels_are_named_in_a_warning():
     x = torch.randn(2, 4, 50)
     x[:, [1, 3]] = 0.25
     with pytest.warns(UserWarning, match=r"layers\.0: channels \[1, 3\] are constant"):
-        initialize_(Sequence([ActNorm(4)]), x)
+        initialize_(Chain([ActNorm(4)]), x)
 
 
 def test_a_constant_channel_stays_finite_and_invertible():

@@ -1,4 +1,4 @@
-"""A reversible Sequence has the gradients of a plain one, for an activation memory that does not grow with depth."""
+"""A reversible Chain has the gradients of a plain one, for an activation memory that does not grow with depth."""
 
 from collections import Counter
 
@@ -8,7 +8,7 @@ from torch import nn
 
 from waveglow.flows.actnorm import ActNorm
 from waveglow.flows.base import Flow, positions
-from waveglow.flows.compose import Sequence
+from waveglow.flows.compose import Chain
 from waveglow.flows.coupling import ChannelMask, Coupling
 from waveglow.flows.permute import InvertibleConv, InvertibleConvLU, Shuffle, Swap
 from waveglow.flows.reshape import Squeeze
@@ -42,7 +42,7 @@ def shared_layer():
 
 def moving_the_cond():
     wide = [Coupling(net(2 * CHANNELS, 2 * COND_CHANNELS), ChannelMask(2 * CHANNELS)) for _ in range(2)]
-    nested = Sequence([coupling(), Swap(swap_cond=True)])  # it uses the cond and moves it
+    nested = Chain([coupling(), Swap(swap_cond=True)])  # it uses the cond and moves it
     return [nested, coupling(), Squeeze(2), wide[0], Swap(swap_cond=True), wide[1]]
 
 
@@ -51,7 +51,7 @@ STACK_NAMES = list(STACKS)
 
 
 def sequence(layers, *, memory, dtype=torch.float64):
-    module = Sequence(layers, memory=memory)
+    module = Chain(layers, memory=memory)
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.add_(torch.randn_like(parameter), alpha=0.15)
@@ -201,7 +201,7 @@ def test_a_layer_of_its_own_needs_no_retrace():
         def inverse(self, z, cond=None):
             return z * (-self.log_s).exp()
 
-    plain, rebuilt = (Sequence([Scale(), coupling(), Scale()], memory=m).double() for m in ("none", "reversible"))
+    plain, rebuilt = (Chain([Scale(), coupling(), Scale()], memory=m).double() for m in ("none", "reversible"))
     rebuilt.load_state_dict(plain.state_dict())
     assert_same_gradients(plain, rebuilt, *inputs())
 

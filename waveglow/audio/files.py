@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+AUDIO_SUFFIXES = (".wav", ".flac")
+MEL_SUFFIXES = (".npy", ".npz", ".pt", ".safetensors")
+
 
 class FileError(ValueError):
     """A file that can't be used: `path` and `reason`. Survives pickling."""

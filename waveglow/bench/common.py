@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from waveglow.cli.devices import set_threads, usable_device
 from waveglow.config import nearest
+from waveglow.devices import set_threads, usable_device
 from waveglow.models.registry import VOCODERS
 from waveglow.models.shipped import DEFAULT_VOICE
 

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from waveglow.bench.common import in_turns, timed
 from waveglow.bench.step import Step, batch_for, new_model, seconds_of
 from waveglow.bench.table import Column, Row, Table
-from waveglow.flows.compose import Memory
-from waveglow.flows.compose import Sequence as Layers
+from waveglow.flows.compose import Chain, Memory
 from waveglow.models.flow_vocoder import FlowVocoder
 from waveglow.pages.figures import line_chart_svg
 
@@ -33,7 +32,7 @@ def small_waveglow(flows: int, memory: Memory) -> FlowVocoder:
     numbers = {"n_channels": 32, "n_layers": 4, "n_flows": flows, "n_early_every": flows, "actnorm": False}
     model = new_model({"name": "waveglow", **numbers})
     for module in model.modules():
-        if isinstance(module, Layers):
+        if isinstance(module, Chain):
             module.memory = memory
     return model
 

@@ -13,9 +13,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from waveglow.audio.files import AUDIO_SUFFIXES
 from waveglow.audio.io import Samples, load_audio, save_audio
-from waveglow.cli.common import AUDIO_SUFFIXES, Outcome, add_denoising, add_paths, add_vocoder, each_file
+from waveglow.cli.common import add_denoising, add_paths, add_vocoder
 from waveglow.cli.devices import open_vocoder
+from waveglow.cli.files import Outcome, each_file
 from waveglow.metrics.spectral import tone_prominence
 
 

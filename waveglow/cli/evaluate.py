@@ -23,8 +23,8 @@ from pathlib import Path
 
 import torch
 
-from waveglow.audio.files import find_inputs, write_atomically
-from waveglow.cli.common import AUDIO_SUFFIXES, add_sampling, add_vocoder
+from waveglow.audio.files import AUDIO_SUFFIXES, find_inputs, write_atomically
+from waveglow.cli.common import add_sampling, add_vocoder
 from waveglow.cli.devices import open_vocoder
 from waveglow.config import nearest
 from waveglow.data.manifest import read_manifest

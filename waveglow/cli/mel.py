@@ -14,11 +14,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from waveglow.audio.files import AUDIO_SUFFIXES, MEL_SUFFIXES
 from waveglow.audio.io import load_audio
 from waveglow.audio.mel import PRESETS, MelSpec, preset
 from waveglow.audio.mel_files import write_mel
 from waveglow.audio.mel_spectrogram import MelSpectrogram
-from waveglow.cli.common import AUDIO_SUFFIXES, MEL_SUFFIXES, Outcome, add_paths, each_file
+from waveglow.cli.common import add_paths
+from waveglow.cli.files import Outcome, each_file
 from waveglow.models.checkpoint import CheckpointError, read_config, resolve
 
 

@@ -12,18 +12,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from waveglow.audio.files import AUDIO_SUFFIXES
 from waveglow.audio.io import load_audio, save_audio
-from waveglow.cli.common import (
-    AUDIO_SUFFIXES,
-    Outcome,
-    add_denoising,
-    add_paths,
-    add_sampling,
-    add_vocoder,
-    each_file,
-    sampling,
-)
+from waveglow.cli.common import add_denoising, add_paths, add_sampling, add_vocoder, sampling
 from waveglow.cli.devices import open_vocoder
+from waveglow.cli.files import Outcome, each_file
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

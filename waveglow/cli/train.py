@@ -18,9 +18,9 @@ from pathlib import Path
 import torch
 
 from waveglow.cli import training
-from waveglow.cli.devices import set_threads
 from waveglow.config import ConfigError, dump, from_mapping
 from waveglow.data.manifest import content_hash, prepare, read_manifest
+from waveglow.devices import set_threads
 from waveglow.models import checkpoint
 from waveglow.models.flow_vocoder import FlowVocoder
 from waveglow.models.registry import build_vocoder, resolved

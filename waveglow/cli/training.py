@@ -11,8 +11,8 @@ from typing import Any
 import filelock
 import yaml
 
-from waveglow.cli.devices import usable_device
 from waveglow.config import ConfigError, merged, parse_overrides, read_with_base, to_mapping
+from waveglow.devices import usable_device
 from waveglow.models import checkpoint
 from waveglow.training import state as states
 from waveglow.training.distributed import World, world

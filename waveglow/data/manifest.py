@@ -18,12 +18,10 @@ from typing import Literal
 
 import numpy as np
 
-from waveglow.audio.files import Input, find_inputs
+from waveglow.audio.files import AUDIO_SUFFIXES, MEL_SUFFIXES, Input, find_inputs
 from waveglow.audio.io import AudioError, load_audio, probe, save_audio
 from waveglow.config import ConfigError, from_mapping
 
-AUDIO_SUFFIXES = (".wav", ".flac")
-MEL_SUFFIXES = (".npy", ".npz", ".pt", ".safetensors")
 Split = Literal["train", "valid", "test"]
 
 

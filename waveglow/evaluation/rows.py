@@ -12,10 +12,10 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from waveglow.audio.files import AUDIO_SUFFIXES
 from waveglow.audio.io import load_audio
 from waveglow.audio.mel import MelSpec
 from waveglow.audio.refine import MOMENTUM, MOST_NATS, MelRefiner
-from waveglow.cli.common import AUDIO_SUFFIXES
 from waveglow.evaluation.table import GRIFFIN_LIM, REFINED_NOISE, UNREFINED, VOCODER
 from waveglow.metrics import Take
 from waveglow.metrics.packages import Samples, version_of

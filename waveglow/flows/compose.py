@@ -1,9 +1,8 @@
-"""Flows made of flows: Sequence, Split and MultiScale."""
+"""Flows made of flows: Chain, Split and MultiScale."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from collections.abc import Sequence as Values
+from collections.abc import Iterable, Sequence
 from typing import Literal, cast
 
 import torch
@@ -32,7 +31,7 @@ def _run_again(layer: Flow, x: Tensor, cond: Tensor | None) -> tuple[Tensor, Ten
     return outputs
 
 
-class Sequence(Flow):
+class Chain(Flow):
     """Layers in data order: `z = f_n(… f_1(x))`, `log_det = Σ log_det_k`.
 
     `memory` is what the backward pass reads: "none" saves no memory and keeps all activations; "checkpoint" keeps each
@@ -142,7 +141,7 @@ class MultiScale(nn.Module):
             cond = level.condition(cond)
         return [*zs, x], log_det
 
-    def inverse(self, zs: Values[Tensor], cond: Tensor | None = None) -> Tensor:
+    def inverse(self, zs: Sequence[Tensor], cond: Tensor | None = None) -> Tensor:
         """zs, as `forward` gives them, to x [B, C, *S]. Raises ValueError where their number is wrong."""
         expected = 1 + sum(isinstance(level, Split) for level in self.parts())
         if len(zs) != expected:

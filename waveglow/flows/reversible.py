@@ -6,8 +6,7 @@ What is kept for the backward pass is one output, whatever the depth.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from collections.abc import Sequence as Layers
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 from waveglow.flows.base import Flow, zero_log_det
 
 
-def reversible_forward(layers: Layers[Flow], x: Tensor, cond: Tensor | None) -> tuple[Tensor, Tensor]:
+def reversible_forward(layers: Sequence[Flow], x: Tensor, cond: Tensor | None) -> tuple[Tensor, Tensor]:
     """(z, log_det) of the layers in order, with an activation memory that does not grow with their number.
 
     Raises ValueError under autocast: inputs rebuilt through half-precision nets drift (measured 0.5 after 12 steps).
@@ -32,7 +31,7 @@ def reversible_forward(layers: Layers[Flow], x: Tensor, cond: Tensor | None) -> 
     return z, log_det
 
 
-def conditions(layers: Layers[Any], cond: Tensor | None) -> list[Tensor | None]:
+def conditions(layers: Sequence[Any], cond: Tensor | None) -> list[Tensor | None]:
     """The cond that each layer sees, and that the layer behind the last would see."""
     conds = [cond]
     for layer in layers:
@@ -42,7 +41,7 @@ def conditions(layers: Layers[Any], cond: Tensor | None) -> list[Tensor | None]:
 
 class _Rebuild(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, layers: Layers[Flow], x: Tensor, cond: Tensor | None, *parameters: Tensor) -> Any:
+    def forward(ctx: Any, layers: Sequence[Flow], x: Tensor, cond: Tensor | None, *parameters: Tensor) -> Any:
         log_det = zero_log_det(x)
         layer_cond = cond
         for layer in layers:

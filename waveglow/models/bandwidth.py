@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from waveglow.flows.actnorm import ActNorm, ConditionalActNorm
-from waveglow.flows.compose import Sequence, Split
+from waveglow.flows.compose import Chain, Split
 from waveglow.flows.lapped import LappedSqueeze
 from waveglow.flows.likelihood import HALF_LOG_2PI
 from waveglow.models.flow_vocoder import FlowVocoder
@@ -59,7 +59,7 @@ def _nothing_lacks(bandwidth: Tensor) -> bool:
 def _whitening(model: FlowVocoder) -> tuple[LappedSqueeze, ActNorm | ConditionalActNorm, int] | None:
     """The lapped squeeze, the norm behind it, and how many of the highest bands leave then; None for other models."""
     first, split = (*model.flow.parts(), None)[:2]
-    if not isinstance(first, Sequence) or not isinstance(split, Split) or split.leaves != "last":
+    if not isinstance(first, Chain) or not isinstance(split, Split) or split.leaves != "last":
         return None
     layers = first.flows()
     if len(layers) != 2 or not isinstance(layers[0], LappedSqueeze):

@@ -14,7 +14,7 @@ from waveglow.config import nearest
 from waveglow.flows.actnorm import ActNorm, ConditionalActNorm
 from waveglow.flows.autoregressive import RowAutoregressive
 from waveglow.flows.base import Flow
-from waveglow.flows.compose import MultiScale, Sequence, Split
+from waveglow.flows.compose import Chain, MultiScale, Split
 from waveglow.flows.coupling import ChannelMask, Coupling, RowsAboveMask
 from waveglow.flows.lapped import LappedSqueeze
 from waveglow.flows.permute import FlipRows, InvertibleConv, InvertibleConvLU, Swap
@@ -129,7 +129,7 @@ def flowavenet(
         steps = [
             (ActNorm(channels), coupling(channels, cond_channels // 2), Swap(swap_cond=True)) for _ in range(n_flows)
         ]
-        levels.append(Sequence([Squeeze(2), *itertools.chain(*steps)]))
+        levels.append(Chain([Squeeze(2), *itertools.chain(*steps)]))
         if block % blocks_per_split == 0 and block < n_blocks:
             levels.append(Split(channels // 2, leaves="last", prior=coupling(channels, cond_channels)))
             channels //= 2
@@ -206,7 +206,7 @@ def _row_stack(n_mels: int, cycle: int, n_layers: int, n_channels: int, *, resid
 
 
 def _of_rows(steps: list[Flow], n_height: int, hop: int, n_mels: int) -> FlowVocoder:
-    flow = MultiScale([Sequence([Rows(n_height), *steps, RowsAsChannels()])])
+    flow = MultiScale([Chain([Rows(n_height), *steps, RowsAsChannels()])])
     return FlowVocoder(flow, SmoothUpsample(hop), hop=hop, n_mels=n_mels)
 
 
@@ -230,11 +230,11 @@ def _levels(
     levels: list[Flow | Split] = []
     for k in range(n_flows):
         if k and k % n_early_every == 0:
-            levels += [Sequence(layers), Split(n_early_size)]
+            levels += [Chain(layers), Split(n_early_size)]
             channels -= n_early_size
             layers = []
         layers = [*layers, *step(k, channels)]
-    return [*levels, Sequence(layers)]
+    return [*levels, Chain(layers)]
 
 
 def lapglow(
@@ -296,7 +296,7 @@ def lapglow(
     layers = [_chosen("squeeze", squeeze, squeezes)(), *_chosen("prior", prior, priors)()]
     levels: list[Flow | Split] = []
     if n_high:
-        levels, layers = [Sequence(layers), Split(n_high, leaves="last")], []
+        levels, layers = [Chain(layers), Split(n_high, leaves="last")], []
     levels += _levels(layers, bands - n_high, step, n_flows, n_early_every, n_early_size)
     encoder = MelEncoder(n_mels, n_cond, places_per_frame=hop // bands)
     return FlowVocoder(MultiScale(levels), encoder, hop=hop, n_mels=n_mels)

@@ -6,7 +6,7 @@ Shapes: pixels uint8 [B, C, H, W]; x [B, C, H, W], the flow's continuous domain:
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence as Values
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -59,7 +59,7 @@ class FlowImage(nn.Module):
 
     # ---- Pixels and the flow's domain ----
 
-    def dequantize(self, pixels: Tensor, *, seed: int | Values[int] = 0) -> Tensor:
+    def dequantize(self, pixels: Tensor, *, seed: int | Sequence[int] = 0) -> Tensor:
         """Pixels uint8 [B, C, H, W] to x, with uniform noise of one step of 2^−n_bits.
 
         Arguments:
@@ -101,7 +101,7 @@ class FlowImage(nn.Module):
         zs, log_det = self.encode(x, y)
         return BASES[self.base].log_prob(zs) + log_det
 
-    def bits_per_dim(self, pixels: Tensor, y: Tensor | None = None, *, seed: int | Values[int] = 0) -> Tensor:
+    def bits_per_dim(self, pixels: Tensor, y: Tensor | None = None, *, seed: int | Sequence[int] = 0) -> Tensor:
         """Bits for each of the C·H·W values of pixels uint8 [B, C, H, W]: [B].
 
         An upper bound on −log2 P(pixels) / (C·H·W), by uniform dequantization. A model that knows nothing, uniform on
@@ -121,7 +121,7 @@ class FlowImage(nn.Module):
             raise ValueError(f"x has shape {list(x.shape)}; this model takes [B, {', '.join(map(str, self.shape))}]")
         return self.flow(x, self._condition(y, x))
 
-    def decode(self, zs: Values[Tensor], y: Tensor | None = None) -> Tensor:
+    def decode(self, zs: Sequence[Tensor], y: Tensor | None = None) -> Tensor:
         """zs, as `encode` gives them, to x [B, C, H, W]."""
         return self.flow.inverse(zs, self._condition(y, zs[0]))
 
@@ -143,7 +143,7 @@ class FlowImage(nn.Module):
 
     @torch.no_grad()
     def sample(
-        self, n: int, *, temperature: float = 0.7, y: Tensor | None = None, seed: int | Values[int] = 0
+        self, n: int, *, temperature: float = 0.7, y: Tensor | None = None, seed: int | Sequence[int] = 0
     ) -> Tensor:
         """n images, x [n, C, H, W]; image i depends on the seed, i and the temperature alone.
 
@@ -192,7 +192,7 @@ class FlowImage(nn.Module):
         return [p.mean(0) - n.mean(0) for p, n in zip(pos, neg, strict=True)]
 
     @torch.no_grad()
-    def manipulate(self, x: Tensor, direction: Values[Tensor], alpha: float, *, y: Tensor | None = None) -> Tensor:
+    def manipulate(self, x: Tensor, direction: Sequence[Tensor], alpha: float, *, y: Tensor | None = None) -> Tensor:
         """x [B, C, H, W] moved by alpha times a direction of `attribute_direction`; alpha 0 gives x again.
 
         Its class y [B] stays.
@@ -206,7 +206,7 @@ class FlowImage(nn.Module):
         return [part.reshape(-1, *shape) for part, shape in zip(parts, shapes, strict=True)]
 
 
-def _generators(seed: int | Values[int], n: int, purpose: Purpose = Purpose.DEQUANTIZE) -> list[np.random.Generator]:
+def _generators(seed: int | Sequence[int], n: int, purpose: Purpose = Purpose.DEQUANTIZE) -> list[np.random.Generator]:
     """A generator for each of n images. Raises ValueError where there are other than n seeds."""
     if isinstance(seed, (int, np.integer)):
         return [philox(int(seed), purpose, place) for place in range(n)]

@@ -6,7 +6,7 @@ Shapes: audio [B, T] in [-1, 1], mel [B, M, F], T ≤ F·hop samples.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence as Values
+from collections.abc import Sequence
 
 from torch import Tensor, nn
 
@@ -58,7 +58,7 @@ class FlowVocoder(nn.Module):
         cond = self.conditioning(mel, audio.shape[-1])
         return self.flow(audio.unsqueeze(1), cond)
 
-    def decode(self, zs: Values[Tensor], mel: Tensor) -> Tensor:
+    def decode(self, zs: Sequence[Tensor], mel: Tensor) -> Tensor:
         """zs as `encode` gives them, mel [B, M, F] to audio [B, T]; T follows from the latents."""
         n_samples = sum(z[0].numel() for z in zs)
         return self.flow.inverse(zs, self.conditioning(mel, n_samples)).squeeze(1)

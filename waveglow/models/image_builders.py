@@ -10,7 +10,7 @@ from waveglow.config import nearest
 from waveglow.flows.actnorm import ActNorm, Scale
 from waveglow.flows.base import Flow
 from waveglow.flows.batchnorm import FlowBatchNorm
-from waveglow.flows.compose import MultiScale, Sequence, Split
+from waveglow.flows.compose import Chain, MultiScale, Split
 from waveglow.flows.coupling import ChannelMask, CheckerboardMask, Coupling, Mask, WholeMask
 from waveglow.flows.logit import Logit
 from waveglow.flows.permute import InvertibleConv, InvertibleConvLU, Reverse, Shuffle
@@ -53,7 +53,7 @@ def nice(
         mask = ChannelMask(dims)
         net = MLP(mask.kept_channels, mask.moved_channels, n_hidden, n_layers)
         layers += [Coupling(net, mask, scale="additive"), Reverse()]
-    flow = MultiScale([Sequence([*layers, Scale(dims)])])
+    flow = MultiScale([Chain([*layers, Scale(dims)])])
     return FlowImage(flow, shape=shape, n_bits=n_bits, base=base)
 
 
@@ -88,12 +88,12 @@ def realnvp(
         for moves in ("even", "odd", "even", *(["odd"] if last else [])):
             layers += coupled(CheckerboardMask(c, moves=moves), width, c)  # type: ignore[arg-type]
         if last:
-            levels.append(Sequence(layers))
+            levels.append(Chain(layers))
             break
         layers.append(Squeeze(2))
         for moved in ("first", "last", "first"):
             layers += coupled(ChannelMask(4 * c, moves=moved), 2 * width, 4 * c)
-        levels += [Sequence([*layers, Shuffle(4 * c, order=diagonals_first(c))]), Split(2 * c, leaves="last")]
+        levels += [Chain([*layers, Shuffle(4 * c, order=diagonals_first(c))]), Split(2 * c, leaves="last")]
         c, width = 2 * c, 2 * width
     return FlowImage(MultiScale(levels), shape=(channels, image_size, image_size), n_bits=n_bits)
 
@@ -141,7 +141,7 @@ def glow(
     for level in range(1, n_levels + 1):
         c *= 4
         steps = [layer for _ in range(n_steps) for layer in step(c)]
-        levels.append(Sequence([Squeeze(2, squeeze_cond=False), *steps]))
+        levels.append(Chain([Squeeze(2, squeeze_cond=False), *steps]))
         if level < n_levels:
             prior = Coupling(ZeroConv2d(c // 2, c), ChannelMask(c), form="(x-t)/s")
             levels.append(Split(c // 2, leaves="last", prior=prior))

@@ -15,7 +15,7 @@ from torch import nn
 
 from waveglow.flows.autoregressive import RowAutoregressive
 from waveglow.flows.base import Flow
-from waveglow.flows.compose import Sequence, Split
+from waveglow.flows.compose import Chain, Split
 from waveglow.flows.lapped import LappedSqueeze
 from waveglow.flows.reshape import Rows, Squeeze
 from waveglow.models.flow_vocoder import FlowVocoder
@@ -47,7 +47,7 @@ class Grid(NamedTuple):
 def _samples(layers: Iterable[Flow | Split], grid: Grid) -> Grid:
     """The grid behind the layers."""
     for layer in layers:
-        if isinstance(layer, Sequence):
+        if isinstance(layer, Chain):
             grid = _samples(layer.flows(), grid)
         elif isinstance(layer, (Squeeze, LappedSqueeze, Rows)):
             place = grid.place * layer.factor

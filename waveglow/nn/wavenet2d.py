@@ -8,7 +8,7 @@ S. Lee et al., "NanoFlow: Scalable Normalizing Flows with Sublinear Parameter Co
 
 from __future__ import annotations
 
-from collections.abc import Sequence as Values
+from collections.abc import Sequence
 from typing import NamedTuple, cast
 
 import torch
@@ -25,8 +25,8 @@ Past = list[list[Tensor]]  # of each layer, the rows of its input that later row
 class Flavour(NamedTuple):
     """What sets one flow's use of a shared stack apart: for each layer, a bias before the gate and a gain behind it."""
 
-    biases: Values[Tensor]  # (2C, 1, 1)
-    gains: Values[Tensor]  # (C, 1, 1); the last layer has no residual, and needs none
+    biases: Sequence[Tensor]  # (2C, 1, 1)
+    gains: Sequence[Tensor]  # (C, 1, 1); the last layer has no residual, and needs none
 
 
 class RowConv(nn.Conv2d):
@@ -62,7 +62,7 @@ class RowStack(nn.Module):
         *,
         cond_channels: int,
         n_channels: int,
-        dilations: Values[tuple[int, int]],
+        dilations: Sequence[tuple[int, int]],
         residual_gain: float = 1.0,
     ) -> None:
         super().__init__()

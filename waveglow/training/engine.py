@@ -25,7 +25,7 @@ from waveglow.config import ConfigError
 from waveglow.data.sampler import StepSampler
 from waveglow.flows.actnorm import initialize_
 from waveglow.flows.batchnorm import FlowBatchNorm
-from waveglow.flows.compose import Memory, Sequence
+from waveglow.flows.compose import Chain, Memory
 from waveglow.flows.coupling import Coupling
 from waveglow.models import checkpoint
 from waveglow.training import state as states
@@ -150,7 +150,7 @@ class Trainer:
     def _prepare_modules(self) -> None:
         """Memory mode, compilation and DDP, after the averaged copy was made."""
         for module in self.model.modules():
-            if isinstance(module, Sequence):
+            if isinstance(module, Chain):
                 module.memory = self.settings.memory
             if isinstance(module, Coupling) and self.settings.compile:
                 module.net.compile()

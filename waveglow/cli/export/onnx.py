@@ -19,10 +19,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from waveglow.audio.files import find_inputs
+from waveglow.audio.files import AUDIO_SUFFIXES, find_inputs
 from waveglow.audio.io import load_audio
 from waveglow.audio.signals import hum, snr
-from waveglow.cli.common import AUDIO_SUFFIXES, non_negative, steps_of_refinement
+from waveglow.cli.common import non_negative, steps_of_refinement
 from waveglow.export.onnx import export_onnx
 from waveglow.export.onnx_runtime import OnnxVocoder
 from waveglow.vocoder import Vocoder

@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from waveglow.cli.devices import set_threads, usable_device
 from waveglow.data.image_sources import SPLITS
+from waveglow.devices import set_threads, usable_device
 from waveglow.models import checkpoint
 from waveglow.models.flow_image import FlowImage
 from waveglow.models.shipped import DEFAULT_IMAGE_MODEL

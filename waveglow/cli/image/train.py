@@ -17,9 +17,9 @@ from pathlib import Path
 import torch
 
 from waveglow.cli import training
-from waveglow.cli.devices import set_threads
 from waveglow.config import ConfigError, dump, from_mapping
 from waveglow.data.images import ImageSet, read_images
+from waveglow.devices import set_threads
 from waveglow.models import checkpoint
 from waveglow.models.flow_image import FlowImage
 from waveglow.models.registry import build, resolved
