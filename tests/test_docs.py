@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from waveglow.bench.sizes import HEAD, row, size_of
 from waveglow.cli.main import VERBS, main
-from waveglow.cli.models import HEAD, row, size_of
 from waveglow.models.published import FAMILIES
 from waveglow.models.registry import VOCODERS
 

@@ -213,7 +213,7 @@ def test_held_out_clips_are_never_trained_on(made, splits, tmp_path, monkeypatch
     def trainer(model, task, *_, **__):
         raise TrainingStarts(task)
 
-    monkeypatch.setattr("waveglow.cli.train.Trainer", trainer)
+    monkeypatch.setattr("waveglow.training.vocoder_run.Trainer", trainer)
     tiny = ["model.n_layers=1", "model.n_channels=4", "valid.clips=99"]
     config = str(ROOT / "recipes" / "ljspeech" / "conf" / "demo.yaml")
     with pytest.raises(TrainingStarts) as stopped:

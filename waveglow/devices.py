@@ -1,6 +1,10 @@
-"""Where to compute: CPU threads and devices that can be used."""
+"""Where to compute: CPU threads, devices that can be used, and their names."""
 
 from __future__ import annotations
+
+import platform
+import re
+from pathlib import Path
 
 import torch
 
@@ -24,3 +28,17 @@ def usable_device(name: str | None) -> str:
 def default_device() -> str:
     """ "cuda" where there is a GPU, else "cpu"."""
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def processor() -> str:
+    """Name of the CPU, as well as it can be told."""
+    try:
+        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text("utf-8"), re.MULTILINE)
+    except OSError:
+        found = None
+    return found[1] if found else platform.processor() or platform.machine()
+
+
+def device_name(device: torch.device) -> str:
+    """Name of the GPU, or the kind of device."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

@@ -24,9 +24,6 @@ from waveglow.cli.main import main
 from waveglow.data.manifest import prepare
 from waveglow.evaluation import rows as evaluation_rows
 from waveglow.evaluation import scores as evaluation
-from waveglow.evaluation.rows import Clip
-from waveglow.evaluation.scores import Cache, evenly, mean_interval
-from waveglow.evaluation.table import mean_text
 from waveglow.metrics import METRICS
 from waveglow.models import checkpoint
 from waveglow.pages import evaluation as evaluation_page
@@ -266,7 +263,7 @@ def test_the_page_has_the_table_the_sweep_and_the_blind_test(page, results):
     assert page.count("<circle") == 2 * 3
     assert 'id="blind"' in page
     assert "<option selected>vocoder</option>" in page
-    for part in set(re.findall(r"get\('([a-z-]+)'\)", evaluation_page.SCRIPT)):
+    for part in set(re.findall(r"get\('([a-z-]+)'\)", evaluation_page.BLIND_TEST)):
         assert f'data-part="{part}"' in page, part
 
 
@@ -274,7 +271,7 @@ def test_the_script_is_valid(tmp_path):
     node = shutil.which("node")
     if not node:
         pytest.skip("node is not installed")
-    (tmp_path / "script.js").write_text(evaluation_page.SCRIPT, encoding="utf-8")
+    (tmp_path / "script.js").write_text(evaluation_page.BLIND_TEST, encoding="utf-8")
     subprocess.run([node, "--check", tmp_path / "script.js"], check=True, capture_output=True, timeout=60)
 
 
@@ -410,15 +407,6 @@ def test_a_score_of_another_version_is_not_taken(model, recordings, tmp_path, mo
         assert (count.scored, count.synthesized) == (9, 0)
 
 
-def test_the_cache_keeps_the_newest(tmp_path):
-    cache = Cache(tmp_path / "cache.jsonl")
-    cache.put(1, "a", [0.5])
-    cache.put(2, "a", [0.5])
-    cache.put({"value": "ü"}, "b")
-    again = Cache(tmp_path / "cache.jsonl")
-    assert (again.get("a", [0.5]), again.get("b"), again.get("a", [0.6])) == (2, {"value": "ü"}, None)
-
-
 # ---- What can't be scored --------------------------------------------------------------------------------------------
 
 
@@ -502,7 +490,7 @@ def test_samples_beyond_full_scale_are_told(model, recordings, tmp_path, capsys)
         (["--metrics", ""], "unknown metric ''; known: "),
         (["--sigmas", "0,x"], "'0,x' is neither none nor a list of numbers"),
         (["--sigmas", "-1"], "neither none nor"),
-        (["--split", "test"], "is no manifest; leave --split out"),
+        (["--split", "test"], "is no manifest; leave it out"),
         (["--also", "peer"], "it is NAME=DIR"),
         (["--also", "=x"], "it is NAME=DIR"),
         (["--also", "peer=absent"], "absent is no folder"),
@@ -588,37 +576,3 @@ def test_a_bad_checkpoint(recordings, tmp_path, capsys):
     assert run("evaluate", "-c", tmp_path / "absent", recordings, tmp_path / "out") == 4
     assert "does not exist" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
-
-
-# ---- Small parts -----------------------------------------------------------------------------------------------------
-
-
-def test_mean_interval():
-    assert mean_interval([1.0, 3.0]) == {
-        "mean": 2.0,
-        "interval": pytest.approx(12.7062047 * math.sqrt(2) / math.sqrt(2)),  # t of 1 degree, s = √2
-        "n": 2,
-        "unscored": 0,
-    }
-    assert mean_interval([5.0, None]) == {"mean": 5.0, "interval": None, "n": 1, "unscored": 1}
-    assert mean_interval([None]) == {"mean": None, "interval": None, "n": 0, "unscored": 1}
-
-
-@pytest.mark.parametrize(
-    ("score", "text"),
-    [
-        ({"mean": -1.234, "interval": 0.056}, "−1.23 ± 0.06"),
-        ({"mean": 2.0, "interval": None}, "2.00"),
-        ({"mean": None, "interval": None}, "–"),
-        (None, "–"),
-    ],
-)
-def test_mean_text(score, text):
-    assert mean_text(score, 2) == text
-
-
-def test_clips_of_a_sweep_are_evenly_spread():
-    clips = [Clip(str(number), Path()) for number in range(15)]
-    assert [clip.name for clip in evenly(clips, 8)] == ["0", "2", "4", "6", "8", "10", "12", "14"]
-    assert evenly(clips[:3], 8) == clips[:3]
-    assert evenly(clips, 0) == []

@@ -1,5 +1,28 @@
-from waveglow.pages import run as _work
-from waveglow.pages.run import add_arguments, run
+"""Write one HTML file about a training run, with its curves, a verdict and the voice as it was heard.
 
-__doc__ = _work.__doc__
-__all__ = ["add_arguments", "run"]
+The file needs no network and no script: audio and pictures are inside. It is written from what the training left in the
+run's directory: `metrics.jsonl`, `samples/step_<n>/<clip>.wav`, `samples/reference/<clip>.wav` and `config.yaml`.
+
+  waveglow report runs/ljspeech
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from waveglow.pages.run import write_report
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="directory that `waveglow train` wrote")
+    parser.add_argument("--out", type=Path, help="the HTML file to write (RUN_DIR/report.html)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write it."""
+    out = args.out or args.run_dir / "report.html"
+    write_report(args.run_dir, out)
+    print(out)
+    return 0

@@ -1,0 +1,12 @@
+"""How good is a vocoder? Copy-synthesis of recordings, scored by metrics that others publish too.
+
+>>> from waveglow.evaluation import evaluate  # doctest: +SKIP
+>>> results = evaluate(waveglow.load(), "recordings/", "scores/", metrics=["pesq", "mr_stft"])
+>>> results["rows"]["vocoder"]["scores"]["pesq"]["mean"]
+"""
+
+from waveglow.evaluation.clips import Clip
+from waveglow.evaluation.scores import evaluate
+from waveglow.evaluation.table import Results, markdown, notices
+
+__all__ = ["Clip", "Results", "evaluate", "markdown", "notices"]

@@ -1,10 +1,10 @@
-"""The rows of `waveglow evaluate`, what is compared: the vocoder, what needs no net, others; beside the recordings."""
+"""The rows of an evaluation, what is compared: the vocoder, what needs no net, others; beside the recordings."""
 
 from __future__ import annotations
 
-import hashlib
 import re
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,7 +16,9 @@ from waveglow.audio.files import AUDIO_SUFFIXES
 from waveglow.audio.io import load_audio
 from waveglow.audio.mel import MelSpec
 from waveglow.audio.refine import MOMENTUM, MOST_NATS, MelRefiner
-from waveglow.evaluation.table import GRIFFIN_LIM, REFINED_NOISE, UNREFINED, VOCODER
+from waveglow.evaluation.cache import file_digest
+from waveglow.evaluation.clips import Clip
+from waveglow.evaluation.table import GRIFFIN_LIM, REFINED_NOISE, TRUTH, UNREFINED, VOCODER
 from waveglow.metrics import Take
 from waveglow.metrics.packages import Samples, version_of
 from waveglow.metrics.spectral import GRIFFIN_LIM_ITERATIONS, griffin_lim
@@ -25,14 +27,6 @@ from waveglow.vocoder import Vocoder
 LENGTH_TOLERANCE_SECONDS = 0.1
 NOISE_LEVEL = 0.05
 REFINEMENT = [MOMENTUM, MOST_NATS]  # its numbers, on which the wavs depend
-
-
-@dataclass(frozen=True)
-class Clip:
-    """A recording; `name` is its place in the input without suffix, `a/b`."""
-
-    name: str
-    path: Path
 
 
 @dataclass(frozen=True)
@@ -178,7 +172,7 @@ class Other:
         return found_in(self.folder, clip) is not None
 
     def recipe(self, clip: Clip) -> list[Any]:
-        return [digest(self._file(clip)), self.sample_rate]
+        return [file_digest(self._file(clip)), self.sample_rate]
 
     def make(self, clip: Clip, recording: Samples) -> tuple[Samples, float]:
         samples = load_audio(self._file(clip), sample_rate=self.sample_rate).samples
@@ -194,6 +188,22 @@ class Other:
         return file
 
 
+def require_others(others: Mapping[str, str | Path], clips: Sequence[Clip]) -> dict[str, Path]:
+    """The folders by name. Raises ValueError for a name that is taken, and a folder that has none of the clips."""
+    taken = {folder_of(name): name for name in (TRUTH, GRIFFIN_LIM, REFINED_NOISE, UNREFINED, VOCODER)}
+    for name, folder in others.items():
+        if not folder_of(name):
+            raise ValueError(f"{name!r}={folder}: a name needs a letter or a digit, such as hifigan")
+        if folder_of(name) in taken:
+            raise ValueError(f"{name}={folder}: {taken[folder_of(name)]!r} has that name; choose another one")
+        if not Path(folder).is_dir():
+            raise ValueError(f"{name}={folder}: {folder} is no folder")
+        if not any(found_in(Path(folder), clip) for clip in clips):
+            raise ValueError(f"{name}={folder}: {folder} has none of the clips, such as {clips[0].name}.wav")
+        taken[folder_of(name)] = name
+    return {name: Path(folder) for name, folder in others.items()}
+
+
 def found_in(folder: Path, clip: Clip) -> Path | None:
     """Another's file of a clip: of its name in the same sub-folder, or at the top."""
     stems = dict.fromkeys((clip.name, Path(clip.name).name))
@@ -207,8 +217,3 @@ def folder_of(row: str) -> str:
 
 def _fitted(samples: Samples, length: int) -> Samples:
     return np.pad(samples[:length], (0, max(0, length - len(samples))))
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,94 +1,134 @@
-"""The work of `waveglow evaluate`: every row's wav of every clip made, scored and remembered.
+"""An evaluation: every row's wav of every clip made, scored and remembered.
 
 Scores belong to wav files as written, 16 bits, at the model's sample rate. The rows are in rows.py.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import platform
-import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from scipy.special import stdtrit  # type: ignore[import-untyped]
 from tqdm import tqdm
 
 from waveglow import __version__
+from waveglow.audio.files import write_atomically
 from waveglow.audio.io import load_audio, save_audio
-from waveglow.evaluation.rows import (
-    Clip,
-    GriffinLim,
-    Other,
-    RefinedNoise,
-    Row,
-    Sampled,
-    Settings,
-    digest,
-    folder_of,
-)
+from waveglow.config import nearest
+from waveglow.devices import device_name, processor
+from waveglow.evaluation import table
+from waveglow.evaluation.cache import Cache, file_digest, model_digest
+from waveglow.evaluation.clips import Clip, ClipScores, find_clips
+from waveglow.evaluation.means import summary
+from waveglow.evaluation.rows import GriffinLim, Other, RefinedNoise, Row, Sampled, Settings, folder_of, require_others
 from waveglow.evaluation.table import TRUTH, VOCODER, Results
 from waveglow.metrics import METRICS, MissingPackageError, Take, TakeScore
 from waveglow.metrics.packages import Samples, version_of
 from waveglow.vocoder import Vocoder
 
 FORMAT = 1
+SIGMAS = (0.0, 0.3, 0.5, 0.7, 0.85, 1.0)
 SWEPT = ("pesq", "estoi", "mr_stft", "tones")
 SWEEP_CLIPS = 8
-ONE_SIDED = 0.975  # quantile of Student's t for an interval of 95 %
 
 
-# ---- What was done already -------------------------------------------------------------------------------------------
+def evaluate(
+    vocoder: Vocoder,
+    clips: str | Path | Sequence[Clip],
+    out: str | Path,
+    *,
+    split: str | None = None,
+    also: Mapping[str, Path] | None = None,
+    sigma: float = 0.7,
+    seed: int = 0,
+    refine: int | None = None,
+    metrics: Iterable[str] = tuple(METRICS),
+    sigmas: Iterable[float] = SIGMAS,
+    checkpoint: str | Path = "vocoder",
+    checkpoint_found: str | Path | None = None,
+    tell: Callable[[str], None] | None = None,
+) -> Results:
+    """Copy-synthesis of recordings, scored beside the recordings themselves, Griffin-Lim, refined noise and others.
+
+    What was done below `out` already, by the same weights and settings, is not done again.
+
+    Arguments:
+        vocoder: one that knows its mel convention.
+        clips: a folder of recordings, a manifest, or clips.
+        out: the folder that gets the wavs, evaluation.json (what is returned) and evaluation.md (its table).
+        split: of a manifest; None is test where it has one, else valid.
+        also: folders of the same clips by other vocoders, by name.
+        sigma, seed, refine: as of `Vocoder.synthesize`.
+        metrics: of `waveglow.metrics.METRICS`; those whose packages are missing are left out.
+        sigmas: to compare on a few of the clips.
+        checkpoint, checkpoint_found: what the results call the vocoder, and the folder that this stood for.
+        tell: is given a sentence on each metric that can't be had, before the work begins.
+
+    Returns the content of evaluation.json: means and intervals under "rows", each clip's scores under "clips", what
+    went wrong under "failed" and "unscored". Raises ValueError where an argument doesn't fit, or no recording can be
+    used.
+    """
+    out = Path(out)
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"{out} is a file; name a folder for the results")
+    found, skipped = find_clips(Path(clips), out, split) if isinstance(clips, str | Path) else (list(clips), [])
+    others = require_others(also or {}, found)
+    require_sigmas([sigma])
+    vocoder.reach(refine)  # ValueError where it can't refine so
+    settings = Settings(
+        input=str(clips) if isinstance(clips, str | Path) else f"{len(found)} clips",
+        checkpoint=str(checkpoint),
+        checkpoint_found=str(checkpoint_found or checkpoint),
+        split=split,
+        sigma=sigma,
+        seed=seed,
+        refine=vocoder.refine if refine is None else refine,
+        precision=vocoder.precision,
+        device=str(vocoder.device),
+        threads=torch.get_num_threads(),
+        metrics=require_metrics(metrics),
+        sigmas=require_sigmas(sigmas),
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    work = Evaluation(vocoder, out, settings, found, others)
+    work.failed += [{"row": TRUTH, "clip": str(path), "reason": reason} for path, reason in skipped]
+    if tell:
+        for name, reason in work.unavailable.items():
+            tell(f"no {METRICS[name].label}: {reason}")
+    results = work.run()
+    _write(out / "evaluation.json", json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False))
+    _write(out / "evaluation.md", table.markdown(results))
+    return results
 
 
-class Cache:
-    """Results by what they depend on, one JSON line each: what a killed evaluation needn't do again."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._known: dict[str, Any] = {}
-        for line in path.read_text("utf-8").splitlines() if path.exists() else []:
-            try:
-                key, value = json.loads(line)
-                self._known[key] = value
-            except (ValueError, TypeError):  # cut off by a kill
-                continue
-        with path.open("a", encoding="utf-8") as file:
-            file.write("\n")  # ends such a line
-
-    def get(self, *parts: Any) -> Any:
-        """What was put for equal parts, else None."""
-        return self._known.get(_key(parts))
-
-    def put(self, value: Any, *parts: Any) -> None:
-        """Remember a value of JSON types, on disk too."""
-        self._known[_key(parts)] = value
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps([_key(parts), value]) + "\n")
+def _write(path: Path, text: str) -> None:
+    write_atomically(path, f"{text}\n".encode())
 
 
-def _key(parts: Sequence[Any]) -> str:
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+def require_metrics(names: Iterable[str]) -> list[str]:
+    """The names, each once. Raises ValueError for one that is no metric."""
+    distinct = list(dict.fromkeys(names))
+    for name in distinct:
+        if name not in METRICS:
+            raise ValueError(f"unknown metric {name!r}{nearest(name, METRICS)}")
+    return distinct
 
 
-def model_digest(vocoder: Vocoder) -> str:
-    """SHA-256 of a vocoder's folded weights and mel convention, wherever its checkpoint lies."""
-    content = hashlib.sha256(vocoder.mel_spec.fingerprint.encode())
-    for name, tensor in sorted(vocoder.model.state_dict().items()):
-        content.update(f"{name} {list(tensor.shape)}".encode())
-        content.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return content.hexdigest()
-
-
-# ---- The work --------------------------------------------------------------------------------------------------------
+def require_sigmas(sigmas: Iterable[float]) -> list[float]:
+    """The numbers in order, each once. Raises ValueError where one is negative or not finite."""
+    distinct = sorted(set(sigmas))
+    for sigma in distinct:
+        if not 0 <= sigma < math.inf:
+            raise ValueError(f"sigma is {sigma}; it must be a finite number >= 0")
+    return distinct
 
 
 @dataclass(frozen=True)
@@ -99,16 +139,6 @@ class Made:
     sha256: str
     seconds: float
     took: float = 0.0
-    notices: tuple[str, ...] = ()
-
-
-@dataclass
-class ClipScores:
-    """A clip's scores, row by row and metric by metric, None where a metric can't score it."""
-
-    clip: str
-    seconds: float = 0.0
-    rows: dict[str, dict[str, float | None]] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
 
 
@@ -177,7 +207,7 @@ class Evaluation:
             bar.update(1 + len(rows))
             return result
         reference = Lazy(partial(self._take, truth))
-        result.seconds, result.notices = truth.seconds, truth.notices
+        result.seconds, result.notices = truth.seconds, [*truth.notices]
         result.rows[TRUTH] = self._scores(TRUTH, clip, truth, truth, reference, scorers)
         bar.update()
         for row in rows:
@@ -188,7 +218,7 @@ class Evaluation:
                 _note(self.failed, error, row=row.name, clip=clip.name)
                 made = None
             if made:
-                result.notices += tuple(f"{row.name}: {notice}" for notice in made.notices)
+                result.notices += [f"{row.name}: {notice}" for notice in made.notices]
                 result.rows[row.name] = self._scores(row.name, clip, truth, made, reference, scorers)
             bar.update()
         return result
@@ -200,7 +230,7 @@ class Evaluation:
             audio = load_audio(clip.path, sample_rate=self.spec.sample_rate)
             return audio.samples, 0.0, audio.notices
 
-        return self._made(TRUTH, clip, load, [digest(clip.path), self.spec.sample_rate])
+        return self._made(TRUTH, clip, load, [file_digest(clip.path), self.spec.sample_rate])
 
     def _output(self, row: Row, clip: Clip, truth: Made, reference: Lazy) -> Made:
         """A row's wav. Raises ValueError or OSError."""
@@ -217,13 +247,13 @@ class Evaluation:
         """The wav that is there if it was made by this recipe, else made now."""
         path = self.out / "wavs" / folder_of(row) / f"{clip.name}.wav"
         known = self.cache.get("wav", row, clip.name, recipe)
-        if known and path.is_file() and digest(path) == known["sha256"]:
+        if known and path.is_file() and file_digest(path) == known["sha256"]:
             return Made(path, **{**known, "notices": tuple(known["notices"])})
         samples, took, notices = make()
         path.parent.mkdir(parents=True, exist_ok=True)
         if clipped := save_audio(path, samples, self.spec.sample_rate):
             notices += (f"{clipped} samples beyond full scale were clipped",)
-        made = Made(path, digest(path), len(samples) / self.spec.sample_rate, took, notices)
+        made = Made(path, file_digest(path), len(samples) / self.spec.sample_rate, took, notices)
         facts = {"sha256": made.sha256, "seconds": made.seconds, "took": took, "notices": list(notices)}
         self.cache.put(facts, "wav", row, clip.name, recipe)
         return made
@@ -343,36 +373,3 @@ def evenly(clips: Sequence[Clip], most: int) -> list[Clip]:
     """At most so many clips, evenly spread over all in their order."""
     chosen = np.linspace(0, len(clips) - 1, min(most, len(clips))).round().astype(int)
     return [clips[index] for index in chosen]
-
-
-def processor() -> str:
-    """Name of the CPU, as well as it can be told."""
-    try:
-        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text("utf-8"), re.MULTILINE)
-    except OSError:
-        found = None
-    return found[1] if found else platform.processor() or platform.machine()
-
-
-def device_name(device: torch.device) -> str:
-    """Name of the GPU, or the kind of device."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-
-
-# ---- Means ----------------------------------------------------------------------------------------------------------
-
-
-def summary(row: str, clips: Iterable[ClipScores], metrics: Iterable[str]) -> Results:
-    """Of a row: how many clips it has, and of every metric the mean, its interval and counts."""
-    scores = [clip.rows[row] for clip in clips if row in clip.rows]
-    scored = {name: [of_clip[name] for of_clip in scores if name in of_clip] for name in metrics}
-    return {"clips": len(scores), "scores": {name: mean_interval(values) for name, values in scored.items() if values}}
-
-
-def mean_interval(values: Iterable[float | None]) -> dict[str, float | int | None]:
-    """Mean, half the width of its 95 % interval by Student's t (None for one value), and how many values and nulls."""
-    values = list(values)
-    known = np.array([value for value in values if value is not None], np.float64)
-    n = len(known)
-    half = float(stdtrit(n - 1, ONE_SIDED) * known.std(ddof=1) / math.sqrt(n)) if n > 1 else None
-    return {"mean": float(known.mean()) if n else None, "interval": half, "n": n, "unscored": len(values) - n}

@@ -1,14 +1,10 @@
-"""The page of `waveglow evaluate`: one HTML file with the table, audio, spectrograms and a blind test inside.
-
-It needs no network: its one script is written out below and allowed by its hash, everything else is data.
-"""
+"""The page about an evaluation: one HTML file with the table, audio, spectrograms and a blind test inside."""
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -25,6 +21,7 @@ from waveglow.evaluation.scores import SWEPT
 from waveglow.evaluation.table import TRUTH, VOCODER, Results, mean_text
 from waveglow.metrics import Take
 from waveglow.pages import figures
+from waveglow.pages.look import asset, data_url, page
 
 CLIPS_WITH_PLAYERS = 40
 CLIPS_OF_MANY = 12
@@ -33,126 +30,12 @@ MEL_LIMITS = (-10.0, 1.0)  # nats, darkest and brightest, the same for all pictu
 CAPTION_METRICS = ("pesq", "distillmos", "mr_stft")
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 380, 240, 48, 14, 14, 40
 
-STYLE = """
-:root { color-scheme: light dark; --line: color-mix(in srgb, CanvasText 20%, Canvas); --blue: #2f7fd6; }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 76rem; margin: 2rem auto; padding: 0 1rem; }
-h1, h2, h3 { line-height: 1.2; } h2 { margin-top: 2.5rem; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { text-align: right; padding: .3rem .75rem; border-bottom: 1px solid var(--line); white-space: nowrap; }
-th:first-child { text-align: left; } tr.ours { font-weight: 600; } small { opacity: .75; font-weight: normal; }
-.takes, .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(16rem, 1fr)); gap: 1rem; }
-figure { margin: 0; } figure img { width: 100%; height: 8rem; display: block; } audio { width: 100%; }
-svg { width: 100%; height: auto; }
-#blind { border: 1px solid var(--line); border-radius: 8px; padding: 0 1rem 1rem; }
-button, select { font: inherit; padding: .3rem .9rem; margin: .25rem .5rem .25rem 0; }
-"""
-
-SCRIPT = """
-'use strict';
-const blind = document.getElementById('blind'), get = name => blind.querySelector('[data-part=' + name + ']');
-const players = {};
-for (const player of document.querySelectorAll('audio[data-clip]'))
-  (players[player.dataset.clip] ||= {})[player.dataset.row] = player.src;
-const store = {
-  read() { try { return JSON.parse(localStorage.getItem(blind.dataset.key)); } catch { return null; } },
-  write(state) { try { localStorage.setItem(blind.dataset.key, JSON.stringify(state)); } catch { /* forget */ } },
-};
-let state = store.read();
-
-function show(element, visible) { element.hidden = !visible; }
-function shuffled(list) {
-  for (let i = list.length - 1; i > 0; i--) {
-    const j = Math.floor(Math.random() * (i + 1));
-    [list[i], list[j]] = [list[j], list[i]];
-  }
-  return list;
-}
-function begin() {
-  const rows = [get('first').value, get('second').value];
-  const clips = Object.keys(players).filter(clip => rows.every(row => players[clip][row]));
-  if (rows[0] === rows[1] || !clips.length) {
-    get('said').textContent = rows[0] === rows[1] ? 'Choose two different ones.' : 'They have no clip in common.';
-    return;
-  }
-  const trials = shuffled(clips).map(clip => ({ clip, a: Math.random() < 0.5 ? 0 : 1 }));
-  state = { rows, trials, answers: [] };
-  store.write(state);
-  render();
-}
-function answer(choice) {
-  const trial = state.trials[state.answers.length];
-  state.answers.push(choice === null ? null : choice === 'a' ? trial.a : 1 - trial.a);
-  store.write(state);
-  render();
-}
-function atLeast(right, n) {
-  let term = Math.pow(0.5, n), sum = 0;
-  for (let k = 0; k <= n; k++) {
-    if (k >= right) sum += term;
-    term *= (n - k) / (k + 1);
-  }
-  return Math.min(1, sum);
-}
-function render() {
-  for (const player of [get('a'), get('b')]) player.pause();
-  get('said').textContent = '';
-  const done = state ? state.answers.length : 0, total = state ? state.trials.length : 0;
-  show(get('setup'), !state);
-  show(get('trial'), state && done < total);
-  show(get('result'), state && done === total);
-  show(get('again'), state);
-  show(get('stop'), state && done > 0 && done < total);
-  if (!state) return;
-  const findOriginal = state.rows.includes(blind.dataset.truth);
-  if (done < total) {
-    const trial = state.trials[done];
-    get('a').src = players[trial.clip][state.rows[trial.a]];
-    get('b').src = players[trial.clip][state.rows[1 - trial.a]];
-    const question = findOriginal ? 'Which one is the original recording?' : 'Which one sounds better?';
-    get('question').textContent = (done + 1) + ' of ' + total + ': ' + question;
-    return;
-  }
-  const tally = [0, 1].map(row => state.answers.filter(given => given === row).length);
-  const unsure = total - tally[0] - tally[1], decided = tally[0] + tally[1];
-  let text;
-  if (findOriginal) {
-    const right = tally[state.rows.indexOf(blind.dataset.truth)];
-    text = 'You found the original in ' + right + ' of ' + decided + ' clips. Guessing finds as many or more with ' +
-      'probability ' + atLeast(right, decided).toFixed(3) + '.';
-  } else {
-    text = state.rows.map((row, index) => row + ': ' + tally[index]).join(', ') + '. Without any preference, one of ' +
-      'them leads as far with probability ' + Math.min(1, 2 * atLeast(Math.max(...tally), decided)).toFixed(3) + '.';
-  }
-  get('verdict').textContent = text + (unsure ? ' No answer: ' + unsure + '.' : '');
-  get('answers').replaceChildren(...state.trials.map((trial, index) => {
-    const line = document.createElement('tr'), given = state.answers[index];
-    const cells = [trial.clip, state.rows[trial.a], state.rows[1 - trial.a], given === null ? '–' : state.rows[given]];
-    line.replaceChildren(...cells.map(text => {
-      const cell = document.createElement('td');
-      cell.textContent = text;
-      return cell;
-    }));
-    return line;
-  }));
-}
-get('begin').addEventListener('click', begin);
-get('pick-a').addEventListener('click', () => answer('a'));
-get('pick-b').addEventListener('click', () => answer('b'));
-get('pick-none').addEventListener('click', () => answer(null));
-get('stop').addEventListener('click', () => {
-  state.trials.length = state.answers.length;
-  store.write(state);
-  render();
-});
-get('again').addEventListener('click', () => { state = null; store.write(null); render(); });
-if (state && !state.trials.every(trial => players[trial.clip])) state = null;
-render();
-"""
+BLIND_TEST = asset("blind_test.js")
 
 
-def write_page(out: Path, results: Results, spec: MelSpec) -> None:
-    """Write `out`/index.html about results whose wavs lie below `out`."""
+def write_page(out: Path, results: Results) -> None:
+    """Write `out`/index.html about results whose wavs lie below `out`. Raises OSError."""
+    spec = MelSpec.from_dict(results["model"]["mel"])
     shown = clips_shown(results)
     title = f"How good is {Path(results['settings']['checkpoint']).name}?"
     sections = [
@@ -165,8 +48,7 @@ def write_page(out: Path, results: Results, spec: MelSpec) -> None:
         _players(out, results, shown, spec),
         _about(results),
     ]
-    page = _page(title, sections, SCRIPT if shown else "")
-    write_atomically(out / "index.html", page.encode())
+    write_atomically(out / "index.html", page(title, sections, script=BLIND_TEST if shown else "").encode())
 
 
 def clips_shown(results: Results) -> list[Mapping[str, Any]]:
@@ -202,7 +84,7 @@ def _table(results: Results) -> str:
         ours = ' class="ours"' if row == VOCODER else ""
         lines.append(f'<tr{ours}><th scope="row">{label}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>')
     return (
-        f'<div class="scroll" tabindex="0"><table><thead><tr><th scope="col"></th>{head}</tr></thead>'
+        f'<div class="scroll scores" tabindex="0"><table><thead><tr><th scope="col"></th>{head}</tr></thead>'
         f"<tbody>{''.join(lines)}</tbody></table></div>"
     )
 
@@ -329,9 +211,9 @@ def _card(out: Path, results: Results, clip: Mapping[str, Any], row: str, spec: 
     name = escape(f"{row}, {clip['clip']}", quote=True)
     return (
         f"<figure><figcaption>{escape(row)}{note} <small>{escape(', '.join(scores))}</small></figcaption>"
-        f'<img alt="Mel spectrogram: {name}" src="{_data_url("image/png", picture)}">'
+        f'<img alt="Mel spectrogram: {name}" src="{data_url("image/png", picture)}">'
         f'<audio controls preload="none" aria-label="{name}" data-clip="{escape(clip["clip"], quote=True)}" '
-        f'data-row="{escape(row, quote=True)}" src="{_data_url("audio/flac", flac.getvalue())}"></audio></figure>'
+        f'data-row="{escape(row, quote=True)}" src="{data_url("audio/flac", flac.getvalue())}"></audio></figure>'
     )
 
 
@@ -342,21 +224,4 @@ def _about(results: Results) -> str:
     return (
         f"<h2>How it was measured</h2><ul>{items}</ul><details><summary>Settings, machine and versions</summary>"
         f'<div class="scroll"><table><tbody>{lines}</tbody></table></div></details>'
-    )
-
-
-def _data_url(media_type: str, content: bytes) -> str:
-    return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"
-
-
-def _page(title: str, sections: Iterable[str], script: str) -> str:
-    script_hash = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
-    media = "style-src 'unsafe-inline'; img-src data:; media-src data:"
-    policy = f"default-src 'none'; {media}; script-src 'sha256-{script_hash}'"
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head>\n"
-        f"<body>{''.join(sections)}<script>{script}</script></body></html>\n"
     )

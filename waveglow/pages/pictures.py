@@ -14,15 +14,14 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from waveglow.pages.parts import (
+from waveglow.pages.look import data_url, page
+from waveglow.pages.training import (
     Record,
     by_step,
     config,
     curves,
-    data_url,
     events,
     number,
-    page,
     points_of,
     progress,
     records_of,
@@ -69,7 +68,7 @@ def write_report(run_dir: Path, out: Path) -> None:
         events(records),
         config(run_dir / "config.yaml"),
     ]
-    out.write_text(page(name, sections), encoding="utf-8")
+    out.write_text(page(f"{name}: training report", sections), encoding="utf-8")
 
 
 def results(run_dir: Path) -> list[Path]:

@@ -1,17 +1,13 @@
-"""One HTML file about a training run, with its curves, a verdict and the voice as it was heard.
+"""The page about a training run of a vocoder: curves, a verdict, and the voice as it was heard.
 
-The file needs no network and no script: audio and pictures are inside. It is written from what the training left in the
-run's directory: `metrics.jsonl`, `samples/step_<n>/<clip>.wav`, `samples/reference/<clip>.wav` and `config.yaml`.
-
-  waveglow report runs/ljspeech
+It is written from what the training left in the run's directory: `metrics.jsonl`, `samples/step_<n>/<clip>.wav`,
+`samples/reference/<clip>.wav` and `config.yaml`.
 """
 
 from __future__ import annotations
 
-import argparse
 import io
 import re
-import sys
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -20,16 +16,15 @@ import numpy as np
 import soundfile
 
 from waveglow.pages import figures
-from waveglow.pages.parts import (
+from waveglow.pages.look import data_url, page
+from waveglow.pages.training import (
     Record,
     by_step,
     config,
     curves,
-    data_url,
     events,
     median,
     number,
-    page,
     points_of,
     progress,
     records_of,
@@ -39,8 +34,6 @@ from waveglow.pages.parts import (
     verdict,
 )
 from waveglow.training.log import METRICS
-
-HELP = "Write an HTML report of a training run: curves, verdict, audio"
 
 CLIPS_SHOWN = 4
 BYTES_PER_PLAYER = 480_000  # three players for each of four clips, in base64, stay under 10 MB with their pictures
@@ -54,22 +47,6 @@ COLUMNS = {
     "clips": "Clips",
     "seconds": "Seconds",
 }
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="directory that `waveglow train` wrote")
-    parser.add_argument("--out", type=Path, help="the HTML file to write (RUN_DIR/report.html)")
-
-
-def run(args: argparse.Namespace) -> int:
-    out = args.out or args.run_dir / "report.html"
-    try:
-        write_report(args.run_dir, out)
-    except (ValueError, OSError) as error:
-        print(f"waveglow report: {error}", file=sys.stderr)
-        return 2
-    print(out)
-    return 0
 
 
 def write_report(run_dir: Path, out: Path) -> None:
@@ -94,7 +71,7 @@ def write_report(run_dir: Path, out: Path) -> None:
         events(records),
         config(run_dir / "config.yaml"),
     ]
-    out.write_text(page(run_dir.resolve().name, sections), encoding="utf-8")
+    out.write_text(page(f"{run_dir.resolve().name}: training report", sections), encoding="utf-8")
 
 
 def _headline(records: Sequence[Record], train: Sequence[Record], valid: Sequence[Record]) -> str:

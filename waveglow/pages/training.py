@@ -1,11 +1,7 @@
-"""What the reports of training runs share: reading metrics.jsonl, a verdict, tables, the page.
-
-A page is one file that needs no network and no script.
-"""
+"""What the pages about training runs share: reading metrics.jsonl, a verdict, curves and tables."""
 
 from __future__ import annotations
 
-import base64
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,26 +18,6 @@ NEEDED_FOR_TREND = 4
 STANDARD_ERRORS = 3.0  # not 2: the scatter is itself estimated, from as few as four points
 
 Record = Mapping[str, Any]
-
-STYLE = """
-:root { color-scheme: light dark; --line: color-mix(in srgb, CanvasText 20%, Canvas); }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 68rem; margin: 2rem auto; padding: 0 1rem; }
-h1, h2, h3 { line-height: 1.2; } h2 { margin-top: 2.5rem; }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(12rem, 1fr)); gap: .75rem; margin: 0; }
-.tiles div { border: 1px solid var(--line); border-radius: 8px; padding: .75rem 1rem; }
-dt { font-size: .85rem; } dd { margin: 0; font-size: 1.4rem; font-variant-numeric: tabular-nums; }
-dd small { display: block; font-size: .8rem; }
-.verdict { border-left: 4px solid #2f7fd6; padding: .25rem 1rem; }
-.takes { display: grid; grid-template-columns: repeat(auto-fit, minmax(15rem, 1fr)); gap: 1rem; }
-figure { margin: 0; } figure img { width: 100%; height: 10rem; display: block; } audio { width: 100%; }
-.picture { margin: 1rem 0; } .picture img { width: auto; max-width: 100%; height: auto; image-rendering: pixelated; }
-svg { width: 100%; height: auto; }
-.scroll { max-height: 24rem; overflow: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { text-align: right; padding: .25rem .75rem; border-bottom: 1px solid var(--line); }
-pre { overflow: auto; }
-@media print { .scroll { max-height: none; } audio { display: none; } figure, svg, tr { break-inside: avoid; } }
-"""
 
 
 def records_of(path: Path) -> list[Record]:
@@ -152,10 +128,6 @@ def step_rate(train: Sequence[Record]) -> float | None:
     return sum(steps for steps, _ in moves) / sum(seconds for _, seconds in moves) if moves else None
 
 
-def data_url(media_type: str, content: bytes) -> str:
-    return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"
-
-
 def validations(valid: Sequence[Record], columns: Mapping[str, str]) -> str:
     """Table of all validations: `columns`, by key and heading, first, then what else has numbers."""
     if not valid:
@@ -191,14 +163,3 @@ def config(path: Path) -> str:
         return ""
     text = path.read_text(encoding="utf-8", errors="replace")
     return f"<h2>Configuration</h2><details><summary>{path.name}</summary><pre>{escape(text)}</pre></details>"
-
-
-def page(title: str, sections: Iterable[str]) -> str:
-    policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:"
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}: training report</title><style>{STYLE}</style></head>\n"
-        f"<body><main>\n{chr(10).join(section for section in sections if section)}\n</main></body></html>\n"
-    )

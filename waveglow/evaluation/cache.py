@@ -1,0 +1,57 @@
+"""What an evaluation did already, so that a killed one goes on where it stopped."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from waveglow.vocoder import Vocoder
+
+
+class Cache:
+    """Results by what they depend on, one JSON line each: what a killed evaluation needn't do again."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._known: dict[str, Any] = {}
+        for line in path.read_text("utf-8").splitlines() if path.exists() else []:
+            try:
+                key, value = json.loads(line)
+                self._known[key] = value
+            except (ValueError, TypeError):  # cut off by a kill
+                continue
+        with path.open("a", encoding="utf-8") as file:
+            file.write("\n")  # ends such a line
+
+    def get(self, *parts: Any) -> Any:
+        """What was put for equal parts, else None."""
+        return self._known.get(_key(parts))
+
+    def put(self, value: Any, *parts: Any) -> None:
+        """Remember a value of JSON types, on disk too."""
+        self._known[_key(parts)] = value
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps([_key(parts), value]) + "\n")
+
+
+def _key(parts: Sequence[Any]) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def model_digest(vocoder: Vocoder) -> str:
+    """SHA-256 of a vocoder's folded weights and mel convention, wherever its checkpoint lies."""
+    content = hashlib.sha256(vocoder.mel_spec.fingerprint.encode())
+    for name, tensor in sorted(vocoder.model.state_dict().items()):
+        content.update(f"{name} {list(tensor.shape)}".encode())
+        content.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return content.hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,102 @@
+"""A run's directory: where its settings come from, its lock, and the checkpoint that it goes on from."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from waveglow.config import ConfigError, merged, read_with_base
+from waveglow.devices import usable_device
+from waveglow.models import checkpoint
+from waveglow.training import state as states
+from waveglow.training.distributed import World, world
+
+FINE_TUNING: dict[str, Any] = {"optim": {"lr": 1e-5}}
+
+
+def settings(
+    run_dir: Path,
+    *,
+    file: Path | None,
+    overrides: Mapping[str, Any],
+    brought: Mapping[str, Any] | None,
+    conf: str,
+    suggested: Mapping[str, Any] = {},
+) -> dict[str, Any]:
+    """The settings of a run as a mapping: those of `file`, else what the run goes on with; then the overrides.
+
+    Arguments:
+        brought: what the weights to start from determine (a new run gets that, and a lower learning rate unless `file`
+            says one); None where it starts from none.
+        conf: where configurations are to be found.
+        suggested: what those weights do best with, unless `file` says otherwise.
+
+    Raises ConfigError where a new run has neither a file nor weights to start from.
+    """
+    own = run_dir / "config.yaml"
+    goes_on = own.exists() and (brought is None or bool(checkpoint.steps_of(run_dir)))
+    source = file or (own if goes_on else None)
+    if source is None and brought is None:
+        raise ConfigError(f"give --config FILE for a new run ({conf} has some), or --init-from CKPT")
+    values = read_with_base(source) if source else {}
+    if brought and (file or not goes_on):
+        values = {**merged(merged(FINE_TUNING, suggested), values), **brought}
+    return merged(values, overrides)
+
+
+def require_same_model(asked: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Raises ConfigError where the model's numbers are set to others than those of the weights to start from."""
+    for key in asked.keys() | given.keys():
+        if asked.get(key) != given.get(key):
+            raise ConfigError(
+                f"model.{key} is {asked.get(key)!r}, the weights of --init-from have {given.get(key)!r}; "
+                "drop the setting, or start without --init-from"
+            )
+
+
+@contextmanager
+def occupied(run_dir: Path, *, device: str | None) -> Iterator[World]:
+    """The processes of a run in its directory, which no other training may use meanwhile.
+
+    Raises ConfigError where one does, ValueError where the device can't be used.
+    """
+    run_dir.mkdir(parents=True, exist_ok=True)
+    if device:
+        usable_device(device)
+    with world(device) as here:
+        lock = filelock.FileLock(run_dir / ".lock")
+        try:
+            if here.is_first:
+                lock.acquire(timeout=0)
+        except filelock.Timeout as error:
+            raise ConfigError(
+                f"{run_dir} is in use by another training; stop that, or use another --run-dir"
+            ) from error
+        try:
+            yield here
+        finally:
+            lock.release()
+
+
+def resume_from(run_dir: Path, resume: str, here: World) -> Path | None:
+    """The checkpoint to go on from, None for a new run: the first process looks, the others follow.
+
+    `resume` is "auto" (the newest whole one, if any), "never" or a checkpoint. Raises ConfigError.
+    """
+    found: Path | None = None
+    if here.is_first and resume not in ("auto", "never"):
+        found = states.chosen(run_dir, checkpoint.resolve(Path(resume)))
+    elif here.is_first:
+        found, problems = states.newest(run_dir)
+        for problem in problems:
+            print(f"notice: {problem}", file=sys.stderr)
+        if found and resume == "never":
+            raise ConfigError(
+                f"{run_dir} has checkpoints, and --resume is never; use another --run-dir, or remove them"
+            )
+    return here.agree(found)
