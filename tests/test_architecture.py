@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "waveglow"
 LAYERS = [
-    {"config", "noise"},
+    {"config", "distribution", "noise"},
     {"flows", "nn", "audio", "devices"},
     {"models", "data", "metrics"},
     {"training", "vocoder", "export"},
