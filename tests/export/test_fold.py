@@ -25,10 +25,10 @@ def test_a_batch_norm_folds_exactly_up_to_the_ends(length):
     conv = normed_by_far()
     x = torch.randn(2, 5, 1, length, dtype=torch.float64)
     expected = conv(x)
-    conv.fold_norm_()
+    conv.fold_()
     assert conv.norm is None
     torch.testing.assert_close(conv(x), expected, rtol=0, atol=1e-12)
-    conv.fold_norm_()
+    conv.fold_()
     torch.testing.assert_close(conv(x), expected, rtol=0, atol=1e-12)
 
 
@@ -37,7 +37,7 @@ def test_the_ends_are_where_a_plain_fold_is_wrong():
     conv = normed_by_far()
     x = torch.randn(1, 5, 1, 20, dtype=torch.float64)
     expected = conv(x)
-    conv.fold_norm_()
+    conv.fold_()
     conv.edges = None
     wrong = (conv(x) - expected).abs().amax((0, 1, 2)) > 1e-9
     assert wrong.nonzero().flatten().tolist() == [0, 19]

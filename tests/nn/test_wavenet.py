@@ -45,7 +45,7 @@ def test_the_last_layer_in_the_skips_changes_neither_values_nor_gradients(out_ch
 def test_a_folded_net_multiplies_less_where_its_end_is_narrow(out_channels, folded_away):
     net, x, cond = _net(out_channels, weight_norm=False), torch.randn(B, 3, T).double(), torch.randn(B, 5, T).double()
     expected = net(x, cond)
-    net.fold_end_()
+    net.fold_()
     torch.testing.assert_close(net(x, cond), expected)
     widths = [len(layer.weight) for layer in net.res_skip]
     assert widths == ([9, 9, 3] if folded_away else [12, 12, 6])

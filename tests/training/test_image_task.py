@@ -191,7 +191,7 @@ def test_a_second_pass_meets_the_running_averages_of_the_first(trainer):
 
 
 def test_flow_batch_norm_is_not_rebuilt(trainer, tmp_path):
-    with pytest.raises(ConfigError, match=r"train.memory is reversible, and this model has flow batch norm"):
+    with pytest.raises(ConfigError, match=r"train.memory is reversible, and this model has FlowBatchNorm"):
         trainer(REALNVP, memory="reversible")
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
     trainer({**REALNVP, "flow_batch_norm": False}, memory="reversible")

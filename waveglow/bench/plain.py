@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from waveglow.flows.coupling import Coupling
+from waveglow.flows.base import coupling_nets
 from waveglow.flows.permute import InvertibleConv
 from waveglow.models.flow_vocoder import FlowVocoder
 from waveglow.nn.wavenet import WaveNet
@@ -58,7 +58,7 @@ class PlainWaveNet(nn.Module):
 
 def plain_conv1d(model: FlowVocoder) -> FlowVocoder:
     """A copy whose convolutions are the plain ones. Raises ValueError where its nets aren't WaveGlow's."""
-    nets = [module.net for module in model.modules() if isinstance(module, Coupling)]
+    nets = coupling_nets(model).values()
     if not all(isinstance(net, WaveNet) and isinstance(net.start, nn.Conv2d) for net in nets):
         raise ValueError("this is how NVIDIA runs WaveGlow, and the model's nets are others")
     copied = copy.deepcopy(model)

@@ -18,7 +18,7 @@ from waveglow.audio.mel_spectrogram import MelSpectrogram
 from waveglow.audio.signals import hum
 from waveglow.bench.measuring import require_cuda, require_positive
 from waveglow.bench.plain import plain_conv1d
-from waveglow.flows.coupling import Coupling
+from waveglow.flows.base import coupling_nets
 from waveglow.models.flow_vocoder import FlowVocoder
 from waveglow.models.registry import build_vocoder
 from waveglow.training.captured import CapturedGradients
@@ -61,9 +61,8 @@ class Step:
         self.model = (plain_conv1d if form == "plain-conv1d" else copy.deepcopy)(model).train()
         self.audio, self.mel = audio, mel
         self.half = HALF.get(PRECISION[form])
-        for module in self.model.modules():
-            if isinstance(module, Coupling) and form == "compiled":
-                module.net.compile()
+        for net in coupling_nets(self.model).values() if form == "compiled" else ():
+            net.compile()
         self.recorded = form == "cuda-graphs"
         if self.recorded:
             require_cuda(audio.device)

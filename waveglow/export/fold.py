@@ -9,14 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from waveglow.flows.coupling import Coupling
-from waveglow.flows.permute import InvertibleConv
+from waveglow.flows.base import coupling_nets
 from waveglow.flows.reshape import Squeeze
 from waveglow.nn.fused import FrameContext, FusedConditioning
-from waveglow.nn.separable import SeparableConv
 from waveglow.nn.upsample import TransposedConvUpsample
 from waveglow.nn.wavenet import WaveNet
-from waveglow.nn.wavenet2d import FlavourNet
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -24,6 +21,8 @@ M = TypeVar("M", bound=nn.Module)
 @torch.no_grad()
 def folded(model: M, *, nets: torch.dtype | None = None, fused: bool = False) -> M:
     """Copy in evaluation mode with weight and batch norms folded and W⁻¹ filled (inverted in float64), all frozen.
+
+    A layer or a net of one's own that has more to compute once does so in its method `fold_()`, called of every module.
 
     `nets`: what the weights of the coupling nets are kept in, to be run under an autocast to the same, which would
     convert frozen weights anew in every call; None leaves them as they are.
@@ -34,21 +33,14 @@ def folded(model: M, *, nets: torch.dtype | None = None, fused: bool = False) ->
     for module in copied.modules():
         if parametrize.is_parametrized(module, "weight"):
             _fold_weight(module)
-        if isinstance(module, InvertibleConv):
-            matrix = module.matrix()
-            module.weight_inverse = torch.linalg.inv(matrix.double()).to(matrix.dtype)
-        if isinstance(module, SeparableConv):
-            module.fold_norm_()
-        if isinstance(module, FlavourNet):
-            module.fold_embedding_()
-    for module in copied.modules():
-        if isinstance(module, WaveNet):
-            module.fold_end_()
+    for module in [*copied.modules()]:
+        if hasattr(module, "fold_"):
+            module.fold_()  # type: ignore[operator]
     if fused:
         _fuse_conditioning_(copied, nets)
+    for net in coupling_nets(copied).values() if nets else ():
+        net.to(nets)
     for module in copied.modules():
-        if isinstance(module, Coupling) and nets:
-            module.net.to(nets)
         if isinstance(module, nn.Conv2d):
             module.to(memory_format=torch.channels_last)  # as the activations are
     return copied.requires_grad_(False)
@@ -64,7 +56,7 @@ def _fold_weight(module: nn.Module) -> None:
 
 def _fuse_conditioning_(model: nn.Module, dtype: torch.dtype | None) -> None:
     upsample = getattr(model, "conditioner", None)
-    nets = [module.net for module in model.modules() if isinstance(module, Coupling)]
+    nets = [*coupling_nets(model).values()]
     squeezes = [module for module in model.modules() if isinstance(module, Squeeze)]
     if not isinstance(upsample, TransposedConvUpsample) or not all(isinstance(net, WaveNet) for net in nets):
         raise ValueError("only a WaveGlow's conditioning can be fused: one upsampling, and nets of one kind")

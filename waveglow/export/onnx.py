@@ -25,7 +25,7 @@ from waveglow.audio.refine import MelRefiner
 from waveglow.audio.stft import ConvSTFT
 from waveglow.export.fold import folded
 from waveglow.export.onnx_runtime import METADATA, Latent, OnnxVocoder, needed
-from waveglow.flows.coupling import Coupling
+from waveglow.flows.base import coupling_nets
 from waveglow.metrics.packages import quiet
 from waveglow.models.flow_vocoder import FlowVocoder
 from waveglow.models.reach import reach
@@ -161,10 +161,9 @@ def _traced(graph: nn.Module, n_mels: int, latents: list[Latent], least_frames: 
 def _names_of_net_weights(graph: nn.Module) -> set[str]:
     """The weights that may be 8-bit: of the coupling nets, all but their last layer, whose output is log_s and t."""
     return {
-        f"{name}.net.{inner}.weight"
-        for name, coupling in graph.named_modules()
-        if isinstance(coupling, Coupling)
-        for inner, module in coupling.net.named_modules()
+        f"{name}.{inner}.weight"
+        for name, net in coupling_nets(graph).items()
+        for inner, module in net.named_modules()
         if isinstance(module, nn.Conv2d) and inner.split(".")[0] != "end"
     }
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from waveglow.flows.base import Flow, full_precision, log_det_dtype, positions, sum_per_sample
+from waveglow.flows.base import Flow, Shape, full_precision, log_det_dtype, net_reach, positions, sum_per_sample
 
 STD_FLOOR = 1e-4
 
@@ -24,6 +24,7 @@ class ActNorm(Flow):
     """
 
     initialized: Tensor
+    elementwise_affine = True
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -45,6 +46,9 @@ class ActNorm(Flow):
     def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
         bias, log_scale = self._shaped(z)
         return z * (-log_scale).exp() - bias
+
+    def reach_places(self, shape: Shape) -> int:
+        return 0
 
     def after(self, conv: nn.Conv2d, x: Tensor) -> Tensor:
         """z of `conv(x)`, for a conv without bias and padded with zeros: the weights are scaled, outputs are many more.
@@ -80,6 +84,8 @@ class ActNorm(Flow):
 class Scale(Flow):
     """`z = x · exp(log_scale)`, a factor a channel: NICE's last layer (Dinh et al. 2014, arXiv:1410.8516, §3.3)."""
 
+    elementwise_affine = True
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.log_scale = nn.Parameter(torch.zeros(channels))
@@ -90,6 +96,9 @@ class Scale(Flow):
 
     def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
         return z * per_channel(-self.log_scale, z).exp()
+
+    def reach_places(self, shape: Shape) -> int:
+        return 0
 
 
 def per_channel(values: Tensor, x: Tensor) -> Tensor:
@@ -112,6 +121,7 @@ class ConditionalActNorm(Flow):
     """
 
     initialized: Tensor
+    elementwise_affine = True
 
     def __init__(self, channels: int, net: nn.Module, *, shift: bool = False) -> None:
         super().__init__()
@@ -142,6 +152,9 @@ class ConditionalActNorm(Flow):
     def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
         log_s, t = self._log_s_and_t(z, cond)
         return (z - t) * (-log_s).exp()
+
+    def reach_places(self, shape: Shape) -> int:
+        return net_reach(self.net)
 
     @torch.no_grad()
     def set_statistics_(self, x: Tensor, name: str = "ConditionalActNorm") -> None:

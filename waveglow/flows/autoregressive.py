@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from waveglow.flows.base import Flow, Retraced
+from waveglow.flows.base import Flow, Retraced, Shape, net_reach
 from waveglow.flows.coupling import FORMS, Coupling, RowsAboveMask
 
 
@@ -54,6 +54,10 @@ class RowAutoregressive(Coupling):
             log_s, t = self._read(output.to(z.dtype))
             rows.append(FORMS[self.form].inverse(z_row, log_s, t))
         return self.mask.join(rows[0], torch.cat(rows[1:], dim=2))
+
+    def reach_places(self, shape: Shape) -> int:
+        """As in Flow: so far once a row, since each row is made of the one above."""
+        return shape[1] * net_reach(self.net)
 
     def retrace(self, z: Tensor, cond: Tensor | None) -> Retraced:
         """As in Flow: here the net reads rows that moved too."""

@@ -1,8 +1,8 @@
-"""The flow contract.
+"""The flow contract: what a layer has to say of itself, and the few functions that its arithmetic needs.
 
-A flow is an invertible map between data x and latent z, both [B, C, *S], with S = (T,) or (H, W). `forward` goes from
-data to latent and returns `log_det = log|det dz/dx|`, one number a sample, in at least float32; `inverse` goes back and
-returns only x. `cond` is [B, C_cond, *S], already on the grid of x.
+A flow is an invertible map between data x and latent z, both [B, C, *S], with S = (T,) for sounds or (H, W) for images.
+`forward` goes from data to latent and returns `log_det = log|det dz/dx|`, one number a sample, in at least float32;
+`inverse` goes back and returns only x. `cond` is [B, C_cond, *S], already on the grid of x.
 
 By the change of variables, log p(x) = log p(z) + log_det (Dinh et al., "NICE", 2014, arXiv:1410.8516, eq. 3).
 """
@@ -28,15 +28,44 @@ class Retraced(NamedTuple):
 
 
 class Flow(nn.Module):
-    """Invertible map between data x and latent z, both [B, C, *S]."""
+    """Invertible map between data x and latent z, both [B, C, *S].
+
+    A layer defines `forward`, `inverse` and `reach_places`; the rest has defaults, which fit a layer that keeps the
+    shape of x, leaves the conditioning alone, and has no network.
+
+    >>> class Double(Flow):
+    ...     def forward(self, x, cond=None):
+    ...         return 2 * x, x[0].numel() * zero_log_det(x).add(2).log()
+    ...
+    ...     def inverse(self, z, cond=None):
+    ...         return z / 2
+    ...
+    ...     def reach_places(self, shape):
+    ...         return 0
+    >>> z, log_det = Double()(torch.ones(1, 3, 4))  # 12 values, each of them doubled
+    >>> print(z.sum().item(), round(log_det.exp().item()))
+    24.0 4096
+    """
+
+    factor: int = 1
+    """How many places of x, on its last axis, one place of z holds: more than 1 for layers that squeeze."""
+
+    rebuildable: bool = True
+    """Whether x follows from z while training too, which `memory="reversible"` needs."""
+
+    elementwise_affine: bool = False
+    """Whether `z = x · s + t` for every value, s > 0 and t depending on nothing but parameters and the conditioning."""
+
+    filter_bank: bool = False
+    """Whether z's channels are the bands of x's one channel, from low to high frequencies, by an orthonormal map."""
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """x [B, C, *S] to (z [B, C', *S'], log_det [B])."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} defines no forward(x, cond); it must return (z, log_det)")
 
     def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
         """z [B, C', *S'] to x [B, C, *S], under the cond that `forward` was given."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} defines no inverse(z, cond); it must return x")
 
     def condition(self, cond: Tensor | None) -> Tensor | None:
         """The cond that the next layer sees; only layers that move the conditioning too change it."""
@@ -46,6 +75,28 @@ class Flow(nn.Module):
         """(C', *S') of z for (C, *S) of x."""
         return shape
 
+    def reach_places(self, shape: Shape) -> int:
+        """How many places of x to each side, on its last axis, a place depends on, for x of (C, *S).
+
+        Whichever is more of `forward` and `inverse`, the conditioning included; 0 for a layer that treats every place
+        by itself. Synthesis in pieces decodes so much with each piece. Raises NotImplementedError where a layer does
+        not say it: a guess would be heard at every boundary.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} does not say how far it looks; define reach_places(shape) in it, the number of "
+            "places to each side (0 if it treats every place by itself)"
+        )
+
+    def half_precision_nets(self) -> list[nn.Module]:
+        """This layer's own networks that may run in half precision under autocast, be compiled, and be quantized.
+
+        Everything else stays in float32 or better. A network whose output is a log-determinant on its own is none.
+        """
+        return []
+
+    def fold_(self) -> None:
+        """In a copy for inference, compute once what depends on the weights alone."""
+
     def retrace(self, z: Tensor, cond: Tensor | None) -> Retraced:
         """Rebuild x from z, then run forward with a graph: what a reversible backward pass needs of a layer."""
         with torch.no_grad():
@@ -54,8 +105,31 @@ class Flow(nn.Module):
         return Retraced((x,), lambda leaf: leaf, *self(x, cond))
 
 
+def net_reach(net: nn.Module) -> int:
+    """How many places to each side a network looks, as its method `reach_places()` says.
+
+    Raises NotImplementedError where it has none.
+    """
+    if not hasattr(net, "reach_places"):
+        raise NotImplementedError(
+            f"the network {type(net).__name__} does not say how far it looks; define reach_places() in it, the number "
+            "of places to each side (waveglow.nn.conv.convolved_places counts those of its convolutions)"
+        )
+    return int(net.reach_places())  # type: ignore[operator]
+
+
+def coupling_nets(model: nn.Module) -> dict[str, nn.Module]:
+    """The networks of a model's flows that may run in half precision, by their names in it, in data order."""
+    nets = {net for part in model.modules() if isinstance(part, Flow) for net in part.half_precision_nets()}
+    return {name: part for name, part in model.named_modules() if part in nets}
+
+
 def log_det_dtype(x: Tensor) -> torch.dtype:
-    """Log-determinants are kept in float32 or better, whatever the layer works in."""
+    """Log-determinants are kept in float32 or better, whatever the layer works in.
+
+    >>> log_det_dtype(torch.zeros(1, dtype=torch.bfloat16)), log_det_dtype(torch.zeros(1, dtype=torch.float64))
+    (torch.float32, torch.float64)
+    """
     return torch.promote_types(x.dtype, torch.float32)
 
 
@@ -70,7 +144,11 @@ def zero_log_det(x: Tensor) -> Tensor:
 
 
 def positions(x: Tensor) -> int:
-    """Number of places in S: a map that acts on every place alike has this many times its log-determinant."""
+    """Number of places in S of x [B, C, *S]: a map that treats every place alike has so many times its log_det.
+
+    >>> positions(torch.zeros(2, 3, 4, 5))
+    20
+    """
     return x[0, 0].numel()
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from waveglow.flows.actnorm import per_channel
-from waveglow.flows.base import Flow, Retraced, log_det_dtype, positions
+from waveglow.flows.base import Flow, Retraced, Shape, log_det_dtype, positions
 
 EPS = 1e-5
 
@@ -24,6 +24,7 @@ class FlowBatchNorm(Flow):
 
     running_mean: Tensor
     running_var: Tensor
+    rebuildable = False  # z alone does not tell the batch's statistics
 
     def __init__(self, channels: int, *, momentum: float = 0.9) -> None:
         super().__init__()
@@ -48,6 +49,9 @@ class FlowBatchNorm(Flow):
 
     def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
         return z * per_channel(self.running_var + EPS, z).sqrt() + per_channel(self.running_mean, z)
+
+    def reach_places(self, shape: Shape) -> int:
+        return 0
 
     def retrace(self, z: Tensor, cond: Tensor | None) -> Retraced:
         """As in Flow. Raises ValueError in training: z alone does not tell the batch's statistics."""

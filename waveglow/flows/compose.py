@@ -1,7 +1,11 @@
-"""Flows made of flows: Chain, Split and MultiScale."""
+"""Flows made of flows: Chain, Split and MultiScale.
+
+A part of one is a layer with z = f(x), or a Split, at which some channels leave.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Literal, cast
 
@@ -73,6 +77,15 @@ class Chain(Flow):
             shape = layer.out_shape(shape)
         return shape
 
+    @property
+    def factor(self) -> int:  # type: ignore[override]
+        """The product of the layers' factors."""
+        return math.prod(layer.factor for layer in self.flows())
+
+    def reach_places(self, shape: Shape) -> int:
+        """As in Flow: what the layers reach adds up, in places of the first one's x."""
+        return _reach_places(self.flows(), shape)
+
 
 class Split(nn.Module):
     """Some channels leave as a latent; the others go on (RealNVP §3.6; the early outputs of WaveGlow).
@@ -84,6 +97,8 @@ class Split(nn.Module):
             a conditional prior; None where they leave as they are.
     """
 
+    factor = 1  # it keeps all places, as in Flow
+
     def __init__(self, channels: int, *, leaves: Literal["first", "last"] = "first", prior: Flow | None = None) -> None:
         super().__init__()
         if channels < 1:
@@ -94,7 +109,7 @@ class Split(nn.Module):
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """x [B, C, *S] to (z_out [B, channels, *S], x_rest [B, C − channels, *S], log_det [B])."""
-        self.rest_shape(tuple(x.shape[1:]))
+        self.out_shape(tuple(x.shape[1:]))
         x, log_det = (x, zero_log_det(x)) if self.prior is None else self.prior(x, cond)
         if self.leaves == "first":
             return x[:, : self.channels], x[:, self.channels :], log_det
@@ -109,11 +124,15 @@ class Split(nn.Module):
         """A split leaves the conditioning as it is."""
         return cond
 
-    def rest_shape(self, shape: Shape) -> Shape:
+    def out_shape(self, shape: Shape) -> Shape:
         """(C − channels, *S) of what goes on. Raises ValueError where fewer channels come than leave."""
         if shape[0] <= self.channels:
             raise ValueError(f"a Split takes {self.channels} channels out of {shape[0]}; at least one must stay")
         return (shape[0] - self.channels, *shape[1:])
+
+    def reach_places(self, shape: Shape) -> int:
+        """How far the prior looks, as in Flow; 0 without one."""
+        return 0 if self.prior is None else self.prior.reach_places(shape)
 
 
 class MultiScale(nn.Module):
@@ -158,7 +177,32 @@ class MultiScale(nn.Module):
         for level in self.parts():
             if isinstance(level, Split):
                 shapes.append((level.channels, *shape[1:]))
-                shape = level.rest_shape(shape)
-            else:
-                shape = level.out_shape(shape)
+            shape = level.out_shape(shape)
         return [*shapes, shape]
+
+    @property
+    def factor(self) -> int:
+        """How many places of x, on its last axis, one place of the last latent holds."""
+        return math.prod(level.factor for level in self.parts())
+
+    def reach_places(self, shape: Shape) -> int:
+        """How many places of x to each side a place depends on, for x of (C, *S), as in Flow."""
+        return _reach_places(self.parts(), shape)
+
+
+def _reach_places(parts: Iterable[Flow | Split], shape: Shape) -> int:
+    """The sum of what the parts reach, in places of x.
+
+    Raises ValueError where a part's `factor` is not that of its `out_shape`: places would be counted wrong.
+    """
+    reach, factor = 0, 1
+    for part in parts:
+        reach += factor * part.reach_places(shape)
+        after = part.out_shape(shape)
+        if after[-1] * part.factor != shape[-1]:
+            raise ValueError(
+                f"{type(part).__name__} makes {after[-1]} places of {shape[-1]}, and its factor is {part.factor}; set "
+                f"factor to {shape[-1] // after[-1]}"
+            )
+        shape, factor = after, factor * part.factor
+    return reach

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from waveglow.config import nearest
-from waveglow.flows.base import Flow, Retraced, sum_per_sample
+from waveglow.flows.base import Flow, Retraced, Shape, net_reach, sum_per_sample
 
 
 class Mask(Protocol):
@@ -205,6 +205,12 @@ class Coupling(Flow):
     def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
         kept, moved = self.mask.split(z)
         return self.mask.join(kept, FORMS[self.form].inverse(moved, *self._log_s_and_t(kept, cond)))
+
+    def reach_places(self, shape: Shape) -> int:
+        return net_reach(self.net)
+
+    def half_precision_nets(self) -> list[nn.Module]:
+        return [self.net]
 
     def retrace(self, z: Tensor, cond: Tensor | None) -> Retraced:
         """As in Flow, but the net, which reads only what stays, is evaluated once for both directions."""

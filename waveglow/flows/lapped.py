@@ -16,30 +16,34 @@ from torch import Tensor
 from waveglow.flows.base import Flow, Shape, full_precision, zero_log_det
 from waveglow.flows.reshape import squeezed_shape
 
+Table = Callable[[int, torch.dtype, torch.device], Tensor]
+
 
 class LappedSqueeze(Flow):
     """[B, C, T] to [B, C·M, T/M], channel index `c·M + band`; band k is centred at (k + ½)/M of half the sample rate.
 
     The map is orthonormal on the whole clip: `log_det = 0`, and the inverse is the transpose. Place t sees the samples
     from `(t − ½)·M` to `(t + 3/2)·M`. The conditioning stays as it is: it is given on the grid of z.
+
+    Arguments:
+        bands: M.
+
     Raises ValueError where T is no multiple of M.
+
+    >>> tone = torch.sin(math.pi * 2.5 / 8 * torch.arange(80))  # in the middle of band 2 of 8
+    >>> z, _ = LappedSqueeze(8)(tone.view(1, 1, 80))
+    >>> z.shape, z.square().sum((0, 2)).argmax().item()
+    (torch.Size([1, 8, 10]), 2)
     """
+
+    filter_bank = True
 
     def __init__(self, bands: int) -> None:
         super().__init__()
         self.factor = bands
-        n = torch.arange(bands, dtype=torch.float64, device="cpu") + 0.5
-        angles = math.pi / 4 * (1 - n[: bands // 2] / (bands / 2))
-        basis = math.sqrt(2 / bands) * torch.cos(math.pi / bands * n[:, None] * n)
-        self.exact = {"basis": basis, "cos": angles.cos(), "sin": angles.sin()}  # float64; not every device has it
-        for name, table in self.exact.items():
-            self.register_buffer(name, table.to(torch.get_default_dtype()), persistent=False)
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> LappedSqueeze:
-        super()._apply(fn, recurse)
-        for name, table in self.exact.items():
-            setattr(self, name, table.to(self.get_buffer(name)))  # a cast of a cast would have lost digits
-        return self
+        # Made when they are needed, for each dtype and device: a cast of a cast would have lost digits, and a model
+        # that is built without memory for its weights should not have any for M × M cosines either.
+        self.tables: dict[tuple[Table, torch.dtype, torch.device], Tensor] = {}
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         channels, places = self.out_shape(tuple(x.shape[1:]))
@@ -57,23 +61,65 @@ class LappedSqueeze(Flow):
         channels, *sizes = shape
         return squeezed_shape(channels, sizes, self.factor)
 
+    def reach_places(self, shape: Shape) -> int:
+        """As in Flow: a block overlaps its neighbours, whose latents are whole."""
+        return self.factor
+
+    def fold_(self) -> None:
+        """Make the tables, so that an exported graph holds them as constants."""
+        usual = torch.zeros((), dtype=torch.get_default_dtype(), device="cpu")
+        self._table(dct_basis, usual)
+        self._table(sine_window, usual)
+
     def _transform(self, blocks: Tensor) -> Tensor:
         """DCT-IV of the last dimension: symmetric, and its own inverse."""
         with full_precision(blocks):
-            return blocks @ self._table("basis", blocks)
+            return blocks @ self._table(dct_basis, blocks)
 
     def _rotate(self, blocks: Tensor, direction: int) -> Tensor:
         """Rotate the samples on both sides of each inner boundary, mirror images, by ± the window's angle."""
         half = self.factor // 2
         if blocks.shape[2] < 2 or not half:
             return blocks
-        cos, sin = self._table("cos", blocks), direction * self._table("sin", blocks)
+        cos, sin = self._table(sine_window, blocks)
+        sin = direction * sin
         left, right = blocks[:, :, :-1, -half:].flip(-1), blocks[:, :, 1:, :half]  # outwards from the boundary
         left, right = cos * left - sin * right, cos * right + sin * left
         heads = torch.cat([blocks[:, :, :1, :half], right], dim=2)
         tails = torch.cat([left.flip(-1), blocks[:, :, -1:, -half:]], dim=2)
         return torch.cat([heads, blocks[..., half : self.factor - half], tails], dim=3)
 
-    def _table(self, name: str, like: Tensor) -> Tensor:
-        kept: Tensor = getattr(self, name)
-        return kept if kept.dtype == like.dtype else self.exact[name].to(like)
+    def _table(self, make: Table, like: Tensor) -> Tensor:
+        key = (make, like.dtype, like.device)
+        if key in self.tables:
+            return self.tables[key]
+        if torch.compiler.is_compiling() or _records(like.device):
+            return make(self.factor, like.dtype, like.device)  # a part of the graph, which is not run yet
+        with torch.inference_mode(False):  # a table made for synthesis must serve training too
+            table = make(self.factor, like.dtype, like.device)
+        if type(table) is Tensor:  # not where torch only works out shapes
+            self.tables[key] = table
+        return table
+
+
+def _records(device: torch.device) -> bool:
+    return device.type == "cuda" and torch.cuda.is_current_stream_capturing()
+
+
+def dct_basis(bands: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The DCT-IV's basis, [M, M], symmetric and orthonormal, computed in float64."""
+    n = _float64_arange(bands, device) + 0.5
+    return (math.sqrt(2 / bands) * torch.cos(math.pi / bands * n[:, None] * n)).to(dtype).to(device)
+
+
+def sine_window(bands: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Cosine and sine of the angles by which samples at a boundary are rotated, [2, M // 2], outwards from it."""
+    n = _float64_arange(bands // 2, device) + 0.5
+    angles = math.pi / 4 * (1 - n / (bands / 2))
+    return torch.stack([angles.cos(), angles.sin()]).to(dtype).to(device)
+
+
+def _float64_arange(n: int, device: torch.device) -> Tensor:
+    """0 … n − 1, on the CPU where the device may have no float64."""
+    has_float64 = device.type in ("cpu", "cuda", "meta")
+    return torch.arange(n, dtype=torch.float64, device=device if has_float64 else "cpu")

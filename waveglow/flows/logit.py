@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from waveglow.flows.base import Flow, full_precision, positions, sum_per_sample
+from waveglow.flows.base import Flow, Shape, full_precision, positions, sum_per_sample
 
 
 class Logit(Flow):
@@ -32,3 +32,6 @@ class Logit(Flow):
 
     def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
         return (torch.sigmoid(z) - self.alpha) / (1 - 2 * self.alpha)
+
+    def reach_places(self, shape: Shape) -> int:
+        return 0

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from waveglow.flows.base import Flow, full_precision, log_det_dtype, positions, zero_log_det
+from waveglow.flows.base import Flow, Shape, full_precision, log_det_dtype, positions, zero_log_det
 
 
 def _mix(weight: Tensor, x: Tensor) -> Tensor:
@@ -60,6 +60,15 @@ class InvertibleConv(Flow):
             return torch.linalg.solve(self.matrix(), z.flatten(2)).view(z.shape)
         return _mix(self.weight_inverse, z)
 
+    def reach_places(self, shape: Shape) -> int:
+        return 0
+
+    @torch.no_grad()
+    def fold_(self) -> None:
+        """Fill W⁻¹, inverted in float64."""
+        matrix = self.matrix()
+        self.weight_inverse = torch.linalg.inv(matrix.double()).to(matrix.dtype)
+
 
 class InvertibleConvLU(InvertibleConv):
     """`W = P L (U + diag(sign · exp(log_s)))`: P and sign fixed, `log|det W| = Σ log_s` (Glow eqs. 10–11).
@@ -106,6 +115,9 @@ class Shuffle(Flow):
     def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
         return z[:, self.order.argsort()]
 
+    def reach_places(self, shape: Shape) -> int:
+        return 0
+
 
 class Reverse(Flow):
     """The channels in reverse order (RealNVP, arXiv:1605.08803, §3.5); `log_det = 0`."""
@@ -115,6 +127,9 @@ class Reverse(Flow):
 
     def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
         return z.flip(1)
+
+    def reach_places(self, shape: Shape) -> int:
+        return 0
 
 
 class Swap(Flow):
@@ -132,6 +147,9 @@ class Swap(Flow):
 
     def condition(self, cond: Tensor | None) -> Tensor | None:
         return _swap_halves(cond) if self.swap_cond and cond is not None else cond
+
+    def reach_places(self, shape: Shape) -> int:
+        return 0
 
 
 class FlipRows(Flow):
@@ -153,6 +171,9 @@ class FlipRows(Flow):
 
     def condition(self, cond: Tensor | None) -> Tensor | None:
         return None if cond is None else self._flipped(cond)
+
+    def reach_places(self, shape: Shape) -> int:
+        return 0
 
     def _flipped(self, x: Tensor) -> Tensor:
         if x.shape[2] % self.parts:

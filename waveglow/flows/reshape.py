@@ -33,6 +33,9 @@ class Squeeze(Flow):
         channels, *sizes = shape
         return squeezed_shape(channels, sizes, self.factor)
 
+    def reach_places(self, shape: Shape) -> int:
+        return 0
+
 
 class Flatten(Flow):
     """[B, C, *S] to [B, C·|S|, 1], every value a channel, for flows of vectors (NICE); `log_det = 0`.
@@ -44,6 +47,7 @@ class Flatten(Flow):
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.shape = shape
+        self.factor = shape[-1]
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         self.out_shape(tuple(x.shape[1:]))
@@ -58,6 +62,9 @@ class Flatten(Flow):
                 f"Flatten of {list(self.shape)} got {list(shape)}; the flow behind it fits that shape only"
             )
         return (math.prod(shape), 1)
+
+    def reach_places(self, shape: Shape) -> int:
+        return 0
 
 
 class Rows(Flow):
@@ -84,6 +91,9 @@ class Rows(Flow):
         height_in_all, columns = squeezed_shape(1, sizes, self.factor)
         return (channels, height_in_all, columns)
 
+    def reach_places(self, shape: Shape) -> int:
+        return 0
+
     def _rows(self, x: Tensor) -> Tensor:
         self.out_shape(tuple(x.shape[1:]))
         return x.unflatten(2, (-1, self.factor)).transpose(2, 3)
@@ -103,6 +113,9 @@ class RowsAsChannels(Flow):
         if shape[0] != 1:
             raise ValueError(f"RowsAsChannels got {shape[0]} channels; it makes rows of one channel into channels")
         return shape[1:]
+
+    def reach_places(self, shape: Shape) -> int:
+        return 0
 
 
 def squeezed_shape(channels: int, sizes: list[int] | Shape, g: int) -> Shape:

@@ -12,9 +12,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from waveglow.flows.actnorm import ActNorm, ConditionalActNorm
+from waveglow.flows.base import Flow
 from waveglow.flows.compose import Chain, Split
-from waveglow.flows.lapped import LappedSqueeze
 from waveglow.flows.likelihood import HALF_LOG_2PI
 from waveglow.models.flow_vocoder import FlowVocoder
 
@@ -56,15 +55,15 @@ def _nothing_lacks(bandwidth: Tensor) -> bool:
     return bandwidth.device.type == "cpu" and bool((bandwidth >= 1).all())
 
 
-def _whitening(model: FlowVocoder) -> tuple[LappedSqueeze, ActNorm | ConditionalActNorm, int] | None:
-    """The lapped squeeze, the norm behind it, and how many of the highest bands leave then; None for other models."""
+def _whitening(model: FlowVocoder) -> tuple[Flow, Flow, int] | None:
+    """The layer that makes bands, the norm behind it, and how many of the highest leave then; None for other models."""
     first, split = (*model.flow.parts(), None)[:2]
     if not isinstance(first, Chain) or not isinstance(split, Split) or split.leaves != "last":
         return None
     layers = first.flows()
-    if len(layers) != 2 or not isinstance(layers[0], LappedSqueeze):
+    if len(layers) != 2 or not layers[0].filter_bank or not layers[1].elementwise_affine:
         return None
-    return (layers[0], layers[1], split.channels) if isinstance(layers[1], (ActNorm, ConditionalActNorm)) else None
+    return layers[0], layers[1], split.channels
 
 
 def _above(bands: int, bandwidth: Tensor) -> Tensor:

@@ -12,9 +12,7 @@ from torch import Tensor, nn
 
 from waveglow.flows.base import Shape
 from waveglow.flows.compose import MultiScale
-from waveglow.flows.lapped import LappedSqueeze
 from waveglow.flows.likelihood import standard_normal_log_prob
-from waveglow.flows.reshape import Rows, Squeeze
 from waveglow.nn.upsample import Conditioner
 
 
@@ -38,8 +36,7 @@ class FlowVocoder(nn.Module):
     @property
     def group(self) -> int:
         """T must be a multiple of this many samples: the product of the flow's squeezes."""
-        squeezes = (module for module in self.modules() if isinstance(module, (Squeeze, LappedSqueeze, Rows)))
-        return math.prod(module.factor for module in squeezes)
+        return self.flow.factor
 
     def forward(self, audio: Tensor, mel: Tensor) -> Tensor:
         """Same as `log_prob`."""

@@ -5,6 +5,8 @@ Networks take and give [B, C, T]; inside, activations are [B, C, 1, T] in channe
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
@@ -28,6 +30,18 @@ def conv(in_channels: int, out_channels: int, kernel_size: int = 1, *, dilation:
         raise ValueError(f"kernel_size is {kernel_size}; it must be odd, so that the length stays")
     padding = dilation * (kernel_size // 2)
     return nn.Conv2d(in_channels, out_channels, (1, kernel_size), dilation=(1, dilation), padding=(0, padding))
+
+
+def convolved_places(module: nn.Module) -> int:
+    """How many places to each side, on the last axis, all convolutions within a module look, one after the other.
+
+    That is what a network's `reach_places` returns; at most, since parallel branches count as if they were in a row.
+
+    >>> convolved_places(nn.Sequential(conv(4, 8, 3), nn.ReLU(), conv(8, 4, 3, dilation=4)))
+    5
+    """
+    convs = (part for part in module.modules() if isinstance(part, (nn.Conv1d, nn.Conv2d)))
+    return sum(math.ceil(part.dilation[-1] * (part.kernel_size[-1] - 1) / 2) for part in convs)
 
 
 def normed_conv(in_channels: int, out_channels: int, kernel_size: int = 1, *, dilation: int = 1) -> nn.Module:

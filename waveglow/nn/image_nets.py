@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from waveglow.nn.conv import LOG_GAIN_FACTOR
+from waveglow.nn.conv import LOG_GAIN_FACTOR, convolved_places
 
 START_STD = 0.05
 
@@ -42,6 +42,10 @@ class ZeroConv2d(nn.Module):
             raise ValueError(f"this model is conditional on {self.of_class.shape[1]} classes; give y, a class an image")
         return output + torch.einsum("oc,bchw->bohw", self.of_class, cond)
 
+    def reach_places(self) -> int:
+        """How many places to each side it looks."""
+        return convolved_places(self)
+
 
 class GlowNet(nn.Module):
     """3×3, 1×1 and zero-initialized 3×3 convolutions with ReLUs between them (Glow, arXiv:1807.03039, §3.3, B.1).
@@ -69,6 +73,10 @@ class GlowNet(nn.Module):
         for i, conv in enumerate((self.first, self.second)):
             x = F.relu(self.norms[i].after(conv, x) if self.norms else conv(x))  # type: ignore[operator]
         return self.last(x)
+
+    def reach_places(self) -> int:
+        """How many places to each side it looks."""
+        return convolved_places(self)
 
 
 def _normed(in_channels: int, out_channels: int, kernel_size: int, *, bias: bool = True) -> nn.Module:
@@ -121,6 +129,10 @@ class ResidualNet(nn.Module):
         raw, t = self.out_conv(F.relu(self.out_norm(total))).chunk(2, dim=1)
         return torch.cat([self.gain * torch.tanh(raw), t], dim=1)
 
+    def reach_places(self) -> int:
+        """How many places to each side it looks."""
+        return convolved_places(self)
+
 
 class MLP(nn.Module):
     """NICE's coupling net (arXiv:1410.8516, §5.1): ReLU layers from [B, C_in, 1] to [B, C_out, 1], 0 at the start."""
@@ -138,3 +150,7 @@ class MLP(nn.Module):
         for layer in self.hidden:
             x = F.relu(layer(x))
         return self.last(x).unsqueeze(2)
+
+    def reach_places(self) -> int:
+        """0: a vector has one place."""
+        return 0

@@ -7,7 +7,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from waveglow.nn.conv import conv, from_channels_last, normed_conv, to_channels_last, zero_conv
+from waveglow.nn.conv import conv, convolved_places, from_channels_last, normed_conv, to_channels_last, zero_conv
 from waveglow.nn.gate import gated_tanh_unit
 
 BATCH_NORM_EPS = 1e-5
@@ -37,7 +37,7 @@ class SeparableConv(nn.Module):
         return self.pointwise(h)
 
     @torch.no_grad()
-    def fold_norm_(self) -> None:
+    def fold_(self) -> None:
         """Put the norm, as it is in evaluation, into the depthwise convolution, exactly."""
         if self.norm is None:
             return
@@ -74,3 +74,7 @@ class SeparableWaveNet(nn.Module):
         for separable, residual, cond_part in zip(self.separable, self.residual, cond_parts, strict=True):
             h = h + residual(gated_tanh_unit(separable(h) + cond_part))
         return from_channels_last(self.end(h))
+
+    def reach_places(self) -> int:
+        """How many places to each side it looks."""
+        return convolved_places(self)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from waveglow.nn.conv import conv, from_channels_last, to_channels_last, zero_conv
+from waveglow.nn.conv import conv, convolved_places, from_channels_last, to_channels_last, zero_conv
 
 LEAK = 0.4
 LOG_MEL_CENTRE, LOG_MEL_SPREAD = -5.0, 3.0  # natural log-mels lie between −11.5 (silence) and 2
@@ -135,3 +135,7 @@ class BandScale(nn.Module):
     def forward(self, cond: Tensor) -> Tensor:
         h = nn.functional.gelu(self.hidden(to_channels_last(cond)))
         return from_channels_last(self.end(h))
+
+    def reach_places(self) -> int:
+        """How many places to each side it looks."""
+        return convolved_places(self)

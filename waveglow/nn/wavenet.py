@@ -12,7 +12,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from waveglow.nn.conv import GainedZeroConv, conv, from_channels_last, normed_conv, to_channels_last, zero_conv
+from waveglow.nn.conv import (
+    GainedZeroConv,
+    conv,
+    convolved_places,
+    from_channels_last,
+    normed_conv,
+    to_channels_last,
+    zero_conv,
+)
 from waveglow.nn.fused import FusedConditioning
 from waveglow.nn.gate import eager_inference, gated_tanh_unit
 
@@ -78,6 +86,10 @@ class WaveNet(nn.Module):
             skips.append(output)
         return from_channels_last(end(sum(skips[1:], start=skips[0])))
 
+    def reach_places(self) -> int:
+        """How many places to each side it looks."""
+        return convolved_places(self)
+
     def _outputs(self) -> tuple[list[tuple[Tensor, Tensor]], nn.Module]:
         """(Weight and bias of each layer's 1×1 convolution, what its skips' sum passes).
 
@@ -96,7 +108,7 @@ class WaveNet(nn.Module):
         return [*through[:-1], (weight, bias + cast(Tensor, self.end.bias))], nn.Identity()
 
     @torch.no_grad()
-    def fold_end_(self) -> None:
+    def fold_(self) -> None:
         """Put a narrow last layer into those before it for good, as every call of `forward` does."""
         layers, self.end = self._outputs()
         for layer, (weight, bias) in zip(self.res_skip, layers, strict=True):

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from waveglow.nn.conv import GainedZeroConv, normed_conv, zero_conv
+from waveglow.nn.conv import GainedZeroConv, convolved_places, normed_conv, zero_conv
 from waveglow.nn.gate import gated_tanh_unit
 
 Past = list[list[Tensor]]  # of each layer, the rows of its input that later rows will see
@@ -136,7 +136,7 @@ class FlavourNet(nn.Module):
         return Flavour(biases.unbind(), self.gains[:, :, None, None].unbind())
 
     @torch.no_grad()
-    def fold_embedding_(self) -> None:
+    def fold_(self) -> None:
         """Keep the biases that the embedding makes, and forget what they are made of."""
         if self.indicator is not None:
             self.biases = self.indicator(self.embedding)
@@ -161,6 +161,10 @@ class WaveNet2d(nn.Module):
 
     def forward(self, x: Tensor, cond: Tensor) -> Tensor:
         return self.end(self.stack(x, cond, self._flavour()))
+
+    def reach_places(self) -> int:
+        """How many columns to each side it looks for one row."""
+        return convolved_places(self)
 
     def row(self, x: Tensor, cond: Tensor, past: Past | None) -> tuple[Tensor, Past]:
         """One more row, and what the next one needs to know of it."""

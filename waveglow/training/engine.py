@@ -24,9 +24,8 @@ from torch.utils.data import DataLoader, default_collate
 from waveglow.config import ConfigError
 from waveglow.data.sampler import StepSampler
 from waveglow.flows.actnorm import initialize_
-from waveglow.flows.batchnorm import FlowBatchNorm
+from waveglow.flows.base import Flow, coupling_nets
 from waveglow.flows.compose import Chain, Memory
-from waveglow.flows.coupling import Coupling
 from waveglow.models import checkpoint
 from waveglow.training import state as states
 from waveglow.training.captured import CapturedGradients, Gradients
@@ -152,8 +151,9 @@ class Trainer:
         for module in self.model.modules():
             if isinstance(module, Chain):
                 module.memory = self.settings.memory
-            if isinstance(module, Coupling) and self.settings.compile:
-                module.net.compile()
+        if self.settings.compile:
+            for net in coupling_nets(self.model).values():
+                net.compile()
         self.parallel: Callable[..., dict[str, Tensor]] = self.objective
         if self.world.size > 1:
             ids = [self.world.device.index] if self.world.device.type == "cuda" else None
@@ -368,10 +368,11 @@ def _require_one_gpu(world: World, settings: TrainConfig) -> None:
 
 def _require_memory_mode(model: nn.Module, memory: Memory) -> None:
     """Raises ConfigError where the model's layers can't be run again in the backward pass."""
-    if memory == "reversible" and any(isinstance(module, FlowBatchNorm) for module in model.modules()):
+    layers = [module for module in model.modules() if isinstance(module, Flow) and not module.rebuildable]
+    if memory == "reversible" and layers:
         raise ConfigError(
-            "train.memory is reversible, and this model has flow batch norm, which can't be rebuilt in training: its "
-            "output does not tell the batch's statistics; set train.memory=checkpoint or none"
+            f"train.memory is reversible, and this model has {type(layers[0]).__name__}, which can't be rebuilt in "
+            "training: its output does not tell all of its input; set train.memory=checkpoint or none"
         )
 
 

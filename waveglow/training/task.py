@@ -20,9 +20,8 @@ from waveglow.audio.mel import MelSpec
 from waveglow.config import ConfigError
 from waveglow.data.manifest import Clip
 from waveglow.data.speech import Example, SpeechCrops, whole_clip
-from waveglow.flows.base import Flow
+from waveglow.flows.base import Flow, coupling_nets
 from waveglow.flows.compose import Chain
-from waveglow.flows.coupling import Coupling
 from waveglow.flows.likelihood import HALF_LOG_2PI, bits_per_sample, standard_normal_log_prob
 from waveglow.flows.permute import InvertibleConv
 from waveglow.models.bandwidth import filled
@@ -271,7 +270,7 @@ def per_flow_log_dets(model: nn.Module) -> Iterator[dict[str, float]]:
 
         return keep
 
-    nets = {m for coupling in model.modules() if isinstance(coupling, Coupling) for m in coupling.net.modules()}
+    nets = {part for net in coupling_nets(model).values() for part in net.modules()}
     flows = [(n, m) for n, m in model.named_modules() if isinstance(m, Flow) and not isinstance(m, Chain)]
     layers = [(name, module) for name, module in flows if module not in nets]
     hooks = [module.register_forward_hook(keeper(name)) for name, module in layers]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from waveglow.config import ConfigError, nearest
-from waveglow.flows.coupling import Coupling
+from waveglow.flows.base import coupling_nets
 
 State = dict[str, Tensor]
 Converted = tuple[dict[str, Any], State]  # model configuration, our tensors
@@ -48,7 +48,7 @@ class Part(State):
 
 def nets_of(model: nn.Module) -> list[str]:
     """Our names of the coupling nets, in data order, with a dot behind."""
-    return [f"{name}.net." for name, module in model.named_modules() if isinstance(module, Coupling)]
+    return [f"{name}." for name in coupling_nets(model)]
 
 
 def renamed(place: str, tensors: State) -> State:
