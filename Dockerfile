@@ -8,17 +8,19 @@ RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
 
 FROM pytorch/pytorch:2.10.0-cuda12.8-cudnn9-runtime AS cuda
 COPY --from=build /wheels /wheels
-# torch and torchaudio are held at the image's version: a newer one would bring a second CUDA.
-RUN pip install --no-cache-dir --break-system-packages "torch==2.10.*" "torchaudio==2.10.*" /wheels/*.whl \
+LABEL org.opencontainers.image.title="waveglow-vocoders"
+# torch is held at the image's version: a newer one would bring a second CUDA.
+RUN pip install --no-cache-dir --break-system-packages "torch==2.10.*" /wheels/*.whl \
     && useradd --create-home --uid 10001 waveglow
 USER 10001
 WORKDIR /home/waveglow
 ENTRYPOINT ["waveglow"]
 
 FROM python:3.12-slim AS cpu
+LABEL org.opencontainers.image.title="waveglow-vocoders"
 COPY --from=build /wheels /wheels
 # torch comes first, from the CPU index: PyPI's wheels for Linux bring gigabytes of CUDA.
-RUN pip install --no-cache-dir "torch>=2.10" "torchaudio>=2.10" --index-url https://download.pytorch.org/whl/cpu \
+RUN pip install --no-cache-dir "torch>=2.10" --index-url https://download.pytorch.org/whl/cpu \
     && pip install --no-cache-dir /wheels/*.whl \
     && useradd --create-home --uid 10001 waveglow
 USER 10001

@@ -1,11 +1,12 @@
 # Two commands on a fresh machine: `make demo` and `make test`.
 PYTHON ?= python3
 VENV := .venv
+OLDEST := .oldest
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench clean
+.PHONY: help setup demo test fmt lint docs bench oldest release clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -27,13 +28,33 @@ demo: setup ## train briefly on seven recordings, synthesize, write runs/demo/re
 test: setup ## run the tests (under 8 minutes on two cores)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
 
+fmt: setup ## sort imports, format, and fix what ruff can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
 lint: setup ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python .ci/check_files.py
+
+docs: setup ## build the site, docs/_build/html; a warning is an error
+	$(BIN)/pip install --quiet --editable '.[docs]'
+	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
 
 bench: setup ## measure speed and memory on this machine, in some ten minutes
 	$(BIN)/waveglow bench
 
+oldest: setup ## the library's tests with the oldest versions that pyproject.toml allows, in .oldest
+	$(BIN)/uv venv --quiet --clear --python $(PYTHON) $(OLDEST)
+	$(BIN)/uv pip compile --quiet --resolution lowest-direct --python $(OLDEST) --extra eval --extra onnx --extra openvoices \
+	  --output-file $(OLDEST)/versions.txt pyproject.toml
+	$(BIN)/uv pip install --quiet --python $(OLDEST) --constraint $(OLDEST)/versions.txt --editable '.[eval,onnx,openvoices,test]'
+	OMP_NUM_THREADS=1 $(OLDEST)/bin/pytest -n auto -p no:cacheprovider tests/test_vocoder.py \
+	  tests/audio tests/data tests/export tests/flows tests/metrics tests/models tests/nn tests/training
+
+release: setup ## build and check what goes to PyPI, in dist/, and print what a person does next
+	.ci/release
+
 clean: ## remove .venv, caches and runs
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache runs
+	rm -rf $(VENV) $(OLDEST) build dist docs/_build *.egg-info .pytest_cache .mypy_cache .ruff_cache runs

@@ -1,5 +1,5 @@
-"""Imports go down the layers only: `config` and `noise` know nothing, `serve` and `cli` may know all. What synthesis
-needs besides a runtime imports without torch."""
+"""Imports go down the layers only: `config` and `noise` know nothing, `cli` may know all and computes nothing. What
+synthesis needs besides a runtime imports without torch."""
 
 import ast
 import subprocess
@@ -11,17 +11,18 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "waveglow"
 LAYERS = [
-    {"config", "noise"},
+    {"config", "distribution", "noise"},
     {"flows", "nn", "audio", "devices"},
     {"models", "data", "metrics"},
     {"training", "vocoder", "export"},
-    {"evaluation", "pictures", "bench", "pages", "serve", "cli"},
+    {"evaluation", "pictures", "bench"},
+    {"pages", "serve"},
+    {"cli"},
 ]
 LAYER = {package: number for number, packages in enumerate(LAYERS) for package in packages}
 # (importing package, module of its own layer that it may know)
-MOVING = ("evaluation", "pictures", "bench", "pages", "cli")
-SIBLINGS = {(a, b) for a in MOVING for b in MOVING} | {("vocoder", "export.fold"), ("training", "vocoder")}
-OF_THE_ROOT = {"__version__"}  # any file may import these from waveglow/__init__.py; the rest is lazy, of layer 3
+SIBLINGS = {("vocoder", "export.fold"), ("training", "vocoder")}
+OF_THE_ROOT = {"__version__"}  # all that the package itself imports from waveglow/__init__.py, which is for users
 
 
 def imported(tree: ast.AST, module: str, *, is_package: bool) -> Iterator[tuple[int, str]]:
@@ -68,7 +69,7 @@ def allowed(own: str, name: str) -> bool:
     if package == own or name in OF_THE_ROOT:
         return True
     named = any(own == by and f"{name}.".startswith(f"{what}.") for by, what in SIBLINGS)
-    return named or LAYER.get(package, LAYER["vocoder"]) < LAYER[own]
+    return named or (package in LAYER and LAYER[package] < LAYER[own])
 
 
 def module_name(path: Path) -> str:
@@ -99,6 +100,11 @@ def test_a_file_imports_from_lower_layers_only(path):
         ("waveglow.flows.base", "from .. import models"),
         ("waveglow.flows.base", "def f():\n    from waveglow.training.engine import train"),
         ("waveglow.flows.base", "from waveglow import load"),
+        ("waveglow.cli.main", "from waveglow import load"),
+        ("waveglow.cli.main", "import waveglow"),
+        ("waveglow.bench.forms", "from waveglow.evaluation import evaluate"),
+        ("waveglow.evaluation.scores", "from waveglow.pages.look import page"),
+        ("waveglow.pages.run", "from waveglow.cli.common import add_paths"),
         ("waveglow.config", "from waveglow.noise import philox"),
         ("waveglow.noise", "import waveglow.flows.base"),
         ("waveglow.models.registry", "from waveglow.data.speech import Speech"),
@@ -123,7 +129,7 @@ def test_the_checker_catches(module, source):
         ("waveglow.flows.coupling", "from waveglow.flows.base import Flow\nfrom . import base\nfrom .base import Flow"),
         ("waveglow.models.builders", "from waveglow.models.flow_vocoder import FlowVocoder\nfrom ..nn import wavenet"),
         ("waveglow.vocoder", "from waveglow.export.fold import folded\nfrom waveglow.export import fold"),
-        ("waveglow.cli.main", "from waveglow import __version__, load, vocoder"),
+        ("waveglow.cli.main", "from waveglow import __version__, vocoder"),
         ("waveglow.audio.io", "import waveglowing.flows"),
         ("waveglow", "def __getattr__(name):\n    from waveglow.vocoder import Vocoder"),
         ("waveglow", "if TYPE_CHECKING:\n    from waveglow.vocoder import Vocoder"),
@@ -137,6 +143,33 @@ def test_relative_imports_in_a_package_file_count_from_the_package():
     assert violations("from . import base", "waveglow.flows", is_package=True) == []
     assert len(violations("from .. import models", "waveglow.flows", is_package=True)) == 1
     assert len(violations("from ..nn import conv", "waveglow.flows", is_package=True)) == 1
+
+
+CLI = [path for path in FILES if path.is_relative_to(ROOT / "cli")]
+
+
+@pytest.mark.parametrize("path", CLI, ids=module_name)
+def test_a_verb_is_arguments_one_call_and_an_exit_code(path):
+    source = path.read_text(encoding="utf-8")
+    assert len(source.splitlines()) <= 120
+    assert not modules_of(source) & {"numpy", "PIL", "scipy", "librosa"}, "what computes belongs below cli"
+
+
+def test_the_command_line_is_small():
+    assert sum(len(path.read_text(encoding="utf-8").splitlines()) for path in CLI) <= 2000
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path not in CLI], ids=module_name)
+def test_only_the_command_line_knows_arguments(path):
+    assert "argparse" not in modules_of(path.read_text(encoding="utf-8"))
+
+
+def modules_of(source: str) -> set[str]:
+    """The top-level names of all that a module imports from elsewhere."""
+    nodes = list(ast.walk(ast.parse(source)))
+    plain = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    named = {str(node.module) for node in nodes if isinstance(node, ast.ImportFrom) and not node.level}
+    return {name.partition(".")[0] for name in plain | named}
 
 
 WITHOUT_TORCH = [

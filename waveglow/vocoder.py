@@ -305,8 +305,7 @@ class Vocoder:
     def _mel(self, audio: Tensor) -> Tensor:
         if self._refiner is None:
             raise ValueError(NO_MEL_SPEC)
-        missing = max(0, self.mel_spec.min_samples - audio.shape[-1])
-        return self._refiner.to_mel(torch.nn.functional.pad(audio, (0, missing)))
+        return self._refiner.to_mel.of_any_length(audio)
 
     def _steps(self, refine: int) -> int:
         if not isinstance(refine, (int, np.integer)) or not 0 <= refine <= MOST_STEPS:

@@ -7,13 +7,16 @@ Keith Ito, "The LJ Speech Dataset", 2017 (public domain): 13 100 clips, 24 hours
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
-import torchaudio
+from torch.hub import download_url_to_file
 
 DOWNLOAD_TO = Path("data")
 NAME = "LJSpeech-1.1"
+URL = "https://data.keithito.com/data/speech/LJSpeech-1.1.tar.bz2"
+SHA256 = "be1a30453f28eb8dd26af4101ae40cbf2c50413b1bb21936cbcdc6fae3de8aa5"
 
 
 def find(given: str) -> Path:
@@ -33,13 +36,24 @@ def find(given: str) -> Path:
     print(f"downloading LJSpeech 1.1 (2.6 GiB) to {DOWNLOAD_TO}", file=sys.stderr)
     DOWNLOAD_TO.mkdir(exist_ok=True)
     try:
-        torchaudio.datasets.LJSPEECH(str(DOWNLOAD_TO), download=True)
+        download()
     except (OSError, RuntimeError) as error:
         raise SystemExit(
             f"prepare.py: LJSpeech can't be downloaded ({error}); get LJSpeech-1.1.tar.bz2 from "
             "https://keithito.com/LJ-Speech-Dataset, unpack it, and give its folder, or try --demo"
         ) from error
     return DOWNLOAD_TO / NAME
+
+
+def download() -> None:
+    """Fetch and unpack the corpus; a folder of its name is a whole one. Raises OSError, RuntimeError (a wrong hash)."""
+    archive, unpacked = DOWNLOAD_TO / f"{NAME}.tar.bz2", DOWNLOAD_TO / "unpacked"
+    if not archive.exists():
+        download_url_to_file(URL, str(archive), hash_prefix=SHA256)
+    shutil.rmtree(unpacked, ignore_errors=True)
+    shutil.unpack_archive(archive, unpacked)
+    (unpacked / NAME).rename(DOWNLOAD_TO / NAME)
+    unpacked.rmdir()
 
 
 if __name__ == "__main__":

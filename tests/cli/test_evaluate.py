@@ -438,7 +438,7 @@ def test_a_metric_without_its_package_is_skipped(model, recordings, tmp_path, mo
     assert run("evaluate", "-c", model, recordings, tmp_path / "out", "--metrics", "pesq,mel_l1", "--sigmas", "1") == 0
     said = capsys.readouterr()
     assert said.err.count("pesq") == 1
-    assert "notice: no PESQ: pesq is not installed; pip install 'waveglow[eval]'\n" in said.err
+    assert "notice: no PESQ: pesq is not installed; pip install 'waveglow-vocoders[eval]'\n" in said.err
     assert "PESQ" not in said.out
     found = json.loads((tmp_path / "out/evaluation.json").read_text("utf-8"))
     assert list(found["unavailable"]) == ["pesq"]

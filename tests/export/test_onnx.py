@@ -228,7 +228,7 @@ def test_what_cannot_be_exported(of_lapglow, tmp_path, monkeypatch, capsys, argu
 def test_a_missing_package_is_named(of_lapglow, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "onnx", None)
     assert main(["export", "onnx", str(of_lapglow), str(tmp_path / "a.onnx")]) == 2
-    assert "pip install 'waveglow[onnx]'" in capsys.readouterr().err
+    assert "pip install 'waveglow-vocoders[onnx]'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

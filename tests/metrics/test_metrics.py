@@ -86,5 +86,5 @@ def test_a_version_names_the_package(monkeypatch):
 def test_a_missing_package_is_named(name, monkeypatch):
     modules = {"estoi": "pystoi", "mr_stft": "auraloss.freq", "distillmos": "distillmos.sqa", "dnsmos": "onnxruntime"}
     monkeypatch.setitem(sys.modules, modules.get(name, name), None)
-    with pytest.raises(MissingPackageError, match=r"pip install 'waveglow\[eval\]'"):
+    with pytest.raises(MissingPackageError, match=r"pip install 'waveglow-vocoders\[eval\]'"):
         METRICS[name].load()

@@ -126,7 +126,7 @@ def test_a_package_that_is_not_there(module, monkeypatch):
     with pytest.raises(MissingPackageError) as raised:
         LOADS[module]()
     assert str(raised.value).startswith(module.partition(".")[0])
-    assert str(raised.value).endswith("is not installed; pip install 'waveglow[eval]'")
+    assert str(raised.value).endswith("is not installed; pip install 'waveglow-vocoders[eval]'")
 
 
 def test_a_package_that_is_broken(tmp_path, monkeypatch):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -431,3 +433,10 @@ def test_a_writer_that_fails_leaves_nothing(tmp_path, error, becomes):
         write_directory(tmp_path / "a", {"one": text("new"), "two": write})
     assert os.listdir(tmp_path) == ["a"]
     assert contents(tmp_path / "a") == {"one": "old"}
+
+
+def test_to_load_a_voice_imports_no_compiler():
+    """Of torch's operations on the meta device some import sympy and dynamo, five times the time of the load itself."""
+    code = "import sys, waveglow; waveglow.load('lapglow'); print({'sympy', 'torch._dynamo'} & sys.modules.keys())"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert ran.stdout == "set()\n"

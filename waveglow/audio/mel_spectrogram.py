@@ -42,6 +42,10 @@ class MelSpectrogram(nn.Module):
             wav = F.pad(wav.to(self.basis.dtype), (spec.pad_left, spec.pad_right), mode=spec.pad_mode)
             return self.of_spectrum(self.stft(wav))
 
+    def of_any_length(self, wav: Tensor) -> Tensor:
+        """As `forward`, of `wav [B, T]` that may be too short for a frame: zeros follow it then."""
+        return self(F.pad(wav, (0, max(0, self.spec.min_samples - wav.shape[-1]))))
+
     def of_spectrum(self, X: Tensor) -> Tensor:
         """The log-mel of a spectrum of `stft`: `[B, n_mels, F]`."""
         return self.of_mel(self.basis @ self._energy(X).transpose(1, 2))

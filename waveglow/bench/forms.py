@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from waveglow.audio.mel import MelSpec
 from waveglow.audio.signals import hum
-from waveglow.bench.common import require_cuda
+from waveglow.bench.measuring import require_cuda
 from waveglow.bench.plain import cache_inverses_, plain_conv1d
 from waveglow.export.onnx import export_onnx
 from waveglow.export.onnx_runtime import OnnxVocoder

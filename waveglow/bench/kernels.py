@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from waveglow.bench.common import in_turns, timed
+from waveglow.bench.measuring import in_turns, timed
 from waveglow.bench.table import Row, Table
 from waveglow.vocoder import HALF
 

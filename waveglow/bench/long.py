@@ -1,14 +1,7 @@
-"""Hours of audio through one stream: does memory stay where it is, and the speed?
-
-A mel of a synthetic hum is repeated for so many hours and synthesized in chunks; the audio is thrown away. `peak` is
-the most memory that the process ever had, so a leak shows as a number that keeps growing.
-
-  waveglow bench long --hours 10 --refine 0 --precision bf16
-"""
+"""Hours of audio through one stream: does memory stay where it is, and the speed?"""
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import resource
 import sys
@@ -18,9 +11,8 @@ from collections.abc import Iterator
 import torch
 
 from waveglow.audio.signals import hum
-from waveglow.bench.common import add_machine, add_voice, opened_device, positive, progress, seconds
-from waveglow.bench.table import Column, Row, Table, show
-from waveglow.cli.common import steps_of_refinement
+from waveglow.bench.measuring import progress, require_positive
+from waveglow.bench.table import Column, Row, Table
 from waveglow.vocoder import Vocoder
 
 REPORTS = 10
@@ -31,28 +23,29 @@ COLUMNS = (
 )
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
-    add_voice(parser)
-    parser.add_argument("--refine", type=steps_of_refinement, metavar="STEPS", help="(as the voice was validated)")
-    parser.add_argument("--hours", type=seconds, default=1.0, help="of audio (1)")
-    parser.add_argument("--chunk", type=positive, default=1024, metavar="FRAMES", help="(1024)")
-    add_machine(parser)
+def tables(
+    vocoder: Vocoder, *, hours: float = 1.0, chunk_frames: int = 1024, refine: int | None = None
+) -> Iterator[Table]:
+    """One, of memory and speed on the way, when a mel is repeated for so long and its audio thrown away.
 
+    Arguments:
+        vocoder: the voice, on its device, in its precision.
+        hours: of audio.
+        chunk_frames: mel frames that arrive at once.
+        refine: steps of refinement; None is as the voice was validated.
 
-def run(args: argparse.Namespace) -> int:
-    """Measure and print."""
-    device = opened_device(args)
-    return show(args, device, _tables(args, device))
+    Yields: rows with `hours` of audio so far, `peak_mib`, the most memory that the process ever had, in MiB, so that a
+    leak shows as a number that keeps growing, and the `real_time_factor` since the last row.
 
-
-def _tables(args: argparse.Namespace, device: torch.device) -> Iterator[Table]:
-    vocoder = Vocoder.load(args.checkpoint, precision=args.precision, device=device)
+    Raises ValueError for hours or a chunk that aren't above 0.
+    """
+    require_positive("hours", hours)
+    require_positive("chunk_frames", chunk_frames)
     rate, hop = vocoder.sample_rate, vocoder.model.hop
-    chunk = vocoder.mel(hum(args.chunk * hop / rate, rate), rate)[:, : args.chunk]
-    chunks = max(REPORTS, round(3600 * args.hours * rate / (hop * chunk.shape[-1])))
-    pieces = vocoder.stream(itertools.repeat(chunk, chunks), refine=args.refine)
-    yield Table(f"{args.precision}, chunks of {chunk.shape[-1]} frames", COLUMNS, _rows(pieces, rate, chunks))
+    chunk = vocoder.mel(hum(chunk_frames * hop / rate, rate), rate)[:, :chunk_frames]
+    chunks = max(REPORTS, round(3600 * hours * rate / (hop * chunk.shape[-1])))
+    pieces = vocoder.stream(itertools.repeat(chunk, chunks), refine=refine)
+    yield Table(f"{vocoder.precision}, chunks of {chunk.shape[-1]} frames", COLUMNS, _rows(pieces, rate, chunks))
 
 
 def _rows(pieces: Iterator[torch.Tensor], rate: int, chunks: int) -> list[Row]:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
-from pathlib import Path
 from typing import get_args
 
 import torch
 from torch import Tensor, nn
 
-from waveglow.bench.common import in_turns, timed
+from waveglow.bench.measuring import CPU, in_turns, progress, require_positive, timed
 from waveglow.bench.step import Step, batch_for, new_model, seconds_of
 from waveglow.bench.table import Column, Row, Table
 from waveglow.flows.compose import Chain, Memory
 from waveglow.models.flow_vocoder import FlowVocoder
-from waveglow.pages.figures import line_chart_svg
 
+FLOWS = (12, 48)
 MODES: tuple[Memory, ...] = get_args(Memory)
 COLUMNS = (
     Column("flows", "flows"),
@@ -54,15 +52,35 @@ def kept_bytes(model: nn.Module, *inputs: Tensor) -> int:
     return sum(kept.values())
 
 
-def memory_table(flows: Sequence[int], args: argparse.Namespace, device: torch.device) -> Table:
-    """Memory and time of each mode at each depth."""
+def table(
+    flows: Sequence[int] = FLOWS,
+    *,
+    batch: int = 2,
+    segment_samples: int = 16000,
+    repeats: int = 5,
+    device: torch.device = CPU,
+) -> Table:
+    """Memory and time of a step in each mode at each depth.
+
+    Arguments:
+        flows: depths of the small WaveGlow.
+        batch: crops a step.
+        segment_samples: of a crop, rounded up to the model's group and hop.
+        repeats: warm runs, of which the median counts.
+        device: where to compute.
+
+    Returns rows with `kept_mib_per_second` (MiB that autograd keeps, counted exactly, per second of audio),
+    `step_seconds`, and `relative_time`, that of mode "none" being 1. Raises ValueError for a number not above 0.
+    """
+    require_positive("flows", *flows)
+    progress("memory modes")
     steps: dict[tuple[int, Memory], Step] = {}
     for n_flows in flows:
         for mode in MODES:
             model = small_waveglow(n_flows, mode).to(device)
-            audio, mel = batch_for(model, args.batch, args.segment, device)
+            audio, mel = batch_for(model, batch, segment_samples, device)
             steps[n_flows, mode] = Step(model, "float32", audio, mel)
-    took = in_turns({key: timed(step.run, device) for key, step in steps.items()}, args.repeats)
+    took = in_turns({key: timed(step.run, device) for key, step in steps.items()}, repeats)
     rows: list[Row] = [
         {
             "flows": n_flows,
@@ -76,11 +94,9 @@ def memory_table(flows: Sequence[int], args: argparse.Namespace, device: torch.d
     return Table("Memory modes: a WaveGlow of 32 channels and 4 layers a flow, float32", COLUMNS, rows)
 
 
-def write_plot(path: Path, rows: Sequence[Row]) -> None:
-    """An SVG of memory against depth. Raises OSError."""
-    curves: dict[str, list[tuple[float, float]]] = {
-        mode: [(float(row["flows"]), row["kept_mib_per_second"]) for row in rows if row["memory"] == mode]
+def curves(by_depth: Table) -> dict[str, list[tuple[float, float]]]:
+    """What to plot of a `table`: by mode, (flows, MiB kept per second of audio)."""
+    return {
+        mode: [(float(r["flows"]), r["kept_mib_per_second"]) for r in by_depth.rows if r["memory"] == mode]
         for mode in MODES
     }
-    svg = line_chart_svg(curves, x_label="flows", y_label="MiB kept per second of audio")
-    path.write_text(svg, encoding="utf-8")

@@ -5,7 +5,6 @@ Shapes: audio [B, T] in samples, mel [B, M, F] in frames.
 
 from __future__ import annotations
 
-import argparse
 import copy
 import math
 from collections.abc import Mapping
@@ -17,7 +16,7 @@ from torch import Tensor
 from waveglow.audio.mel import preset
 from waveglow.audio.mel_spectrogram import MelSpectrogram
 from waveglow.audio.signals import hum
-from waveglow.bench.common import positive, require_cuda
+from waveglow.bench.measuring import require_cuda, require_positive
 from waveglow.bench.plain import plain_conv1d
 from waveglow.flows.base import coupling_nets
 from waveglow.models.flow_vocoder import FlowVocoder
@@ -31,18 +30,6 @@ PRECISION = {"plain-conv1d": "float32", "float32": "float32", "bf16": "bf16", "c
 FORMS = tuple(PRECISION)
 
 
-def add_batch(parser: argparse.ArgumentParser, *, batch: int, segment: int) -> None:
-    """Options of what a step takes."""
-    parser.add_argument("--batch", type=positive, default=batch, help=f"crops a step ({batch})")
-    parser.add_argument(
-        "--segment",
-        type=positive,
-        default=segment,
-        metavar="SAMPLES",
-        help=f"of a crop, rounded up to the model's group and hop ({segment})",
-    )
-
-
 def new_model(config: Mapping[str, Any]) -> FlowVocoder:
     """A vocoder of the registry with the weights that it begins with, the same ones every time."""
     torch.manual_seed(0)
@@ -54,10 +41,15 @@ def seconds_of(audio: Tensor) -> float:
     return audio.numel() / SPEC.sample_rate
 
 
-def batch_for(model: FlowVocoder, batch: int, segment: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """(Audio [B, T] of synthetic hums, their mels [B, M, F]), T rounded up to whole groups and frames."""
+def batch_for(model: FlowVocoder, batch: int, segment_samples: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """(Audio [B, T] of synthetic hums, their mels [B, M, F]), T rounded up to whole groups and frames.
+
+    Raises ValueError where a number isn't above 0.
+    """
+    require_positive("batch", batch)
+    require_positive("segment_samples", segment_samples)
     unit, rate = math.lcm(model.group, model.hop), SPEC.sample_rate
-    T = unit * math.ceil(segment / unit)
+    T = unit * math.ceil(segment_samples / unit)
     audio = torch.stack([torch.from_numpy(hum(T / rate, rate, voice=voice)) for voice in range(batch)])
     return audio.to(device), MelSpectrogram(SPEC)(audio).to(device)
 

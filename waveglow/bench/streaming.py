@@ -1,43 +1,26 @@
 """How soon and how fast a voice speaks while its mel is still arriving, and what less context costs in exactness.
 
-First table, for chunks of so many mel frames: the first audio comes after the frames that it depends on have arrived
-(`mel`, at the pace of speech) and have been decoded (`compute`); the pieces after it, with all their surroundings, are
-`steady`. Second table, at chunks of 32 frames: with fewer frames decoded on both sides of a piece than it depends on,
-pieces come sooner and cost less, and are no longer exact; SNR is against synthesis at once (which is exact in float32).
-Both without refinement and with as much as the voice was validated with.
-
-  waveglow bench streaming
-  waveglow bench streaming -c runs/mine --precision bf16 --chunks 8 16 32
+The first audio comes after the frames that it depends on have arrived, at the pace of speech, and have been decoded;
+the pieces after it, with all their surroundings, are "steady". A mel is [M, F] in frames, audio [T] in samples.
 """
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import torch
 from torch import Tensor
 
 from waveglow.audio.signals import hum, snr
-from waveglow.bench.common import (
-    add_common,
-    add_voice,
-    in_turns,
-    opened_device,
-    positive,
-    progress,
-    seconds,
-    synchronize,
-    whole,
-)
-from waveglow.bench.table import Column, Row, Table, show
+from waveglow.bench.measuring import in_turns, progress, require_positive, synchronize
+from waveglow.bench.table import Column, Row, Table
 from waveglow.vocoder import Vocoder
 
-CHUNKS = [4, 8, 16, 32, 64, 128]
-CONTEXTS = [0, 2, 4, 8, 16, 32, 64]
+CHUNKS = (4, 8, 16, 32, 64, 128)
+CONTEXTS = (0, 2, 4, 8, 16, 32, 64)
 CHUNK_OF_CONTEXTS = 32
 STEADY_PIECES = 4
 LATENCY = (
@@ -57,46 +40,45 @@ EXACTNESS = (
 )
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
-    add_voice(parser)
-    parser.add_argument("--chunks", nargs="+", type=positive, default=CHUNKS, metavar="FRAMES", help="(4 8 … 128)")
-    parser.add_argument(
-        "--contexts",
-        nargs="+",
-        type=whole,
-        default=CONTEXTS,
-        metavar="FRAMES",
-        help="beside the exact one (0 2 4 … 64)",
-    )
-    parser.add_argument("--seconds", type=seconds, default=4.0, help="of audio whose exactness is measured (4)")
-    add_common(parser)
+def tables(
+    vocoder: Vocoder,
+    *,
+    chunks: Sequence[int] = CHUNKS,
+    contexts: Sequence[int] = CONTEXTS,
+    seconds: float = 4.0,
+    repeats: int = 5,
+) -> Iterator[Table]:
+    """Latency by chunk, then exactness by context, without refinement and with as much as the voice was validated with.
 
+    Arguments:
+        vocoder: the voice, on its device, in its precision.
+        chunks: mel frames that arrive at once, for the first table.
+        contexts: mel frames that are decoded on both sides of a piece, for the second; the exact one is always there.
+        seconds: of audio whose exactness is measured.
+        repeats: warm runs, of which the median counts.
 
-def run(args: argparse.Namespace) -> int:
-    """Measure and print."""
-    device = opened_device(args)
-    return show(args, device, tables(args, device))
+    Yields: rows with `mel_seconds` + `compute_seconds` = `first_audio_seconds`, and `steady_real_time_factor`; in the
+    second table also `snr_db`, against synthesis at once.
 
-
-def tables(args: argparse.Namespace, device: torch.device) -> Iterator[Table]:
-    """Latency by chunk, then exactness by context."""
-    vocoder = Vocoder.load(args.checkpoint, precision=args.precision, device=device)
+    Raises ValueError for a chunk, seconds or repeats that aren't above 0, and for a context below 0.
+    """
+    require_positive("chunks", *chunks)
+    require_positive("seconds", seconds)
     steps = sorted({0, vocoder.refine})
     progress("measuring chunks of several lengths")
-    keys: list[Key] = [(refine, chunk, None) for refine in steps for chunk in args.chunks]
-    yield Table(f"{args.precision}, exact, by chunk", LATENCY, _measured(vocoder, keys, args.repeats))
+    keys: list[Key] = [(refine, chunk, None) for refine in steps for chunk in chunks]
+    yield Table(f"{vocoder.precision}, exact, by chunk", LATENCY, _measured(vocoder, keys, repeats))
     progress("measuring contexts")
     exactness: list[Key] = [
-        (refine, CHUNK_OF_CONTEXTS, context) for refine in steps for context in [*dict.fromkeys(args.contexts), None]
+        (refine, CHUNK_OF_CONTEXTS, context) for refine in steps for context in [*dict.fromkeys(contexts), None]
     ]
-    rows = _measured(vocoder, exactness, args.repeats)
-    mel = vocoder.mel(hum(args.seconds, vocoder.sample_rate), vocoder.sample_rate)
+    rows = _measured(vocoder, exactness, repeats)
+    mel = vocoder.mel(hum(seconds, vocoder.sample_rate), vocoder.sample_rate)
     at_once = {refine: vocoder.synthesize(mel, refine=refine) for refine in steps}
     for row, (refine, chunk, context) in zip(rows, exactness, strict=True):
         pieces = vocoder.stream(mel.split(chunk, dim=-1), refine=refine, context=context)
         row["snr_db"] = snr(at_once[refine], torch.cat(list(pieces)))
-    title = f"{args.precision}, chunks of {CHUNK_OF_CONTEXTS} frames, by context"
+    title = f"{vocoder.precision}, chunks of {CHUNK_OF_CONTEXTS} frames, by context"
     yield Table(title, EXACTNESS, rows, [f"SNR of {len(mel[0]) * vocoder.model.hop / vocoder.sample_rate:.2f} s"])
 
 

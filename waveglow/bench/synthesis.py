@@ -1,59 +1,29 @@
 """How fast a vocoder speaks, in every form that it can be run in, and how near to each other the forms are.
 
-Forms, all of the same weights, mel, seed and sigma 0.7:
-  plain-conv1d  what NVIDIA's code computes, as it does: contiguous 1-D convolutions in float32, weight norm worked out
-                at every call, only the inverses of the 1x1 convolutions kept
-  eager         this library's model as it is trained: channels-last 2-D convolutions
-  folded        what Vocoder runs: all that depends on weights alone is computed once
-  fused, fused-bf16
-                Vocoder(fused=True), of WaveGlows: upsampling and conditioning as one map
-  bf16, fp16    Vocoder(precision=...): the coupling nets in half precision (fp16 by default on GPUs only)
-  compiled      bf16 through torch.compile; takes a minute for lapglow, many for waveglow-256, which has it by default
-                on GPUs only
-  cuda-graphs   bf16 through torch.compile(mode="reduce-overhead"), on GPUs
-  onnx          exported, in float32, run by onnxruntime on the CPU; exporting takes up to a minute
-  onnx-int8     the same in 8-bit integers, whose ranges are measured on synthetic hums; by default of lapglow only
-
-lapglow is the voice of the package. The others have random weights: speed does not depend on them, and their last
-layers, which begin at zero, are filled too. What is spoken is the mel of a synthetic hum. SNR is against `folded`.
-GMAC are those of convolutions and matrix products, refinement's Fourier transforms left out, of a compiled or exported
-form those of `folded`; `of kernel` is the share of what one big convolution (256 to 512 channels, 3 taps) reaches in
-the same numbers, measured in the same run and printed first.
-
-  waveglow bench synthesis
-  waveglow bench synthesis --models lapglow --refine 16 --forms folded bf16      # as the voice is used
-  waveglow bench synthesis --models waveglow-64 --seconds 4 --threads 2 --forms plain-conv1d bf16 compiled
+Every form of FORMS (forms.py) has the same weights, mel, seed and sigma 0.7. "lapglow" is the voice of the package; the
+other models have random weights, on which speed does not depend.
 """
 
 from __future__ import annotations
 
-import argparse
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 
 from waveglow.audio.mel import preset
 from waveglow.audio.signals import hum, snr
-from waveglow.bench.common import (
-    add_common,
-    add_models,
-    first_line,
-    in_turns,
-    opened_device,
-    progress,
-    seconds,
-    timed,
-)
 from waveglow.bench.forms import FORMS, Subject, Synthesis, awaken_, default_forms
 from waveglow.bench.kernels import counted, kernel_rates, kernel_table
-from waveglow.bench.table import SKIPPED, Column, Row, Table, show
-from waveglow.cli.common import steps_of_refinement
+from waveglow.bench.measuring import CPU, first_line, in_turns, progress, require_positive, timed
+from waveglow.bench.table import SKIPPED, Column, Row, Table
+from waveglow.config import nearest
 from waveglow.models import checkpoint
 from waveglow.models.registry import build_vocoder
 from waveglow.models.shipped import DEFAULT_VOICE
 from waveglow.vocoder import Vocoder
 
+MODELS = ("lapglow", "waveglow-256")
 RANDOM_MODELS_MEL = "nvidia/tacotron2"
 COLUMNS = (
     Column("form", "form"),
@@ -68,33 +38,42 @@ COLUMNS = (
 )
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
-    add_models(parser, "lapglow", "waveglow-256")
-    parser.add_argument("--forms", nargs="+", choices=FORMS, metavar="FORM", help="of those above (by model)")
-    parser.add_argument("--seconds", type=seconds, default=4.0, help="of audio to synthesize (4)")
-    parser.add_argument(
-        "--refine", type=steps_of_refinement, default=0, metavar="STEPS", help="of refinement; 0 is the flow alone (0)"
-    )
-    add_common(parser)
+def tables(
+    models: Sequence[str] = MODELS,
+    *,
+    forms: Sequence[str] | None = None,
+    seconds: float = 4.0,
+    refine: int = 0,
+    repeats: int = 5,
+    device: torch.device = CPU,
+) -> Iterator[Table]:
+    """What the machine's kernels reach, then a table for each model, with a row for each form.
 
+    Arguments:
+        models: names of the registry's vocoders.
+        forms: names of FORMS; None are those of `default_forms`, by model.
+        seconds: of audio to synthesize.
+        refine: steps of refinement; 0 is the flow alone.
+        repeats: warm runs, of which the median counts.
+        device: where to compute.
 
-def run(args: argparse.Namespace) -> int:
-    """Measure and print."""
-    device = opened_device(args)
-    return show(args, device, tables(args, device))
+    Yields: rows with `real_time_factor` (seconds to compute a second of audio), `snr_db` (dB, against "folded"),
+    `gmac_per_second` (of audio) and `gflop_per_second` (of computing); or "skipped", why a form can't be made here.
 
-
-def tables(args: argparse.Namespace, device: torch.device) -> Iterator[Table]:
-    """The kernels, then a table for each model."""
-    rates = kernel_rates(device, args.repeats)
+    Raises ValueError for a model or a form of another name, and for a number that isn't above 0.
+    """
+    for form in forms or ():
+        if form not in FORMS:
+            raise ValueError(f"{form!r} is no form{nearest(form, FORMS)}")
+    require_positive("seconds", seconds)
+    rates = kernel_rates(device, repeats)
     yield kernel_table(rates)
-    for name in args.models:
-        forms = args.forms or default_forms(name, device)
-        yield _table(name, _subject(name, args, device), forms, rates, args.repeats)
+    for name in models:
+        chosen = forms or default_forms(name, device)
+        yield _table(name, _subject(name, seconds, refine, device), chosen, rates, repeats)
 
 
-def _subject(name: str, args: argparse.Namespace, device: torch.device) -> Subject:
+def _subject(name: str, seconds: float, refine: int, device: torch.device) -> Subject:
     torch.manual_seed(0)
     if name == "lapglow":
         loaded = checkpoint.load_vocoder(DEFAULT_VOICE)
@@ -103,11 +82,11 @@ def _subject(name: str, args: argparse.Namespace, device: torch.device) -> Subje
     else:
         model, spec = build_vocoder({"name": name}), preset(RANDOM_MODELS_MEL)
         awaken_(model)
-    mel = Vocoder(model, spec).mel(hum(args.seconds, spec.sample_rate), spec.sample_rate)
-    return Subject(model.to(device).requires_grad_(False), spec, mel.to(device), device, args.refine)
+    mel = Vocoder(model, spec).mel(hum(seconds, spec.sample_rate), spec.sample_rate)
+    return Subject(model.to(device).requires_grad_(False), spec, mel.to(device), device, refine)
 
 
-def _table(name: str, subject: Subject, forms: list[str], rates: Mapping[str, float], repeats: int) -> Table:
+def _table(name: str, subject: Subject, forms: Sequence[str], rates: Mapping[str, float], repeats: int) -> Table:
     folded = subject.vocoder()
     reference, folded_gflop = counted(lambda: folded.synthesize(subject.mel))
     audio_seconds = len(reference) / subject.spec.sample_rate
@@ -149,7 +128,7 @@ def _about(vocoder: Vocoder) -> str:
     )
 
 
-def _made(name: str, subject: Subject, forms: list[str]) -> tuple[dict[str, Synthesis], dict[str, str]]:
+def _made(name: str, subject: Subject, forms: Sequence[str]) -> tuple[dict[str, Synthesis], dict[str, str]]:
     """(The forms, run once; why others can't be)."""
     made, reasons = {}, {}
     for form in forms:

@@ -1,11 +1,9 @@
-"""What the benchmarks print: the machine, and tables for reading or as JSON."""
+"""What the benchmarks give: tables, for reading or as JSON, and the machine that they are of."""
 
 from __future__ import annotations
 
-import argparse
-import json
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,18 +64,8 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join([f"{first.strip():<{widths[0]}}", *others])
 
 
-def show(args: argparse.Namespace, device: torch.device, tables: Iterable[Table]) -> int:
-    """Print the machine and the tables, each when it is there, or all as JSON; returns the exit code."""
-    if args.json:
-        print(json.dumps({**_machine(device), "tables": [table.plain() for table in tables]}, indent=1))
-        return 0
-    print(", ".join(f"{key} {value}" for key, value in _machine(device).items()), flush=True)
-    for table in tables:
-        print(f"\n{table.text()}", flush=True)
-    return 0
-
-
-def _machine(device: torch.device) -> dict[str, Any]:
+def machine(device: torch.device) -> dict[str, Any]:
+    """What figures are to be read with: processor, device, vector instructions, CPU threads, version of torch."""
     return {
         "machine": platform.machine(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),

@@ -1,48 +1,24 @@
-"""How fast a vocoder learns, that every form of the step learns the same, and what the memory modes cost and save.
+"""How fast a vocoder learns, and that every form of the training step learns the same.
 
-First, for each model, the forward and backward pass of the likelihood, no optimizer, in several forms:
-  plain-conv1d  what NVIDIA's code computes, as it does: contiguous 1-D convolutions in float32
-  float32       this library's channels-last convolutions
-  bf16          the same, the coupling nets in half precision, as `train.precision=bf16`
-  compiled      bf16 with compiled coupling nets, as `train.compile=true`; only if asked for, for it takes minutes
-  cuda-graphs   bf16 recorded and replayed, as `train.cuda_graphs=true`; on GPUs
-The loss, in nats per sample, after the same few steps of Adam from the same weights on the same audio shows that they
-learn alike; `largest difference` is that to the first row over the steps, the first step included. `of kernel` is the
-share of what one big convolution (256 to 512 channels, 3 taps) reaches in the same numbers, both ways.
-
-Then a small WaveGlow (32 channels, 4 layers) of several depths in the memory modes of `train.memory`: what autograd
-keeps for the backward pass, in MiB per second of audio, counted exactly; and a step's time, that of `none` being 1.
-
-  waveglow bench training
-  waveglow bench training --models waveglow-256 --forms float32 bf16 --repeats 3
-  waveglow bench training --models lapglow --plot memory.svg
+A step is the forward and backward pass of the likelihood, no optimizer, in a form of FORMS (step.py).
 """
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from waveglow.bench.common import (
-    add_common,
-    add_models,
-    first_line,
-    in_turns,
-    opened_device,
-    positive,
-    progress,
-    timed,
-)
 from waveglow.bench.kernels import counted, kernel_rates, kernel_table
-from waveglow.bench.memory import memory_table, write_plot
-from waveglow.bench.step import FORMS, LR, PRECISION, Step, add_batch, batch_for, new_model, seconds_of
-from waveglow.bench.table import SKIPPED, Column, Row, Table, show
+from waveglow.bench.measuring import CPU, first_line, in_turns, progress, require_positive, timed
+from waveglow.bench.step import FORMS, LR, PRECISION, Step, batch_for, new_model, seconds_of
+from waveglow.bench.table import SKIPPED, Column, Row, Table
+from waveglow.config import nearest
 from waveglow.models.flow_vocoder import FlowVocoder
 
+MODELS = ("lapglow", "waveglow-64")
+DEFAULT = FORMS[:3]  # compiling takes minutes, recording a GPU
 COLUMNS = (
     Column("form", "form"),
     Column("step_seconds", "step, s", ".3f"),
@@ -58,55 +34,62 @@ COLUMNS = (
 UNCOUNTED = ("compiled", "cuda-graphs")  # their operations are bf16's, and no counter sees them
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
-    add_models(parser, "lapglow", "waveglow-64")
-    parser.add_argument("--forms", nargs="+", choices=FORMS, default=list(FORMS[:3]), help="(the first three)")
-    add_batch(parser, batch=2, segment=16000)
-    parser.add_argument("--adam-steps", type=positive, default=10, help="of which losses are compared (10)")
-    parser.add_argument(
-        "--flows",
-        nargs="+",
-        type=positive,
-        metavar="N",
-        help="depths for the memory modes (12 48; with --plot 12 24 36 48)",
-    )
-    parser.add_argument("--plot", type=Path, metavar="PATH.svg", help="draw memory against depth")
-    add_common(parser)
+def tables(
+    models: Sequence[str] = MODELS,
+    *,
+    forms: Sequence[str] = DEFAULT,
+    batch: int = 2,
+    segment_samples: int = 16000,
+    adam_steps: int = 10,
+    repeats: int = 5,
+    device: torch.device = CPU,
+) -> Iterator[Table]:
+    """What the machine's kernels reach both ways, then a table for each model, with a row for each form.
 
+    Arguments:
+        models: names of the registry's vocoders.
+        forms: names of FORMS.
+        batch: crops a step.
+        segment_samples: of a crop, rounded up to the model's group and hop.
+        adam_steps: of which losses are compared.
+        repeats: warm runs, of which the median counts.
+        device: where to compute.
 
-def run(args: argparse.Namespace) -> int:
-    """Measure and print."""
-    device = opened_device(args)
-    return show(args, device, tables(args, device))
+    Yields: rows with `step_seconds`, `audio_seconds_per_second`, `gflop_per_second`, the `losses` (nats per sample,
+    before each step of Adam and after them all) and `largest_difference` (to those of the first form); or "skipped",
+    why a form can't be made here.
 
-
-def tables(args: argparse.Namespace, device: torch.device) -> Iterator[Table]:
-    """A table for each model, then one of the memory modes."""
-    if args.plot and not args.plot.parent.is_dir():
-        raise ValueError(f"--plot {args.plot}: there is no folder {args.plot.parent}")
-    rates = kernel_rates(device, args.repeats, backward=True)
+    Raises ValueError for a model or a form of another name, and for a number that isn't above 0.
+    """
+    for form in forms:
+        if form not in FORMS:
+            raise ValueError(f"{form!r} is no form{nearest(form, FORMS)}")
+    require_positive("adam_steps", adam_steps)
+    rates = kernel_rates(device, repeats, backward=True)
     yield kernel_table(rates, ", forward and backward")
-    for name in args.models:
+    for name in models:
         progress(f"{name}: training steps")
-        yield steps_table(name, args, device, rates)
-    progress("memory modes")
-    flows = args.flows or ([12, 24, 36, 48] if args.plot else [12, 48])
-    table = memory_table(flows, args, device)
-    if args.plot:
-        write_plot(args.plot, table.rows)
-    yield table
+        model = new_model({"name": name}).to(device)
+        audio, mel = batch_for(model, batch, segment_samples, device)
+        yield _table(name, model, forms, audio, mel, rates, adam_steps=adam_steps, repeats=repeats)
 
 
-def steps_table(name: str, args: argparse.Namespace, device: torch.device, rates: Mapping[str, float]) -> Table:
-    """Time and losses of a step in each form."""
-    model = new_model({"name": name}).to(device)
-    audio, mel = batch_for(model, args.batch, args.segment, device)
-    steps, reasons = _steps(model, args.forms, audio, mel)
-    took = in_turns({form: timed(step.run, device) for form, step in steps.items()}, args.repeats)
+def _table(
+    name: str,
+    model: FlowVocoder,
+    forms: Sequence[str],
+    audio: Tensor,
+    mel: Tensor,
+    rates: Mapping[str, float],
+    *,
+    adam_steps: int,
+    repeats: int,
+) -> Table:
+    steps, reasons = _steps(model, forms, audio, mel)
+    took = in_turns({form: timed(step.run, audio.device) for form, step in steps.items()}, repeats)
     eager = {form: steps[form] if form not in UNCOUNTED else Step(model, "bf16", audio, mel) for form in steps}
     speed = {form: counted(eager[form].run)[1] / own for form, (own,) in took.items()}
-    losses = {form: Step(model, form, audio, mel).losses(args.adam_steps) for form in steps}
+    losses = {form: Step(model, form, audio, mel).losses(adam_steps) for form in steps}
     first = next(iter(steps), "")
     rows: list[Row] = [
         {
@@ -125,12 +108,14 @@ def steps_table(name: str, args: argparse.Namespace, device: torch.device, rates
         for form, (own,) in took.items()
     ]
     rows += [{"model": name, "form": form, SKIPPED: reason} for form, reason in reasons.items()]
-    title = f"{name}: forward and backward pass of {args.batch} x {audio.shape[1]} samples, no optimizer"
-    note = f"losses: nats per sample, before and after {args.adam_steps} steps of Adam at {LR:g}"
+    title = f"{name}: forward and backward pass of {len(audio)} x {audio.shape[1]} samples, no optimizer"
+    note = f"losses: nats per sample, before and after {adam_steps} steps of Adam at {LR:g}"
     return Table(title, COLUMNS, rows, [note])
 
 
-def _steps(model: FlowVocoder, forms: list[str], audio: Tensor, mel: Tensor) -> tuple[dict[str, Step], dict[str, str]]:
+def _steps(
+    model: FlowVocoder, forms: Sequence[str], audio: Tensor, mel: Tensor
+) -> tuple[dict[str, Step], dict[str, str]]:
     """(The forms, run once; why others can't be)."""
     steps, reasons = {}, {}
     for form in forms:

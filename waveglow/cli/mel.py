@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from waveglow.audio.files import AUDIO_SUFFIXES, MEL_SUFFIXES
@@ -41,8 +40,7 @@ def run(args: argparse.Namespace) -> int:
     def work(source: Path, target: Path, outcome: Outcome) -> None:
         audio = load_audio(source, sample_rate=spec.sample_rate)
         outcome.notices += audio.notices
-        samples = np.pad(audio.samples, (0, max(0, spec.min_samples - len(audio.samples))))
-        write_mel(target, to_mel(torch.from_numpy(samples)[None])[0].numpy())
+        write_mel(target, to_mel.of_any_length(torch.from_numpy(audio.samples)[None])[0].numpy())
         outcome.seconds = len(audio.samples) / spec.sample_rate
 
     return each_file(args, AUDIO_SUFFIXES, args.format or _suffix(args.out), work)

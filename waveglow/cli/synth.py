@@ -14,17 +14,12 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
 from waveglow.audio.files import MEL_SUFFIXES
-from waveglow.audio.io import save_audio
+from waveglow.audio.io import Samples, save_audio
 from waveglow.audio.mel import PRESETS, MelSpec, compare, preset
 from waveglow.audio.mel_files import read_mel
 from waveglow.cli.common import add_denoising, add_paths, add_sampling, add_vocoder, sampling
 from waveglow.cli.files import Outcome, each_file
-
-Samples = npt.NDArray[np.float32]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -84,8 +84,7 @@ class SpeechCrops(Dataset[Example]):
         return audio[start - first :][:T], mel
 
     def _mel(self, audio: np.ndarray) -> np.ndarray:
-        missing = max(0, self.spec.min_samples - len(audio))
-        mel: np.ndarray = self.to_mel(torch.from_numpy(np.pad(audio, (0, missing)))[None])[0].numpy()
+        mel: np.ndarray = self.to_mel.of_any_length(torch.from_numpy(audio)[None])[0].numpy()
         return mel
 
 
@@ -95,9 +94,8 @@ def whole_clip(clip: Clip, spec: MelSpec, *, place: int, seed: int, max_samples:
     Raises AudioError where the file is too short for one group.
     """
     audio = load_audio(clip.path, channel=None, strict=True).samples[:max_samples]
-    padded = np.pad(audio, (0, max(0, spec.min_samples - len(audio))))
     with torch.inference_mode():
-        own = MelSpectrogram(spec)(torch.from_numpy(padded)[None])[0]
+        own = MelSpectrogram(spec).of_any_length(torch.from_numpy(audio)[None])[0]
     mel = own if clip.mel is None else torch.from_numpy(_file_mel(clip, spec))
     T = min(len(audio), mel.shape[1] * spec.hop)
     T -= T % multiple

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from waveglow.audio.mel_spec import MelSpec
 from waveglow.config import ConfigError, from_mapping
+from waveglow.distribution import install_hint
 from waveglow.noise import latent_noise
 
 METADATA = "waveglow"  # the key under which a file says what a caller has to know
@@ -137,9 +138,7 @@ def needed(module: str) -> Any:
     try:
         return import_module(module)
     except ImportError as error:
-        raise ValueError(
-            f"{module.partition('.')[0]} can't be imported ({error}); pip install 'waveglow[onnx]'"
-        ) from error
+        raise ValueError(f"{module.partition('.')[0]} can't be imported ({error}); {install_hint('onnx')}") from error
 
 
 def _first_line(error: Exception) -> str:

@@ -21,7 +21,10 @@ def _mix(weight: Tensor, x: Tensor) -> Tensor:
 
 
 def random_rotation(channels: int) -> Tensor:
-    """Random orthogonal [C, C] with determinant +1."""
+    """Random orthogonal [C, C] with determinant +1; on the meta device no more than the shape."""
+    # torch would trace the decomposition there, and import its compiler for it: 1.2 s of a load's 1.4.
+    if torch.get_default_device().type == "meta":
+        return torch.empty(channels, channels)
     q = torch.linalg.qr(torch.randn(channels, channels, dtype=torch.float64)).Q
     sign = torch.linalg.slogdet(q).sign
     return torch.cat([q[:, :1] * sign, q[:, 1:]], dim=1).to(torch.get_default_dtype())

@@ -45,9 +45,8 @@ class Take:
     @cached_property
     def log_mel(self) -> spectral.Array:
         """[n_mels, F] in nats."""
-        missing = max(0, self.spec.min_samples - len(self.samples))
-        wav = torch.from_numpy(np.pad(self.samples, (0, missing)))
-        return to_nats(MelSpectrogram(self.spec)(wav[None])[0].numpy(), self.spec)
+        wav = torch.from_numpy(self.samples)[None]
+        return to_nats(MelSpectrogram(self.spec).of_any_length(wav)[0].numpy(), self.spec)
 
     @cached_property
     def pitch(self) -> pitch.Track:

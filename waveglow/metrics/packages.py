@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from waveglow.distribution import install_hint
+
 Samples = npt.NDArray[np.float32]
 Score = Callable[[Samples, Samples], float]
 
@@ -34,7 +36,7 @@ def required(module: str, *, distribution: str | None = None) -> Any:
             return importlib.import_module(module)
     except Exception as error:  # a broken package raises anything: ImportError, OSError, RuntimeError, …
         why = "is not installed" if isinstance(error, ModuleNotFoundError) else f"can't be loaded ({error})"
-        raise MissingPackageError(f"{name} {why}; pip install 'waveglow[eval]'") from error
+        raise MissingPackageError(f"{name} {why}; {install_hint('eval')}") from error
 
 
 def version_of(distribution: str) -> str:

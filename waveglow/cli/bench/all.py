@@ -9,22 +9,15 @@ Called by its name, each has more to choose from.
 from __future__ import annotations
 
 import argparse
-import copy
 from collections.abc import Iterator
-from types import ModuleType
 
 import torch
 
-from waveglow.bench import input, streaming, synthesis, training
-from waveglow.bench.common import add_common, opened_device
-from waveglow.bench.table import Table, show
-
-SIZES: tuple[tuple[ModuleType, list[str]], ...] = (
-    (synthesis, ["--seconds", "2"]),
-    (streaming, ["--chunks", "8", "32", "128", "--contexts", "0", "8", "16", "32"]),
-    (training, ["--segment", "8192"]),
-    (input, []),
-)
+from waveglow.bench import input, memory, streaming, synthesis, training
+from waveglow.bench.table import Table
+from waveglow.cli.bench.common import add_common, opened_device, show
+from waveglow.models.shipped import DEFAULT_VOICE
+from waveglow.vocoder import Vocoder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,11 +28,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure and print."""
     device = opened_device(args)
-    return show(args, device, _tables(args, device))
+    return show(args, device, _tables(args.repeats, device))
 
 
-def _tables(args: argparse.Namespace, device: torch.device) -> Iterator[Table]:
-    for module, size in SIZES:
-        parser = argparse.ArgumentParser()
-        module.add_arguments(parser)
-        yield from module.tables(parser.parse_args(size, copy.copy(args)), device)
+def _tables(repeats: int, device: torch.device) -> Iterator[Table]:
+    yield from synthesis.tables(seconds=2.0, repeats=repeats, device=device)
+    voice = Vocoder.load(DEFAULT_VOICE, device=device)
+    yield from streaming.tables(voice, chunks=(8, 32, 128), contexts=(0, 8, 16, 32), repeats=repeats)
+    yield from training.tables(segment_samples=8192, repeats=repeats, device=device)
+    yield memory.table(segment_samples=8192, repeats=repeats, device=device)
+    yield from input.tables(repeats=repeats, device=device)

@@ -15,20 +15,11 @@ import argparse
 import sys
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-import torch
-
-from waveglow.audio.files import AUDIO_SUFFIXES, find_inputs
-from waveglow.audio.io import load_audio
-from waveglow.audio.signals import hum, snr
 from waveglow.cli.common import non_negative, steps_of_refinement
+from waveglow.evaluation.exported import CLIPS, difference, hummed_mel, recorded_mels
 from waveglow.export.onnx import export_onnx
 from waveglow.export.onnx_runtime import OnnxVocoder
 from waveglow.vocoder import Vocoder
-
-CLIPS = 8  # to measure ranges on, at most
-COMPARED_SECONDS = 1.5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"the output is {args.out}; it must end in .onnx")
     vocoder = Vocoder.load(args.checkpoint, device="cpu")
     spec, refine = vocoder.mel_spec, vocoder.refine if args.refine is None else args.refine
-    mels = _mels(vocoder, args.int8) if args.int8 else []
+    mels = recorded_mels(vocoder, args.int8) if args.int8 else []
     print(f"exporting {args.checkpoint} with {refine} steps of refinement ...", file=sys.stderr)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     export_onnx(
@@ -76,20 +67,6 @@ def run(args: argparse.Namespace) -> int:
     if args.drawn_noise is not None:
         print("; mel in, audio out")
         return 0
-    mel = mels[0] if mels else vocoder.mel(hum(COMPARED_SECONDS, spec.sample_rate), spec.sample_rate).numpy()
-    print(f"; {_compared(vocoder, OnnxVocoder(args.out), mel, refine)}")
+    error, snr_db = difference(vocoder, OnnxVocoder(args.out), mels[0] if mels else hummed_mel(vocoder), refine=refine)
+    print(f"; differs from the checkpoint by at most {error:.1e} of full scale, SNR {snr_db:.0f} dB")
     return 0
-
-
-def _mels(vocoder: Vocoder, folder: Path) -> list[npt.NDArray[np.float32]]:
-    """Mels of the first recordings. Raises ValueError where there are none."""
-    files = [item.file for item in find_inputs([folder], AUDIO_SUFFIXES).found[:CLIPS]]
-    if not files:
-        raise ValueError(f"no {', '.join(AUDIO_SUFFIXES)} files in {folder}; --int8 measures on recordings of speech")
-    return [vocoder.mel(audio.samples, audio.sample_rate).numpy() for audio in map(load_audio, files)]
-
-
-def _compared(vocoder: Vocoder, exported: OnnxVocoder, mel: npt.NDArray[np.float32], refine: int) -> str:
-    expected, found = vocoder.synthesize(mel, refine=refine), torch.from_numpy(exported.synthesize(mel))
-    error = (found - expected).abs().max()
-    return f"differs from the checkpoint by at most {error:.1e} of full scale, SNR {snr(expected, found):.0f} dB"
