@@ -1,22 +1,29 @@
 """The flow contract, checked on every layer and on every registered model: the first file to read.
 
-A new layer is one line of LAYERS, a new model is tested by registering it. Every check runs on non-identity parameters
-and, unless it is about precision, in float64, where a missing term can't hide in rounding.
+A new layer is one line of LAYERS, a new model is tested by registering it; one that no case has fails the last tests
+here. Every check runs on non-identity parameters and, unless it is about precision, in float64, where a missing term
+can't hide in rounding.
 """
 
 import copy
+import importlib
 import inspect
+import pkgutil
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from types import ModuleType
 from typing import NamedTuple
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
+import waveglow.flows
+import waveglow.nn
 from waveglow.flows.actnorm import ActNorm, ConditionalActNorm, Scale
 from waveglow.flows.autoregressive import RowAutoregressive
-from waveglow.flows.base import Flow
+from waveglow.flows.base import Flow, coupling_nets
 from waveglow.flows.batchnorm import FlowBatchNorm
 from waveglow.flows.compose import Chain, MultiScale, Split
 from waveglow.flows.coupling import (
@@ -31,11 +38,12 @@ from waveglow.flows.coupling import (
 )
 from waveglow.flows.lapped import LappedSqueeze
 from waveglow.flows.logit import Logit
-from waveglow.flows.permute import FlipRows, InvertibleConv, InvertibleConvLU, Reverse, Shuffle, Swap
+from waveglow.flows.permute import FlipRows, Householder, InvertibleConv, InvertibleConvLU, Reverse, Shuffle, Swap
 from waveglow.flows.reshape import Flatten, Rows, RowsAsChannels, Squeeze
+from waveglow.flows.spline import SplineCoupling, spline_numbers
 from waveglow.models.flow_image import FlowImage
 from waveglow.models.flow_vocoder import FlowVocoder
-from waveglow.models.registry import IMAGES, MODELS, build
+from waveglow.models.registry import IMAGES, MODELS, VOCODERS, build
 from waveglow.nn.wavenet import WaveNet
 from waveglow.nn.wavenet2d import RowStack, WaveNet2d
 
@@ -55,6 +63,9 @@ class ConvNet2d(nn.Module):
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         return self.end(torch.tanh(self.start(x if cond is None else torch.cat([x, cond], dim=1))))
+
+    def reach_places(self) -> int:
+        return 1
 
 
 class Grid(NamedTuple):
@@ -92,6 +103,13 @@ def coupling(grid: Grid, channels: int, *, form: str = "s*x+t", scale: str = "ex
     return Coupling(grid.net(mask.kept_channels, outputs), mask, form=form, scale=scale)
 
 
+def spline_coupling(grid: Grid, channels: int, *, moves: str) -> SplineCoupling:
+    """With a bound that many of the values are beyond."""
+    mask: Mask = MASKS[moves](channels)
+    net = grid.net(mask.kept_channels, mask.moved_channels * spline_numbers(4))
+    return SplineCoupling(net, mask, bins=4, bound=1.5)
+
+
 def step(grid: Grid, channels: int) -> list[Flow]:
     return [ActNorm(channels), InvertibleConv(channels), coupling(grid, channels)]
 
@@ -118,6 +136,9 @@ class CondNet(nn.Module):
 
     def forward(self, cond: Tensor) -> Tensor:
         return torch.tanh(torch.einsum("oc,bc...->bo...", self.weight, cond))
+
+    def reach_places(self) -> int:
+        return 0
 
 
 def conditional_actnorm(g: Grid, *, shift: bool) -> Flow:
@@ -152,6 +173,8 @@ LAYERS = (
         "ConditionalActNorm_shift": Entry(3, lambda g: conditional_actnorm(g, shift=True)),
         "InvertibleConv": Entry(4, lambda g: InvertibleConv(4)),
         "InvertibleConvLU": Entry(4, lambda g: InvertibleConvLU(4)),
+        "Householder": Entry(4, lambda g: Householder(4)),
+        "Householder_of_2": Entry(5, lambda g: Householder(5, reflections=2)),
         "Scale": Entry(3, lambda g: Scale(3)),
         "FlowBatchNorm": Entry(3, lambda g: batch_norm_of_a_trained_flow(3)),
         "Logit": Entry(3, lambda g: logit_of_a_picture()),
@@ -186,6 +209,10 @@ LAYERS = (
         )
         for form in FORMS
         for moves in ("even", "odd", "whole")
+    }
+    | {
+        f"SplineCoupling_{moves}": Entry(3, lambda g, moves=moves: spline_coupling(g, 3, moves=moves))
+        for moves in MASKS
     }
 )
 
@@ -393,8 +420,8 @@ def test_every_parameter_gets_a_finite_gradient(case):
     module, (x, cond) = case.module(), case.inputs()
     names = ["x", *(["cond"] if case.cond_shape else []), *(name for name, _ in module.named_parameters())]
     found = dict(zip(names, gradients(module, x, cond), strict=True))
-    if not any(isinstance(m, (Coupling, ConditionalActNorm)) for m in module.modules()):
-        found.pop("cond", None)  # of no use to the other layers
+    if cond is not None and all(map(torch.equal, encode(module, x, cond)[0], encode(module, x, cond + 1)[0])):
+        found.pop("cond")  # of no use to this layer
     assert [n for n, g in found.items() if g is None or not g.isfinite().all() or not g.any()] == []
 
 
@@ -416,12 +443,16 @@ def test_state_dict_holds_all_that_the_output_depends_on(case):
     assert all(map(torch.equal, [*loaded_zs, loaded_log_det], [*zs, log_det]))
 
 
-@over(
-    where(lambda name, module: has((Squeeze, LappedSqueeze, Rows))(name, module) and not isinstance(module, FlowImage))
-)
+def first_factor(module: nn.Module) -> int:
+    """Of the first layer in it that squeezes; 1 without one, and in a flow of vectors, which takes one length only."""
+    layers = [part for part in module.modules() if isinstance(part, Flow) and not isinstance(part, Chain)]
+    return 1 if has(Flatten)("", module) else next((part.factor for part in layers if part.factor > 1), 1)
+
+
+@over(where(lambda name, module: first_factor(module) > 1 and not isinstance(module, FlowImage)))
 def test_a_length_that_is_no_multiple_of_the_group_is_refused(case):
     module, (x, cond) = case.module(), case.inputs()
-    group = next(part.factor for part in module.modules() if isinstance(part, (Squeeze, LappedSqueeze, Rows)))
+    group = first_factor(module)
     for axis in range(-len(x.shape[2:]) or -1, 0):
         size = x.shape[axis] + 1
         longer = torch.cat([x, x.narrow(axis, 0, 1)], dim=axis)
@@ -431,7 +462,13 @@ def test_a_length_that_is_no_multiple_of_the_group_is_refused(case):
 
 # ---- Compiled ----------------------------------------------------------------------------------------------------
 
-INDUCTOR = ["Coupling_s*x+t_exp_last-1d-cond", "MultiScale_conditional_prior-2d-cond", "waveglow-model"]
+INDUCTOR = [
+    "Coupling_s*x+t_exp_last-1d-cond",
+    "SplineCoupling_last-1d-cond",
+    "Householder-1d-plain",
+    "MultiScale_conditional_prior-2d-cond",
+    "waveglow-model",
+]
 
 
 def compiled_always(name: str) -> bool:
@@ -480,8 +517,8 @@ def with_autocast(function: Callable, *arguments):
         return function(*arguments)
 
 
-@over(where(lambda name, module: not has(Coupling)(name, module)))
-def test_autocast_does_not_touch_what_is_no_coupling(case):
+@over(where(lambda name, module: not coupling_nets(module)))
+def test_autocast_does_not_touch_what_has_no_coupling_net(case):
     module, (x, cond) = case.module(torch.float32), case.inputs(torch.float32)
     zs, log_det = encode(module, x, cond)
     cast_zs, cast_log_det = with_autocast(encode, module, x, cond)
@@ -489,10 +526,10 @@ def test_autocast_does_not_touch_what_is_no_coupling(case):
     assert torch.equal(with_autocast(decode, module, zs, cond), decode(module, zs, cond))
 
 
-@over(where(has(Coupling)))
+@over(where(lambda name, module: coupling_nets(module)))
 def test_autocast_runs_coupling_nets_and_nothing_else_in_bfloat16(case):
     module, (x, cond) = case.module(torch.float32), case.inputs(torch.float32)
-    nets = tuple(f"{name}.net".lstrip(".") for name, m in module.named_modules() if isinstance(m, Coupling))
+    nets = tuple(coupling_nets(module))
     seen = {}
     for name, part in module.named_modules():
         part.register_forward_hook(lambda part, x, y, name=name: seen.update({name: y}))
@@ -502,7 +539,9 @@ def test_autocast_runs_coupling_nets_and_nothing_else_in_bfloat16(case):
     assert {net for net in nets if not any(name.startswith(net) for name in low)} == set()
     assert {name for name in low if not name.startswith(nets)} == set()
     assert {tensor.dtype for tensor in [*zs, log_det]} == {torch.float32}
-    if isinstance(module, Coupling):  # the net reads what did not move: bit for bit the same both ways
+    if (
+        isinstance(module, Flow) and module.half_precision_nets()
+    ):  # the net reads what did not move: bit for bit the same both ways
         assert_close([with_autocast(decode, module, zs, cond)], [x], 1e-5)
 
 
@@ -511,3 +550,104 @@ def test_autocast_with_reversible_is_refused(case):
     module, (x, cond) = saving(case.module(torch.float32), "reversible"), case.inputs(torch.float32)
     with pytest.raises(ValueError, match="reversible training needs float32"):
         with_autocast(encode, module, x, cond)
+
+
+# ---- How far it looks ----------------------------------------------------------------------------------------------
+
+
+def long_cases() -> dict[str, Case]:
+    """Layers and flows of models on x so long that what they reach has room to both sides of the middle."""
+    layers = {name: entry for name, entry in (LAYERS | ONE_DIMENSIONAL).items() if name != "Flatten"}
+    cases = {f"{name}-1d": layer_case(entry, (192,), 2) for name, entry in layers.items()}
+    cases |= {f"{name}-2d": layer_case(entry, (4, 48), 2) for name, entry in TWO_DIMENSIONAL.items()}
+    for name in MODELS:
+        if name in ("realnvp", "glow"):
+            cases[f"{name}-model"] = Case(lambda name=name: tiny(name, TINY_IMAGE).flow, (3, 4, 192), None, True)
+        elif name in VOCODERS and not re.search(r"\d$", name):
+            model = tiny(name, TINY)
+            cond = tuple(model.conditioning(torch.zeros(1, 4, 40), 640).shape[1:])
+            cases[f"{name}-model"] = Case(lambda name=name: tiny(name, TINY).flow, (1, 640), cond)
+    return cases
+
+
+def distances(grad: Tensor, place: int, own: int, other: int) -> Iterator[tuple[int, int]]:
+    """Of each place of an input whose grad [B, C, *S] is not 0: (to its near end, to its far end) from `place`.
+
+    Both in places of x, of which an output's place is `own` and an input's `other`.
+    """
+    for q in grad.flatten(0, -2).any(0).nonzero().flatten().tolist():
+        near = max(q * other - (place + 1) * own + 1, place * own - (q + 1) * other + 1, 0)
+        yield near, abs(q * other // max(own, other) - place * own // max(own, other)) * max(own, other)
+
+
+def looks(outputs: list[Tensor], inputs: list[Tensor], size: int) -> tuple[int, int]:
+    """How far the middle of any output looks into any input: (to the near end of what it sees, to the far end)."""
+    found = [(0, 0)]
+    for output in outputs:
+        middle = output.shape[-1] // 2
+        for place in range(middle, min(middle + 4, output.shape[-1])):  # one of each row, and of a checkerboard's two
+            grads = torch.autograd.grad(output[..., place].sum(), inputs, retain_graph=True, allow_unused=True)
+            for grad in grads:
+                if grad is not None:
+                    found += distances(grad, place, size // output.shape[-1], size // grad.shape[-1])
+    return max(near for near, _ in found), max(far for _, far in found)
+
+
+@over(long_cases())
+def test_it_looks_as_far_as_it_says(case):
+    """Never further, in either direction, and no less than half of that."""
+    module, (x, cond) = case.module(), case.inputs()
+    given = [t.requires_grad_() for t in (x, cond) if t is not None]
+    zs, _ = encode(module, x, cond)
+    noise = [z.detach().requires_grad_() for z in zs]
+    back = decode(module, noise, cond)
+    size = x.shape[-1]
+    there_and_back = looks(zs, given, size), looks([back], [*noise, *given[1:]], size)
+    said = module.reach_places(case.shape)
+    assert max(near for near, _ in there_and_back) <= said <= 2 * max(far for _, far in there_and_back)
+
+
+@over(where(lambda name, module: isinstance(module, (Flow, MultiScale))))
+def test_the_factor_is_that_of_the_shapes(case):
+    module = case.module()
+    assert latent_shapes(module, case.shape)[-1][-1] * module.factor == case.shape[-1]
+
+
+@over(where(lambda name, module: isinstance(module, Flow) and module.elementwise_affine))
+def test_an_elementwise_affine_layer_is_that(case):
+    module, (x, cond) = case.module(), case.inputs()
+    slope = module(x + 1, cond)[0] - module(x, cond)[0]
+    assert (slope > 0).all()
+    assert_close([module(3 * x, cond)[0]], [module(x, cond)[0] + slope * 2 * x], 1e-9)
+
+
+# ---- Nothing is left out -------------------------------------------------------------------------------------------
+
+OF_NO_FLOW = {
+    "Flow": "the contract itself",
+    "Conditioner": "the contract of what reads the mel",
+    "FrameContext": "made by folding alone: tests/export/test_fold.py",
+    "FusedConditioning": "made by folding alone: tests/export/test_fold.py",
+}
+
+
+def modules_defined_in(package: ModuleType) -> set[type[nn.Module]]:
+    files = [
+        importlib.import_module(f"{package.__name__}.{info.name}") for info in pkgutil.iter_modules(package.__path__)
+    ]
+    found = {value for file in files for value in vars(file).values() if inspect.isclass(value)}
+    return {kind for kind in found if issubclass(kind, nn.Module) and kind.__module__.startswith(package.__name__)}
+
+
+@pytest.mark.parametrize("package", [waveglow.flows, waveglow.nn], ids=lambda package: package.__name__)
+def test_every_layer_and_every_net_is_in_a_case(package):
+    parts = [part for case in CASES.values() for part in case.make().modules()]
+    tested = {type(part).__base__ if parametrize.is_parametrized(part) else type(part) for part in parts}
+    defined = {kind for kind in modules_defined_in(package) if kind.__name__ not in OF_NO_FLOW}
+    assert len(defined) > 15
+    assert sorted(kind.__name__ for kind in defined - tested) == []
+
+
+def test_what_is_in_no_case_is_there_and_says_why():
+    defined = {kind.__name__ for package in (waveglow.flows, waveglow.nn) for kind in modules_defined_in(package)}
+    assert OF_NO_FLOW.keys() <= defined

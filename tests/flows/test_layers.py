@@ -1,5 +1,6 @@
 """What is particular to one layer; what all of them promise is in test_contract.py."""
 
+import copy
 import math
 import warnings
 
@@ -7,13 +8,15 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
+from waveglow.flows import lapped
 from waveglow.flows.actnorm import ActNorm, ConditionalActNorm, initialize_
 from waveglow.flows.compose import Chain, MultiScale, Split
 from waveglow.flows.coupling import FORMS, ChannelMask, Coupling
 from waveglow.flows.lapped import LappedSqueeze
 from waveglow.flows.likelihood import STEP_16_BIT, bits_per_sample, standard_normal_log_prob
-from waveglow.flows.permute import InvertibleConv, InvertibleConvLU, Swap
+from waveglow.flows.permute import Householder, InvertibleConv, InvertibleConvLU, Swap
 from waveglow.flows.reshape import Squeeze
 from waveglow.models.registry import build
 from waveglow.nn.image_nets import GlowNet
@@ -44,6 +47,60 @@ def test_inner_places_are_the_mdct_with_a_sine_window():
     half = M // 2
     basis = math.sqrt(2 / M) * window * torch.cos(math.pi / M * (n - half) * k)
     torch.testing.assert_close(z[0, :, 2], basis.T @ x[0, 0, 2 * M - half : 4 * M - half])
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
+def test_its_tables_are_exact_whatever_it_was_cast_to_before(dtype):
+    x = torch.randn(1, 2, 5 * 16).to(dtype)
+    cast = LappedSqueeze(16)
+    for before in (torch.bfloat16, torch.float32):
+        cast(x.to(before))
+        cast.to(before)
+    assert torch.equal(cast.to(dtype)(x)[0], LappedSqueeze(16)(x)[0])
+
+
+def test_a_table_is_made_once_for_each_dtype_and_device(monkeypatch):
+    made, make = [], lapped.dct_basis
+    monkeypatch.setattr(lapped, "dct_basis", lambda *of: made.append(of[1]) or make(*of))
+    layer, x = LappedSqueeze(4), torch.randn(1, 1, 12)
+    for _ in range(2):
+        layer.inverse(layer(x)[0])
+        layer.inverse(layer(x.double())[0])
+    assert made == [torch.float32, torch.float64]
+    twin = copy.deepcopy(layer)
+    assert torch.equal(twin(x)[0], layer(x)[0])
+    assert len(made) == 2
+    assert not layer.state_dict()
+
+
+def test_tables_made_for_synthesis_serve_training():
+    layer, x = LappedSqueeze(4), torch.randn(1, 1, 12)
+    with torch.inference_mode():
+        layer(x)
+    weight = torch.ones((), requires_grad=True)
+    layer(weight * x)[0].square().sum().backward()
+    assert weight.grad.isfinite()
+
+
+def test_tables_of_a_trace_stay_in_its_graph():
+    layer, x = LappedSqueeze(4), torch.randn(1, 1, 12)
+    torch._dynamo.reset()
+    compiled = torch.compile(layer, backend="aot_eager", fullgraph=True)
+    assert torch.equal(compiled(x)[0], LappedSqueeze(4)(x)[0])
+    exported = torch.export.export(layer, (x,)).module()
+    assert torch.equal(exported(x)[0], LappedSqueeze(4)(x)[0])
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        layer(torch.randn(1, 1, 12))
+    assert not layer.tables
+    assert layer(x)[0].isfinite().all()
+
+
+def test_a_model_without_memory_for_its_weights_has_no_tables_either():
+    with torch.device("meta"):
+        model = build({"name": "lapglow", "bands": 6144, "hop": 6144})
+        layer = LappedSqueeze(6144)
+    of_model = [part for part in model.modules() if isinstance(part, LappedSqueeze)]
+    assert [len(part.tables) for part in (*of_model, layer)] == [0, 0]
 
 
 def test_a_conditional_actnorm_is_initialized_once_to_a_mean_square_of_1():
@@ -258,6 +315,42 @@ def test_the_conditioning_is_squeezed_or_swapped_only_if_asked():
 def test_a_swap_of_an_odd_number_of_channels_is_refused():
     with pytest.raises(ValueError, match="got 3 channels"):
         Swap()(torch.randn(1, 3, 2))
+
+
+# ---- Householder reflections ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("channels", "reflections"), [(5, 1), (5, 3), (5, 5), (4, 9)])
+def test_reflections_are_those_of_their_vectors_one_after_the_other(channels, reflections):
+    torch.manual_seed(0)
+    layer = Householder(channels, reflections=reflections).double()
+    expected = torch.eye(channels, dtype=torch.float64)
+    for v in layer.vectors.detach():
+        expected = expected @ (torch.eye(channels) - 2 * torch.outer(v, v) / v.dot(v))
+    torch.testing.assert_close(layer.matrix(), expected, rtol=0, atol=1e-12)
+
+
+def test_a_householder_is_orthogonal_however_alike_or_small_its_vectors_are():
+    torch.manual_seed(0)
+    layer = Householder(64).double()
+    with torch.no_grad():
+        layer.vectors.copy_(1e-3 * (torch.randn(64) + 1e-6 * torch.randn(64, 64)))
+        layer.vectors[7] = 0
+    q = layer.matrix()
+    torch.testing.assert_close(q @ q.T, torch.eye(64, dtype=torch.float64), rtol=0, atol=1e-12)
+
+
+def test_as_many_reflections_as_channels_unless_told():
+    assert Householder(6).vectors.shape == (6, 6)
+    assert Householder(6, reflections=2).vectors.shape == (2, 6)
+
+
+def test_what_a_householder_refuses():
+    with pytest.raises(ValueError, match="reflections is 0; at least 1 is needed, and 4 can make every rotation"):
+        Householder(4, reflections=0)
+    for direction in (Householder(4), Householder(4).inverse):
+        with pytest.raises(ValueError, match="Householder of 4 channels got 3"):
+            direction(torch.randn(1, 3, 5))
 
 
 # ---- Invertible 1×1 convolutions -----------------------------------------------------------------------------------

@@ -121,5 +121,5 @@ def sine_window(bands: int, dtype: torch.dtype, device: torch.device) -> Tensor:
 
 def _float64_arange(n: int, device: torch.device) -> Tensor:
     """0 … n − 1, on the CPU where the device may have no float64."""
-    has_float64 = device.type in ("cpu", "cuda", "meta")
+    has_float64 = device.type in ("cpu", "cuda")
     return torch.arange(n, dtype=torch.float64, device=device if has_float64 else "cpu")

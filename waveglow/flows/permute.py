@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from waveglow.flows.base import Flow, Shape, full_precision, log_det_dtype, positions, zero_log_det
@@ -98,6 +99,73 @@ class InvertibleConvLU(InvertibleConv):
 
     def log_abs_det(self) -> Tensor:
         return self.log_s.sum(dtype=log_det_dtype(self.log_s))
+
+
+class Householder(Flow):
+    """`z = H_1 … H_n x` at every place, `H_k = I − 2 v_k v_kᵀ / |v_k|²`: n reflections mix the channels; `log_det = 0`.
+
+    Their product is orthogonal, whatever the v_k [C], so that its inverse is its transpose: nothing is solved, and
+    rounding errors never grow. With n = C every rotation or its mirror image can be learned (J. M. Tomczak and
+    M. Welling, "Improving Variational Auto-Encoders using Householder Flow", 2016, arXiv:1611.09630, §3).
+
+    The product is made at once, as `I − Uᵀ T U` for the normed v_k in the rows of U, with T⁻¹ the upper triangle of
+    U Uᵀ, its diagonal halved (T. Joffrain et al., "Accumulating Householder transformations, revisited", ACM Trans.
+    Math. Softw. 32(2), 2006).
+
+    Arguments:
+        channels: C.
+        reflections: n; C where None.
+
+    Raises ValueError where there is no reflection, and for x with other channels.
+
+    >>> layer, x = Householder(6), torch.randn(2, 6, 100)
+    >>> z, log_det = layer(x)
+    >>> torch.allclose(z.norm(dim=1), x.norm(dim=1), atol=1e-5), log_det
+    (True, tensor([0., 0.]))
+    """
+
+    rotation: Tensor | None
+
+    def __init__(self, channels: int, *, reflections: int | None = None) -> None:
+        super().__init__()
+        n = channels if reflections is None else reflections
+        if n < 1:
+            raise ValueError(f"reflections is {n}; at least 1 is needed, and {channels} can make every rotation")
+        self.vectors = nn.Parameter(torch.randn(n, channels))
+        self.register_buffer("rotation", None)
+
+    def matrix(self) -> Tensor:
+        """H_1 … H_n, [C, C], in float32 or better."""
+        return _product_of_reflections(self.vectors) if self.rotation is None else self.rotation
+
+    def _checked(self, x: Tensor) -> Tensor:
+        channels = self.vectors.shape[1]
+        if x.shape[1] != channels:
+            raise ValueError(f"Householder of {channels} channels got {x.shape[1]}")
+        return self.matrix().to(x.dtype)
+
+    def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return _mix(self._checked(x), x), zero_log_det(x)
+
+    def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
+        return _mix(self._checked(z).T, z)
+
+    def reach_places(self, shape: Shape) -> int:
+        return 0
+
+    @torch.no_grad()
+    def fold_(self) -> None:
+        """Keep the product, made in float64."""
+        self.rotation = _product_of_reflections(self.vectors.double()).to(self.vectors.dtype)
+
+
+def _product_of_reflections(vectors: Tensor) -> Tensor:
+    with full_precision(vectors):
+        unit = F.normalize(vectors.to(log_det_dtype(vectors)), dim=1)
+        n, channels = unit.shape
+        half = torch.eye(n, dtype=unit.dtype, device=unit.device) / 2
+        mixed = torch.linalg.solve_triangular(torch.triu(unit @ unit.T, 1) + half, unit, upper=True)  # T U
+        return torch.eye(channels, dtype=unit.dtype, device=unit.device) - unit.T @ mixed
 
 
 class Shuffle(Flow):
