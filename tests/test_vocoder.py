@@ -589,7 +589,7 @@ def test_a_click_in_the_top_bands_costs_nats_and_not_thousands(random_model):
     quiet = 0.01 * noise(1, 1, 256 * HOP)
     lapped = plain.model.flow.parts()[0].flows()[0]
     bands, _ = lapped(quiet)
-    bands[..., -6:, 100] += 5.0
+    bands[..., -6:, 100] += 100.0
     click, quiet = lapped.inverse(bands)[0, 0].numpy(), quiet[0, 0].numpy()
     mel = plain.mel(quiet, RATE)[None, :, :256]
 
@@ -599,7 +599,7 @@ def test_a_click_in_the_top_bands_costs_nats_and_not_thousands(random_model):
         return float(before - after) / 6
 
     assert 1 < cost(tailed) < 15
-    assert cost(plain) > 10 * cost(tailed)
+    assert cost(plain) > 1000
 
 
 def test_the_base_of_bands_that_are_not_there(random_model):

@@ -38,7 +38,7 @@ def test_draws_follow_the_density(base, z):
     assert drawn.dtype == np.float32
     for values in (drawn, BASES[base].sample(shape, 1.0, None).numpy()):
         expected = below(base, z)
-        error = (expected * (1 - expected) / n) ** 0.5
+        error = abs(expected * (1 - expected) / n) ** 0.5
         assert np.mean(np.abs(values) < z) == pytest.approx(expected, abs=5 * error + 1e-6)
         assert abs(np.mean(values > 0) - 0.5) < 0.005
 
@@ -88,14 +88,14 @@ def test_the_usual_temperature_leaves_the_tails_out_and_higher_ones_add_none():
     assert sum(HEAVY_TAILED.at(0.9)) == pytest.approx(1)
 
 
-@pytest.mark.parametrize("sigma", [0.0, 0.7, 1.0])
+@pytest.mark.parametrize("sigma", [0.0, 0.9, 1.0])
 def test_a_usual_value_is_that_of_the_normal_noise_of_its_place(sigma):
     plain = latent_noise(3, 1, 96, 0, BLOCK)
     heavy = latent_noise(3, 1, 96, 0, BLOCK, base="heavy-tailed", sigma=sigma)
     ratio = np.unique((heavy / plain).round(3))
     assert set(ratio) <= set(HEAVY_TAILED.scales)
     assert np.mean(heavy == plain) == pytest.approx(HEAVY_TAILED.at(sigma)[0], abs=0.003)
-    assert len(ratio) == {0.0: 1, 0.7: 2, 1.0: 4}[sigma]
+    assert len(ratio) == (4 if sigma else 1)
 
 
 @pytest.mark.parametrize(("start", "stop"), [(0, 1), (5, BLOCK + 3), (BLOCK - 1, 2 * BLOCK + 1)])

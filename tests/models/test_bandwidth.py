@@ -41,7 +41,7 @@ def test_bands_below_the_bandwidth_stay_and_those_above_are_the_models(model, ba
     torch.testing.assert_close(wide[1], audio[1])
     zs, _ = model.encode(wide, mel)
     drawn = zs[0][0, 4:]  # of the 8 highest bands, those from 12 on
-    torch.testing.assert_close(drawn.abs(), torch.ones_like(drawn), rtol=0, atol=1e-3)
+    torch.testing.assert_close(drawn.abs(), torch.ones_like(drawn), rtol=0, atol=2e-3)
     assert abs(drawn.mean()) < 0.2
     assert model.encode(audio, mel)[0][0][0, 4:].std() < 0.01
 
