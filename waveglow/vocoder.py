@@ -156,7 +156,8 @@ class Vocoder:
         """Waveform from mel: [M, F] to [T], [B, M, F] to [B, T], T = F·hop.
 
         Arguments:
-            sigma: standard deviation of the latents; lower is smoother and duller.
+            sigma: temperature; of N(0, 1) latents the standard deviation. Lower is smoother and duller, and leaves out
+                what a heavy-tailed base is for (noise.py): at 1 such a voice draws clicks, as recordings have them.
             seed: of the noise, for all clips or a list with one for each. A clip's audio depends on its mel and its
                 seed, not on what else is in the batch.
             lengths: frames of each clip where they differ; the audio behind a clip's end is zero.
@@ -366,19 +367,21 @@ class Vocoder:
     @torch.inference_mode()
     def _decode(self, mels: Tensor, draw: Draw, first: int) -> Tensor:
         """Audio of mels [B, M, F] whose first frame is the clips' frame `first`."""
-        n_samples = mels.shape[-1] * self.model.hop
-        shapes = self.model.latent_shapes(n_samples)
-        noise = {
-            seed: [
-                torch.from_numpy(latent_noise(seed, i, c, start := first * self.model.hop * t // n_samples, start + t))
-                for i, (c, t) in enumerate(shapes)
-            ]
-            for seed in set(draw.seeds)
-        }
-        zs = [torch.stack([noise[s][i] for s in draw.seeds]).to(self.device) * draw.sigma for i in range(len(shapes))]
+        noise = {seed: self._noise(seed, draw.sigma, first, mels.shape[-1]) for seed in set(draw.seeds)}
+        latents = zip(*(noise[seed] for seed in draw.seeds), strict=True)
+        zs = [torch.stack(latent).to(self.device) * draw.sigma for latent in latents]
         with self._numbers():
             sampled = self.model.decode(zs, mels)
         return self._refiner(sampled, mels, draw.refine) if self._refiner else sampled
+
+    def _noise(self, seed: int, sigma: float, first: int, frames: int) -> list[Tensor]:
+        """What a seed draws for each latent, of so many frames from `first` on, before its factor sigma: [C_i, T_i]."""
+        noise = []
+        shapes = self.model.latent_shapes(frames * self.model.hop)
+        for i, ((channels, places), base) in enumerate(zip(shapes, self.model.bases, strict=True)):
+            start = first * places // frames
+            noise.append(latent_noise(seed, i, channels, start, start + places, base=base, sigma=sigma))
+        return [torch.from_numpy(z) for z in noise]
 
     @contextmanager
     def _numbers(self) -> Iterator[None]:
