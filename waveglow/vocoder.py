@@ -25,8 +25,8 @@ from waveglow.audio.mel import MelSpec
 from waveglow.audio.refine import MOST_STEPS, MelRefiner
 from waveglow.export.fold import folded
 from waveglow.models import checkpoint
-from waveglow.models.builders import noise
 from waveglow.models.flow_vocoder import FlowVocoder
+from waveglow.models.noise import noise_model
 from waveglow.models.reach import Reach, reach
 from waveglow.noise import dequantization_noise, latent_noise
 
@@ -125,13 +125,12 @@ class Vocoder:
     def of_noise(
         cls, mel_spec: MelSpec, *, refine: int = NOISE_STEPS, device: str | torch.device | None = None
     ) -> Vocoder:
-        """A vocoder of any mel convention without weights: white noise, moved onto its mel step by step.
+        """A vocoder of any mel convention without weights: noise of the mel's energies, moved onto it step by step.
 
         Its steps are where what it gains levels off (docs/howto/any-mel.md has scores); windows that overlap by less
         than half can't be refined. Raises ValueError for those.
         """
-        model = noise(n_mels=mel_spec.n_mels, hop=mel_spec.hop)
-        return cls(model, mel_spec, refine=refine, device=device)
+        return cls(noise_model(mel_spec), mel_spec, refine=refine, device=device)
 
     @property
     def has_mel_spec(self) -> bool:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Literal, TypeVar
 
-import torch
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from waveglow.config import nearest
-from waveglow.flows.actnorm import ActNorm, ConditionalActNorm, Scale
+from waveglow.flows.actnorm import ActNorm, ConditionalActNorm
 from waveglow.flows.autoregressive import RowAutoregressive
 from waveglow.flows.base import Flow
 from waveglow.flows.compose import Chain, MultiScale, Split
@@ -23,7 +21,7 @@ from waveglow.flows.permute import FlipRows, InvertibleConv, InvertibleConvLU, S
 from waveglow.flows.reshape import Rows, RowsAsChannels, Squeeze
 from waveglow.models.flow_vocoder import FlowVocoder
 from waveglow.nn.separable import SeparableWaveNet
-from waveglow.nn.upsample import BandScale, MelEncoder, Repeat, SmoothUpsample, TransposedConvUpsample, Unconditional
+from waveglow.nn.upsample import BandScale, MelEncoder, Repeat, SmoothUpsample, TransposedConvUpsample
 from waveglow.nn.wavenet import WaveNet, deep_ended_wavenet
 from waveglow.nn.wavenet2d import FlavourNet, RowStack, WaveNet2d
 
@@ -302,14 +300,6 @@ def lapglow(
     levels += _levels(layers, bands - n_high, step, n_flows, n_early_every, n_early_size)
     encoder = MelEncoder(n_mels, n_cond, places_per_frame=hop // bands)
     return FlowVocoder(MultiScale(levels), encoder, hop=hop, n_mels=n_mels)
-
-
-def noise(*, n_mels: int = 80, hop: int = 256, level: float = 0.07) -> FlowVocoder:
-    """White noise of standard deviation `level` at sigma 1, whatever the mel: what refinement can make of any mel."""
-    scale = Scale(1)
-    with torch.no_grad():
-        scale.log_scale.fill_(-math.log(level))
-    return FlowVocoder(MultiScale([Chain([scale])]), Unconditional(), hop=hop, n_mels=n_mels)
 
 
 MOST_LAYERS = 1024

@@ -24,18 +24,6 @@ class Conditioner(nn.Module):
         raise NotImplementedError
 
 
-class Unconditional(Conditioner):
-    """mel [B, M, F] to [B, 0, F]: for flows that don't look at it."""
-
-    places_per_frame = 1
-
-    def frames_seen(self) -> tuple[int, int]:
-        return 0, 0
-
-    def forward(self, mel: Tensor) -> Tensor:
-        return mel[:, :0]
-
-
 class TransposedConvUpsample(Conditioner):
     """mel [B, M, F] to [B, M, F·hop] by one learned transposed convolution (WaveGlow, arXiv:1811.00002, §2.3).
 

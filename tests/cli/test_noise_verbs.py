@@ -46,7 +46,7 @@ def test_evaluated(wav, tmp_path):
     means = {
         n: r["scores"]["mel_l1"]["mean"] for n, r in json.loads((out / "evaluation.json").read_text())["rows"].items()
     }
-    assert means["vocoder"] < 0.1 * means["vocoder, not refined"]
+    assert means["vocoder"] < 0.5 * means["vocoder, not refined"]
 
 
 def test_exported(wav, tmp_path, capsys):
