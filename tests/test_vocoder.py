@@ -13,8 +13,9 @@ import soxr
 import torch
 
 import waveglow
-from waveglow.audio.mel import MelSpec
+from waveglow.audio.mel import MelSpec, preset
 from waveglow.audio.mel_spectrogram import MelSpectrogram
+from waveglow.audio.signals import hum
 from waveglow.export.fold import folded
 from waveglow.models import checkpoint
 from waveglow.models.reach import reach
@@ -743,3 +744,33 @@ def test_what_cannot_be_streamed(vocoder, chunks, options, message):
 
 def test_a_stream_of_nothing_is_nothing(vocoder):
     assert list(vocoder.stream([])) == []
+
+
+# ---- Without weights -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["nvidia/tacotron2", "vocos", "bigvgan-44k-512", "flowavenet"])
+def test_noise_moves_onto_a_mel_of_any_convention(name):
+    spec = preset(name)
+    vocoder = Vocoder.of_noise(spec)
+    mel = vocoder.mel(hum(0.6, spec.sample_rate), spec.sample_rate)
+
+    def distance(refine: int) -> float:
+        again = vocoder.mel(vocoder.synthesize(mel, refine=refine), spec.sample_rate)
+        return float((again[:, : mel.shape[1]] - mel).abs().mean())
+
+    assert distance(64) < 0.1
+    assert distance(64) < 0.5 * distance(4) < 0.5 * distance(0)
+
+
+def test_refined_noise_in_pieces_is_that_at_once():
+    spec = preset("hifigan")
+    vocoder = Vocoder.of_noise(spec, refine=4)
+    mel = vocoder.mel(hum(0.9, spec.sample_rate), spec.sample_rate)
+    streamed = torch.cat(list(vocoder.stream(mel.split(13, dim=-1), seed=3)))
+    torch.testing.assert_close(streamed, vocoder.synthesize(mel, seed=3), rtol=0, atol=1e-4)
+
+
+def test_windows_that_hardly_overlap_are_refused_at_once():
+    with pytest.raises(ValueError, match="windows that overlap by half"):
+        Vocoder.of_noise(replace(preset("hifigan"), hop=640))

@@ -26,12 +26,14 @@ from waveglow.audio.refine import MOST_STEPS, MelRefiner
 from waveglow.export.fold import folded
 from waveglow.models import checkpoint
 from waveglow.models.flow_vocoder import FlowVocoder
+from waveglow.models.noise import noise_model
 from waveglow.models.reach import Reach, reach
 from waveglow.noise import dequantization_noise, latent_noise
 
 Precision = Literal["float32", "bf16", "fp16"]
 ArrayLike = Tensor | npt.NDArray[np.floating]
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
+NOISE_STEPS = 64
 LONGEST_PIECE_FRAMES = 2048  # memory of longer mels is that of so many and the reach to both sides
 SILENT_WINDOWS = 16  # of the STFT, to hear what the vocoder says in silence
 SETTLED_FRAMES = 32  # from a clip's end; the hum of six trained models was within 1 % of its level after 12
@@ -118,6 +120,17 @@ class Vocoder:
         except ValueError as error:
             raise checkpoint.CheckpointError(f"{loaded.path / 'config.json'}: {error}") from error
         return vocoder
+
+    @classmethod
+    def of_noise(
+        cls, mel_spec: MelSpec, *, refine: int = NOISE_STEPS, device: str | torch.device | None = None
+    ) -> Vocoder:
+        """A vocoder of any mel convention without weights: noise of the mel's energies, moved onto it step by step.
+
+        Its steps are where what it gains levels off (docs/howto/any-mel.md has scores); windows that overlap by less
+        than half can't be refined. Raises ValueError for those.
+        """
+        return cls(noise_model(mel_spec), mel_spec, refine=refine, device=device)
 
     @property
     def has_mel_spec(self) -> bool:
@@ -313,6 +326,8 @@ class Vocoder:
             raise ValueError(f"refine is {refine!r}; it must be a whole number of steps from 0 to {MOST_STEPS}")
         if refine and self._refiner is None:
             raise ValueError(f"refine is {refine}, and {NO_MEL_SPEC}")
+        if refine and self._refiner:
+            self._refiner.require_overlap()
         return int(refine)
 
     def _frames(self, mels: Tensor, lengths: Sequence[int] | None) -> list[int]:
