@@ -38,8 +38,10 @@ def test_without_a_folder_the_corpus_is_downloaded_once(recipe, monkeypatch):
 
 
 def test_what_an_interrupted_unpacking_left_is_no_corpus(recipe):
-    (Path("data", "unpacked", "LJSpeech-1.1", "wavs")).mkdir(parents=True)
-    assert (recipe.find("") / "metadata.csv").is_file()
+    left = Path("data", "unpacked", "LJSpeech-1.1", "wavs", "half.wav")
+    left.parent.mkdir(parents=True)
+    left.touch()
+    assert [p.name for p in (recipe.find("") / "wavs").iterdir()] == ["LJ001-0001.wav"]
     assert sorted(p.name for p in Path("data").iterdir()) == ["LJSpeech-1.1", "LJSpeech-1.1.tar.bz2"]
 
 

@@ -13,8 +13,9 @@ import soxr
 import torch
 
 import waveglow
-from waveglow.audio.mel import MelSpec
+from waveglow.audio.mel import MelSpec, preset
 from waveglow.audio.mel_spectrogram import MelSpectrogram
+from waveglow.audio.signals import hum
 from waveglow.export.fold import folded
 from waveglow.models import checkpoint
 from waveglow.models.reach import reach
@@ -565,6 +566,50 @@ def test_an_unknown_precision(random_model):
         Vocoder(random_model(**NUMBERS)[0], precision="int8")
 
 
+# ---- Heavy tails -----------------------------------------------------------------------------------------------------
+
+TAILED = {"name": "lapglow", "n_mels": N_MELS, "hop": HOP, "bands": 16, "n_high": 6, "n_flows": 2, "n_channels": 8}
+
+
+def test_a_heavy_tailed_base_changes_a_voice_only_where_it_draws_what_is_rare(random_model):
+    plain, tailed = (Vocoder(random_model(**TAILED, high_base=base)[0], FLOORED) for base in ("normal", "heavy-tailed"))
+    mel = speech_mels(plain, 1, 400)[0]
+    assert torch.equal(plain.synthesize(mel, sigma=0.5), tailed.synthesize(mel, sigma=0.5))
+    with torch.no_grad():
+        zs, _ = tailed.model.encode(tailed.synthesize(mel, sigma=1.0)[None], mel[None])
+        expected, _ = plain.model.encode(plain.synthesize(mel, sigma=1.0)[None], mel[None])
+    drawn = (zs[0] / expected[0]).abs()
+    assert ((drawn - 1).abs() < 0.1).float().mean() == pytest.approx(0.98, abs=0.01)
+    assert drawn.max() > 9
+    torch.testing.assert_close(zs[1], expected[1], rtol=1e-2, atol=1e-2)
+
+
+def test_a_click_in_the_top_bands_costs_nats_and_not_thousands(random_model):
+    """High-passed by the model's own bands, so that the others stay as they are."""
+    plain, tailed = (Vocoder(random_model(**TAILED, high_base=base)[0], FLOORED) for base in ("normal", "heavy-tailed"))
+    quiet = 0.01 * noise(1, 1, 256 * HOP)
+    lapped = plain.model.flow.parts()[0].flows()[0]
+    bands, _ = lapped(quiet)
+    bands[..., -6:, 100] += 100.0
+    click, quiet = lapped.inverse(bands)[0, 0].numpy(), quiet[0, 0].numpy()
+    mel = plain.mel(quiet, RATE)[None, :, :256]
+
+    def cost(vocoder: Vocoder) -> float:
+        with torch.no_grad():
+            before, after = (vocoder.model.log_prob(torch.from_numpy(wav)[None], mel) for wav in (quiet, click))
+        return float(before - after) / 6
+
+    assert 1 < cost(tailed) < 15
+    assert cost(plain) > 1000
+
+
+def test_the_base_of_bands_that_are_not_there(random_model):
+    with pytest.raises(ValueError, match=r"high_base is 'heavy-tailed' and n_high is 0.*set n_high, or drop high_base"):
+        random_model(**{**TAILED, "n_high": 0, "high_base": "heavy-tailed"})
+    with pytest.raises(ValueError, match="high_base is 'heavy'; it must be normal or heavy-tailed"):
+        random_model(**TAILED, high_base="heavy")
+
+
 # ---- In pieces -------------------------------------------------------------------------------------------------------
 
 SMALL = {"n_mels": N_MELS, "hop": HOP, "n_channels": 8}
@@ -573,6 +618,8 @@ MODELS = {
     "waveglow, lu": {**SMALL, "n_group": 8, "n_flows": 3, "n_layers": 4, "lu": True, "upsample_kernel": 17},
     "waveglow, fused": {**SMALL, "n_flows": 4, "n_layers": 3, "n_early_every": 2},
     "lapglow": {**SMALL, "name": "lapglow", "bands": 16, "n_high": 4, "n_flows": 3, "n_layers": 3, "n_cond": 6},
+    "lapglow, heavy-tailed": {**SMALL, "name": "lapglow", "bands": 16, "n_high": 4, "n_flows": 2, "n_layers": 2}
+    | {"high_base": "heavy-tailed"},
     "lapglow, two places a frame": {**SMALL, "name": "lapglow", "bands": 8, "n_high": 2, "n_flows": 2, "n_layers": 3},
     "waveglow, alternating": {**SMALL, "n_flows": 4, "n_layers": 3, "n_early_every": 2, "alternating": True},
     "squeezewave": {**SMALL, "name": "squeezewave", "n_group": 16, "n_flows": 4, "n_layers": 4, "n_early_size": 2},
@@ -596,6 +643,8 @@ def speech_mels(vocoder: Vocoder, clips: int, frames: int) -> torch.Tensor:
 def test_pieces_are_what_is_synthesized_at_once(piecewise, chunk, refine):
     mels = speech_mels(piecewise, 3, 100 if chunk > 1 else 40)
     options = {"seed": [1, 2, 3], "sigma": 0.8, "refine": refine}
+    if "heavy-tailed" in piecewise.model.bases:
+        options["sigma"] = 1.0  # which draws the tails too
     whole = piecewise.synthesize(mels, **options)
     pieces = list(piecewise.stream(mels.split(chunk, dim=-1), **options))
     torch.testing.assert_close(torch.cat(pieces, -1), whole, rtol=0, atol=1e-4 * float(whole.abs().max()))
@@ -695,3 +744,33 @@ def test_what_cannot_be_streamed(vocoder, chunks, options, message):
 
 def test_a_stream_of_nothing_is_nothing(vocoder):
     assert list(vocoder.stream([])) == []
+
+
+# ---- Without weights -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["nvidia/tacotron2", "vocos", "bigvgan-44k-512", "flowavenet"])
+def test_noise_moves_onto_a_mel_of_any_convention(name):
+    spec = preset(name)
+    vocoder = Vocoder.of_noise(spec)
+    mel = vocoder.mel(hum(0.6, spec.sample_rate), spec.sample_rate)
+
+    def distance(refine: int) -> float:
+        again = vocoder.mel(vocoder.synthesize(mel, refine=refine), spec.sample_rate)
+        return float((again[:, : mel.shape[1]] - mel).abs().mean())
+
+    assert distance(64) < 0.1
+    assert distance(64) < 0.5 * distance(4) < 0.5 * distance(0)
+
+
+def test_refined_noise_in_pieces_is_that_at_once():
+    spec = preset("hifigan")
+    vocoder = Vocoder.of_noise(spec, refine=4)
+    mel = vocoder.mel(hum(0.9, spec.sample_rate), spec.sample_rate)
+    streamed = torch.cat(list(vocoder.stream(mel.split(13, dim=-1), seed=3)))
+    torch.testing.assert_close(streamed, vocoder.synthesize(mel, seed=3), rtol=0, atol=1e-4)
+
+
+def test_windows_that_hardly_overlap_are_refused_at_once():
+    with pytest.raises(ValueError, match="windows that overlap by half"):
+        Vocoder.of_noise(replace(preset("hifigan"), hop=640))

@@ -7,7 +7,10 @@ audio at any batch size, chunk size and runtime, and the same training data at a
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Mapping
 from enum import IntEnum
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -38,11 +41,61 @@ def philox(seed: int, purpose: Purpose, place: int, block: int = 0) -> np.random
     return np.random.Generator(np.random.Philox(key=key, counter=np.array([0, 0, block, place], dtype=np.uint64)))
 
 
-def latent_noise(seed: int, latent: int, channels: int, start: int, stop: int) -> npt.NDArray[np.float32]:
-    """N(0, 1) for time steps start..stop of one latent: [channels, stop - start]."""
+class ScaleMixture(NamedTuple):
+    """`p(z) = Σ_k shares[k] · N(z; 0, scales[k]²)`, the narrowest first.
+
+    Sampling at a temperature (`sigma`) is that of the pair of k and z, `p(k, z)^(1/sigma²)` up to a constant: given k,
+    z is N(0, (sigma · scales[k])²), as N(0, 1) becomes N(0, sigma²), and the wide ones, of lower density, become rare.
+    At sigma 1 it is the density itself, at sigma 0 its highest point; above 1 the shares stay as they are.
+    """
+
+    shares: tuple[float, ...]
+    scales: tuple[float, ...]
+
+    def at(self, sigma: float) -> tuple[float, ...]:
+        """The share of each scale at a temperature: proportional to `(share / scale)^(1/sigma²) · scale`."""
+        if sigma >= 1:
+            return self.shares
+        heights = [share / scale for share, scale in zip(self.shares, self.scales, strict=True)]
+        falls = [math.log(height / max(heights)) for height in heights]
+        weights = [
+            scale * math.exp(fall / sigma / sigma if sigma else fall and -math.inf)
+            for fall, scale in zip(falls, self.scales, strict=True)
+        ]
+        return tuple(weight / sum(weights) for weight in weights)
+
+    def draw(self, generator: np.random.Generator, shape: tuple[int, ...], sigma: float) -> npt.NDArray[np.float32]:
+        """What is to be multiplied by sigma: float32 of a shape."""
+        normal = generator.standard_normal(shape, dtype=np.float32)
+        scale = np.searchsorted(np.cumsum(self.at(sigma))[:-1], generator.random(shape), side="right")
+        return normal * np.asarray(self.scales, dtype=np.float32)[scale]
+
+
+# For what a mel doesn't tell: a click in the top band stands up to 2000 standard deviations out. Checkpoints name it,
+# so its numbers stay; where they come from is in recipes/openvoices/EXPERIMENTS.md.
+HEAVY_TAILED = ScaleMixture(shares=(0.98, 0.015, 0.004, 0.001), scales=(1.0, 10.0, 100.0, 1000.0))
+
+Draw = Callable[[np.random.Generator, tuple[int, ...], float], npt.NDArray[np.float32]]
+# Draws of each base density: (generator, shape, sigma) to float32 that is to be multiplied by sigma.
+DRAWS: Mapping[str, Draw] = {
+    "normal": lambda generator, shape, sigma: generator.standard_normal(shape, dtype=np.float32),
+    "logistic": lambda generator, shape, sigma: generator.logistic(size=shape).astype(np.float32),
+    "heavy-tailed": HEAVY_TAILED.draw,
+}
+
+
+def latent_noise(
+    seed: int, latent: int, channels: int, start: int, stop: int, *, base: str = "normal", sigma: float = 1.0
+) -> npt.NDArray[np.float32]:
+    """Noise for time steps start..stop of one latent, to be multiplied by sigma: [channels, stop - start].
+
+    Arguments:
+        base: of `DRAWS`. "normal" is N(0, 1), whatever sigma is.
+        sigma: the temperature (`ScaleMixture`).
+    """
     first, last = start // BLOCK, max(stop - 1, start) // BLOCK
     blocks = [
-        philox(seed, Purpose.LATENT, latent, block).standard_normal((BLOCK, channels), dtype=np.float32)
+        DRAWS[base](philox(seed, Purpose.LATENT, latent, block), (BLOCK, channels), sigma)
         for block in range(first, last + 1)
     ]
     return np.concatenate(blocks)[start - first * BLOCK : stop - first * BLOCK].T

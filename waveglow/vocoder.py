@@ -26,12 +26,14 @@ from waveglow.audio.refine import MOST_STEPS, MelRefiner
 from waveglow.export.fold import folded
 from waveglow.models import checkpoint
 from waveglow.models.flow_vocoder import FlowVocoder
+from waveglow.models.noise import noise_model
 from waveglow.models.reach import Reach, reach
 from waveglow.noise import dequantization_noise, latent_noise
 
 Precision = Literal["float32", "bf16", "fp16"]
 ArrayLike = Tensor | npt.NDArray[np.floating]
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
+NOISE_STEPS = 64
 LONGEST_PIECE_FRAMES = 2048  # memory of longer mels is that of so many and the reach to both sides
 SILENT_WINDOWS = 16  # of the STFT, to hear what the vocoder says in silence
 SETTLED_FRAMES = 32  # from a clip's end; the hum of six trained models was within 1 % of its level after 12
@@ -119,6 +121,17 @@ class Vocoder:
             raise checkpoint.CheckpointError(f"{loaded.path / 'config.json'}: {error}") from error
         return vocoder
 
+    @classmethod
+    def of_noise(
+        cls, mel_spec: MelSpec, *, refine: int = NOISE_STEPS, device: str | torch.device | None = None
+    ) -> Vocoder:
+        """A vocoder of any mel convention without weights: noise of the mel's energies, moved onto it step by step.
+
+        Its steps are where what it gains levels off (docs/howto/any-mel.md has scores); windows that overlap by less
+        than half can't be refined. Raises ValueError for those.
+        """
+        return cls(noise_model(mel_spec), mel_spec, refine=refine, device=device)
+
     @property
     def has_mel_spec(self) -> bool:
         """Whether its mel convention is known."""
@@ -156,7 +169,8 @@ class Vocoder:
         """Waveform from mel: [M, F] to [T], [B, M, F] to [B, T], T = F·hop.
 
         Arguments:
-            sigma: standard deviation of the latents; lower is smoother and duller.
+            sigma: temperature; of N(0, 1) latents the standard deviation. Lower is smoother and duller, and leaves out
+                what a heavy-tailed base is for (noise.py): at 1 such a voice draws clicks, as recordings have them.
             seed: of the noise, for all clips or a list with one for each. A clip's audio depends on its mel and its
                 seed, not on what else is in the batch.
             lengths: frames of each clip where they differ; the audio behind a clip's end is zero.
@@ -312,6 +326,8 @@ class Vocoder:
             raise ValueError(f"refine is {refine!r}; it must be a whole number of steps from 0 to {MOST_STEPS}")
         if refine and self._refiner is None:
             raise ValueError(f"refine is {refine}, and {NO_MEL_SPEC}")
+        if refine and self._refiner:
+            self._refiner.require_overlap()
         return int(refine)
 
     def _frames(self, mels: Tensor, lengths: Sequence[int] | None) -> list[int]:
@@ -366,19 +382,21 @@ class Vocoder:
     @torch.inference_mode()
     def _decode(self, mels: Tensor, draw: Draw, first: int) -> Tensor:
         """Audio of mels [B, M, F] whose first frame is the clips' frame `first`."""
-        n_samples = mels.shape[-1] * self.model.hop
-        shapes = self.model.latent_shapes(n_samples)
-        noise = {
-            seed: [
-                torch.from_numpy(latent_noise(seed, i, c, start := first * self.model.hop * t // n_samples, start + t))
-                for i, (c, t) in enumerate(shapes)
-            ]
-            for seed in set(draw.seeds)
-        }
-        zs = [torch.stack([noise[s][i] for s in draw.seeds]).to(self.device) * draw.sigma for i in range(len(shapes))]
+        noise = {seed: self._noise(seed, draw.sigma, first, mels.shape[-1]) for seed in set(draw.seeds)}
+        latents = zip(*(noise[seed] for seed in draw.seeds), strict=True)
+        zs = [torch.stack(latent).to(self.device) * draw.sigma for latent in latents]
         with self._numbers():
             sampled = self.model.decode(zs, mels)
         return self._refiner(sampled, mels, draw.refine) if self._refiner else sampled
+
+    def _noise(self, seed: int, sigma: float, first: int, frames: int) -> list[Tensor]:
+        """What a seed draws for each latent, of so many frames from `first` on, before its factor sigma: [C_i, T_i]."""
+        noise = []
+        shapes = self.model.latent_shapes(frames * self.model.hop)
+        for i, ((channels, places), base) in enumerate(zip(shapes, self.model.bases, strict=True)):
+            start = first * places // frames
+            noise.append(latent_noise(seed, i, channels, start, start + places, base=base, sigma=sigma))
+        return [torch.from_numpy(z) for z in noise]
 
     @contextmanager
     def _numbers(self) -> Iterator[None]:

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import torch
+from waveglow.bench.common import in_turns
 
 from waveglow.audio.io import save_audio
 from waveglow.audio.mel import preset
@@ -14,7 +15,6 @@ from waveglow.bench import input as bench_input
 from waveglow.bench import streaming as bench_streaming
 from waveglow.bench import synthesis as bench_synthesis
 from waveglow.bench import training as bench_training
-from waveglow.bench.common import in_turns
 from waveglow.bench.forms import FORMS, Subject, awaken_, default_forms
 from waveglow.bench.memory import MODES, kept_bytes, small_waveglow
 from waveglow.bench.step import batch_for

@@ -19,7 +19,7 @@ from waveglow.audio.mel import preset
 from waveglow.audio.signals import snr
 from waveglow.cli.main import main
 from waveglow.export.onnx import export_onnx
-from waveglow.export.onnx_runtime import OnnxFileError, OnnxVocoder
+from waveglow.export.onnx_runtime import Latent, OnnxFileError, OnnxVocoder
 from waveglow.models import checkpoint
 from waveglow.models.registry import VOCODERS, build_vocoder
 from waveglow.vocoder import Vocoder
@@ -30,11 +30,14 @@ TINY = {"n_mels": 4, "hop": 16, "n_channels": 8, "n_layers": 1, "n_flows": 2, "n
 TINY |= {"bands": 8, "n_high": 2, "n_early_size": 1, "n_cond": 4}  # of lapglow
 TINY |= {"n_group": 8, "n_blocks": 4, "blocks_per_split": 2, "n_height": 4, "n_embedding": 3}
 NAMES = [name for name in VOCODERS if not re.search(r"\d$", name)]  # they differ in size alone
+NAMES.append("lapglow, heavy-tailed")
 
 
-def config_of(name: str) -> dict:
+def config_of(title: str) -> dict:
+    name, _, base = title.partition(", ")
     known = inspect.signature(VOCODERS[name]).parameters
-    return {"name": name, **{key: value for key, value in TINY.items() if key in known}}
+    config = {"name": name, **{key: value for key, value in TINY.items() if key in known}}
+    return config | ({"high_base": base} if base else {})
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -72,11 +75,18 @@ def mel_of(frames: int, batch: int = 1) -> np.ndarray:
 def test_audio_is_the_vocoders(exported, batch, frames):
     vocoder, path = exported
     mel, seeds = mel_of(frames, batch), list(range(7, 7 + batch))
-    expected = vocoder.synthesize(mel, sigma=0.8, seed=seeds).numpy()
-    assert expected.std() > 1e-3
-    np.testing.assert_allclose(
-        OnnxVocoder(path).synthesize(mel, sigma=0.8, seed=seeds), expected, rtol=0, atol=1e-4 * np.abs(expected).max()
-    )
+    for sigma in (0.8, 1.0):  # at 1 a heavy-tailed base draws its tails
+        expected = vocoder.synthesize(mel, sigma=sigma, seed=seeds).numpy()
+        assert expected.std() > 1e-3
+        given = OnnxVocoder(path).synthesize(mel, sigma=sigma, seed=seeds)
+        np.testing.assert_allclose(given, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+
+
+def test_the_file_names_the_base_of_each_latent_and_older_ones_have_the_normal(exported):
+    vocoder, path = exported
+    runtime = OnnxVocoder(path)
+    assert tuple(latent.base for latent in runtime.latents) == vocoder.model.bases
+    assert Latent(*[8, 1]).base == "normal"
 
 
 def test_info_tells_what_the_file_is(exported, capsys):
@@ -165,6 +175,9 @@ def test_from_the_shell_in_8_bits(of_lapglow, tmp_path, capsys):
 # ---- What goes wrong -------------------------------------------------------------------------------------------------
 
 
+ABOUT = {"refine": 0, "int8": False, "mel_spec": SPEC.to_dict()}
+
+
 def graph_with(metadata: dict[str, str]) -> bytes:
     value = onnx.helper.make_tensor_value_info("mel", onnx.TensorProto.FLOAT, [1])
     graph = onnx.helper.make_graph([onnx.helper.make_node("Identity", ["mel"], ["audio"])], "g", [value], [
@@ -182,6 +195,10 @@ def graph_with(metadata: dict[str, str]) -> bytes:
         (graph_with({}), "says nothing of its mel"),
         (graph_with({"waveglow": "{"}), "can't be understood"),
         (graph_with({"waveglow": json.dumps({"mel_spec": {"hop": 1}})}), "can't be understood"),
+        (
+            graph_with({"waveglow": json.dumps({**ABOUT, "latents": [[4, 1, "cauchy"]]})}),
+            "follow cauchy, which is unknown",
+        ),
     ],
 )
 def test_a_file_that_is_no_vocoder_of_ours(tmp_path, capsys, content, message):

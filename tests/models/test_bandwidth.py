@@ -12,10 +12,11 @@ from waveglow.models.registry import build
 T, BANDS = 2048, 16
 
 
-@pytest.fixture
-def model():
+@pytest.fixture(params=["normal", "heavy-tailed"])
+def model(request):
     torch.manual_seed(0)
     sizes = {"n_mels": 4, "hop": 32, "bands": BANDS, "n_high": 8, "n_flows": 2, "n_channels": 8, "n_cond": 8}
+    sizes["high_base"] = request.param
     made = build({"name": "lapglow", "n_early_size": 1, **sizes})
     with torch.no_grad():
         for parameter in made.parameters():
@@ -40,7 +41,7 @@ def test_bands_below_the_bandwidth_stay_and_those_above_are_the_models(model, ba
     torch.testing.assert_close(wide[1], audio[1])
     zs, _ = model.encode(wide, mel)
     drawn = zs[0][0, 4:]  # of the 8 highest bands, those from 12 on
-    torch.testing.assert_close(drawn.abs(), torch.ones_like(drawn), rtol=0, atol=1e-3)
+    torch.testing.assert_close(drawn.abs(), torch.ones_like(drawn), rtol=0, atol=2e-3)
     assert abs(drawn.mean()) < 0.2
     assert model.encode(audio, mel)[0][0][0, 4:].std() < 0.01
 
@@ -82,7 +83,8 @@ def test_what_is_taken_off_is_the_density_of_the_filled_bands(model, batch):
     first = model.flow.parts()[0].flows()[1]
     cond = model.conditioning(mel, T)
     log_s = first._log_s_and_t(bands(audio), cond)[0][:, 8:]
-    expected = (log_s - 0.5 - 0.5 * math.log(2 * math.pi)).flatten(1).sum(1)
+    missed = -math.log(0.98) if model.bases[0] == "heavy-tailed" else 0.0
+    expected = (log_s - 0.5 - 0.5 * math.log(2 * math.pi) - missed).flatten(1).sum(1)
     torch.testing.assert_close(nats, expected, rtol=1e-3, atol=1e-2)
 
 

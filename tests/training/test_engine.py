@@ -1,5 +1,6 @@
 """What the engine does beside its steps: initialization, averaging, bad steps, locks, limits, logs."""
 
+import itertools
 import json
 import math
 import os
@@ -10,7 +11,6 @@ import pytest
 import torch
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from torch import nn
 
 import waveglow
 from waveglow.audio.io import AudioError
@@ -21,13 +21,12 @@ from waveglow.flows.actnorm import ActNorm
 from waveglow.models import checkpoint
 from waveglow.models.checkpoint import steps_of
 from waveglow.models.registry import build
-from waveglow.training import engine as engines
+from waveglow.training import checkpoints
 from waveglow.training import task as tasks
-from waveglow.training.config import OptimConfig, RunConfig
+from waveglow.training.config import RunConfig
 from waveglow.training.distributed import world
 from waveglow.training.engine import DivergedError, Trainer
 from waveglow.training.log import read_metrics
-from waveglow.training.optim import averaged, learning_rate
 from waveglow.training.task import VocoderTask
 
 
@@ -176,13 +175,34 @@ def test_what_is_saved_is_the_moving_average(trainer):
     assert any(not torch.equal(saved[name], raw[name]) for name in saved)
 
 
-def test_the_average_is_the_weights_themselves_at_first_and_then_follows_slowly():
-    layer = nn.Linear(1, 1)
-    average = averaged(layer, 0.99)
-    for value in (1.0, 2.0):
-        nn.init.constant_(layer.weight, value)
-        average.update_parameters(layer)
-    assert average.module.weight.item() == pytest.approx(2 / 11 * 1 + 9 / 11 * 2)  # n = 1: decay (1 + 1) / (10 + 1)
+READS = ("item", "tolist", "numpy", "cpu", "__bool__", "__float__", "__int__", "__index__")
+
+
+@pytest.mark.parametrize("settings", [{}, {"accumulate": 2}, {"precision": "fp16"}], ids=str)
+def test_no_step_waits_for_the_device_but_where_a_log_line_is_due(trainer, monkeypatch, settings):
+    """Every way to read a tensor's value is counted, step by step; reading the batch is the data's affair."""
+    made = trainer(steps=8, log_every_steps=4, validate_every_steps=100, checkpoint_every_steps=100, **settings)
+    reads, at_step, next_batch = [], [], made._next
+
+    def counting(name):
+        real = getattr(torch.Tensor, name)
+        return lambda self, *arguments: reads.append(name) or real(self, *arguments)
+
+    def uncounted(batches):
+        before = len(reads)
+        batch = next_batch(batches)
+        del reads[before:]
+        return batch
+
+    made._next = uncounted
+    made.log.advance = lambda step, **shown: at_step.append(len(reads))
+    made._initialize()
+    for name in READS:
+        monkeypatch.setattr(torch.Tensor, name, counting(name))
+    made._prepare_modules()
+    made._steps()
+    by_step = [after - before for before, after in itertools.pairwise(at_step)]  # from step 2 on
+    assert by_step == [0, 0, 2, 0, 0, 0, 2], reads  # at steps 4 and 8: reports; sums over all processes
 
 
 def test_a_step_without_a_finite_gradient_is_skipped_and_its_clips_named(trainer):
@@ -221,6 +241,39 @@ def test_bad_steps_in_a_row_stop_the_run_with_advice_and_keep_the_last_good_chec
     assert all(torch.isfinite(v).all() for v in weights.values())
 
 
+def test_bad_steps_between_log_lines_are_named_one_by_one(trainer):
+    made = trainer(steps=8, log_every_steps=4, validate_every_steps=100, checkpoint_every_steps=100, max_bad_steps=3)
+    sound_loss, calls = made.task.loss, []
+
+    def loss(terms):
+        calls.append(1)
+        return sound_loss(terms) * (math.nan if len(calls) in (2, 3, 6) else 1)
+
+    made.task.loss = loss
+    made.run()
+    events = lines(made.run_dir, "event")
+    assert [m["step"] for m in events] == [2, 3, 6]
+    assert all(f"sample {4 * (m['step'] - 1)})" in m["what"] for m in events)
+    assert all(math.isfinite(m["loss"]) for m in lines(made.run_dir, "train"))
+    assert json.loads((steps_of(made.run_dir)[-1] / "train.json").read_text())["n_averaged"] == 5
+
+
+def test_bad_steps_between_log_lines_end_the_run_by_the_same_rule(trainer):
+    """Three in a row, then good ones again, all before the first log line; a checkpoint was due among the bad ones."""
+    made = trainer(steps=50, log_every_steps=25, max_bad_steps=3, checkpoint_every_steps=5, validate_every_steps=50)
+    sound_loss, calls = made.task.loss, []
+
+    def loss(terms):
+        calls.append(1)
+        return sound_loss(terms) * (math.nan if len(calls) in (4, 5, 7, 8, 9) else 1)
+
+    made.task.loss = loss
+    with pytest.raises(DivergedError, match=r"^3 steps in a row.*weights of the start are"):
+        made.run()
+    assert [m["step"] for m in lines(made.run_dir, "event")] == [4, 5, 7, 8, 9]
+    assert steps_of(made.run_dir) == []
+
+
 def test_divergence_is_exit_code_5(train, monkeypatch, capsys):
     monkeypatch.setattr(VocoderTask, "loss", lambda self, terms: terms["nll_nats"] * math.nan)
     code, _ = train("train.max_bad_steps=2")
@@ -243,7 +296,7 @@ def test_running_out_of_memory_names_the_numbers_to_lower(train, monkeypatch, ca
 
 def test_a_full_disk_does_not_stop_the_training(trainer, monkeypatch):
     made = trainer(steps=4, checkpoint_every_steps=2)
-    real, calls = engines.states.save_state, []
+    real, calls = checkpoints.save_state, []
 
     def full_once(*arguments, **options):
         calls.append(1)
@@ -251,7 +304,7 @@ def test_a_full_disk_does_not_stop_the_training(trainer, monkeypatch):
             raise OSError(28, "No space left on device")
         return real(*arguments, **options)
 
-    monkeypatch.setattr(engines.states, "save_state", full_once)
+    monkeypatch.setattr(checkpoints, "save_state", full_once)
     made.run()
     assert any("ALARM" in m["what"] and "No space left" in m["what"] for m in lines(made.run_dir, "event"))
     assert [p.name for p in steps_of(made.run_dir)] == ["step_00000004"]
@@ -443,17 +496,6 @@ def test_without_a_configuration_the_command_says_what_to_give(train, capsys):
 def test_the_resolved_configuration_is_printed(train, capsys):
     assert train("--print-config", "optim.lr=0.5")[0] == 0
     assert yaml.safe_load(capsys.readouterr().out)["optim"]["lr"] == 0.5
-
-
-def test_learning_rate_warms_up_and_falls():
-    config = OptimConfig(lr=1.0, warmup_steps=10, decay="linear", final_lr_ratio=0.1)
-    assert learning_rate(config, 0, 110) == pytest.approx(0.1)
-    assert learning_rate(config, 9, 110) == pytest.approx(1.0)
-    assert learning_rate(config, 60, 110) == pytest.approx(0.55)
-    assert learning_rate(config, 110, 110) == pytest.approx(0.1)
-    cosine = OptimConfig(lr=1.0, decay="cosine", final_lr_ratio=0.0)
-    assert learning_rate(cosine, 50, 100) == pytest.approx(0.5)
-    assert learning_rate(OptimConfig(lr=0.2), 10**6, 10) == 0.2
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ from waveglow.models.registry import build
 from waveglow.training import state
 from waveglow.training.config import OptimConfig
 from waveglow.training.log import read_metrics
-from waveglow.training.optim import averaged, make_optimizer
+from waveglow.training.optim import MovingAverage, make_optimizer
 
 TINY_MODEL = {"name": "waveglow", "n_mels": 4, "n_channels": 4, "n_layers": 1, "n_flows": 2}
 TRAIN = ["-m", "waveglow.cli.main", "train", "--threads", "1", "--device", "cpu"]
@@ -121,8 +121,7 @@ def tiny_state():
     for parameter in model.parameters():
         parameter.grad = torch.randn_like(parameter)  # no backward pass: autograd's threads don't survive a fork
     optimizer.step()
-    average = averaged(model, 0.9).module
-    return state.TrainState(model, average, optimizer, torch.amp.GradScaler("cpu", enabled=False))
+    return state.TrainState(model, MovingAverage(model, 0.9), optimizer, torch.amp.GradScaler("cpu", enabled=False))
 
 
 def exit_code(run, crash_at):

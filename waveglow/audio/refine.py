@@ -50,6 +50,14 @@ class MelRefiner(nn.Module):
         """How many frames before and after its own a sample depends on: windows overlap theirs, step by step."""
         return math.ceil((steps + 1) * self.spec.n_fft / self.spec.hop) if steps else 0
 
+    def require_overlap(self) -> None:
+        """Raises ValueError for a convention whose windows overlap by less than half: steps would not converge."""
+        if 2 * self.spec.hop > self.spec.win:
+            raise ValueError(
+                f"refinement needs windows that overlap by half, and the mel has windows of {self.spec.win} samples "
+                f"every {self.spec.hop}; set refine to 0"
+            )
+
     def forward(self, audio: Tensor, mel: Tensor, steps: int) -> Tensor:
         """`audio [B, T]` for `mel [B, M, F]`, refined: [B, T]. Less than `spec.min_samples` of it stay as they are.
 
@@ -58,11 +66,7 @@ class MelRefiner(nn.Module):
         """
         if not steps or audio.shape[-1] < self.spec.min_samples:
             return audio
-        if 2 * self.spec.hop > self.spec.win:
-            raise ValueError(
-                f"refinement needs windows that overlap by half, and the mel has windows of {self.spec.win} samples "
-                f"every {self.spec.hop}; set refine to 0"
-            )
+        self.require_overlap()
         with torch.autocast(audio.device.type, enabled=False):
             ahead = refined = audio.to(self.share.dtype)
             for step in range(steps):

@@ -24,7 +24,12 @@ def add_vocoder(parser: argparse.ArgumentParser) -> None:
         "--checkpoint",
         type=Path,
         default=DEFAULT_VOICE,
-        help="checkpoint directory, a training run (its newest one), or a voice of the package (lapglow)",
+        help="checkpoint directory, a training run (its newest one), a voice of the package (lapglow), or noise",
+    )
+    parser.add_argument(
+        "--mel",
+        metavar="CONVENTION",
+        help="of -c noise, which has no weights and takes any: a preset, a checkpoint or a YAML file",
     )
     parser.add_argument("--device", help="cpu, cuda, cuda:1, mps (default: cuda where there is one)")
     parser.add_argument("--threads", type=int, help="CPU threads")

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from waveglow.devices import set_threads, usable_device
+from waveglow.models import conventions
 from waveglow.models.checkpoint import CheckpointError
-from waveglow.vocoder import Vocoder
+from waveglow.vocoder import Precision, Vocoder
+
+NOISE = Path("noise")
 
 
 def open_vocoder(args: argparse.Namespace) -> Vocoder:
@@ -14,9 +18,22 @@ def open_vocoder(args: argparse.Namespace) -> Vocoder:
     if args.threads is not None:
         set_threads(args.threads)
     device = usable_device(args.device)
-    vocoder = Vocoder.load(args.checkpoint, precision=args.precision, device=device, fused=args.fused)
+    vocoder = opened(args.checkpoint, args.mel, device=device, precision=args.precision, fused=args.fused)
     if not vocoder.has_mel_spec:
         raise CheckpointError(
             f"{args.checkpoint}: says nothing of its mel convention; convert it again with --mel PRESET"
         )
     return vocoder
+
+
+def opened(
+    path: Path, mel: str | None, *, device: str, precision: Precision = "float32", fused: bool = False
+) -> Vocoder:
+    """The vocoder of a checkpoint, or that of noise in a mel convention. Raises CheckpointError, ValueError."""
+    if path == NOISE and not path.exists():
+        if mel is None:
+            raise ValueError("-c noise takes any mel; say which with --mel, such as --mel hifigan")
+        return Vocoder.of_noise(conventions.named(mel), device=device)
+    if mel is not None:
+        raise ValueError(f"--mel is {mel}, and {path} has a convention of its own; leave --mel out, or give -c noise")
+    return Vocoder.load(path, precision=precision, device=device, fused=fused)

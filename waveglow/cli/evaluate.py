@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 
 from waveglow.cli.common import add_sampling, add_vocoder
-from waveglow.cli.devices import open_vocoder
+from waveglow.cli.devices import NOISE, open_vocoder
 from waveglow.evaluation import evaluate, markdown, notices
 from waveglow.evaluation.scores import SIGMAS, SWEEP_CLIPS, require_metrics, require_sigmas
 from waveglow.metrics import METRICS
@@ -69,7 +69,9 @@ def _sigmas(text: str) -> list[float]:
 def run(args: argparse.Namespace) -> int:
     """Evaluate, and print the results."""
     also = _also(args.also)
-    given, args.checkpoint = args.checkpoint, checkpoint.resolve(args.checkpoint)  # once: a run may save another one
+    given = args.checkpoint
+    if given != NOISE:
+        args.checkpoint = checkpoint.resolve(given)  # once: a run may save another one meanwhile
     results = evaluate(
         open_vocoder(args),
         args.input,

@@ -15,12 +15,12 @@ import torch
 
 from waveglow.audio.files import AUDIO_SUFFIXES, MEL_SUFFIXES
 from waveglow.audio.io import load_audio
-from waveglow.audio.mel import PRESETS, MelSpec, preset
+from waveglow.audio.mel import PRESETS, preset
 from waveglow.audio.mel_files import write_mel
 from waveglow.audio.mel_spectrogram import MelSpectrogram
 from waveglow.cli.common import add_paths
 from waveglow.cli.files import Outcome, each_file
-from waveglow.models.checkpoint import CheckpointError, read_config, resolve
+from waveglow.models.conventions import of_checkpoint
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compute every mel."""
-    spec = preset(args.preset) if args.preset else spec_of(args.checkpoint)
+    spec = preset(args.preset) if args.preset else of_checkpoint(args.checkpoint)
     to_mel = MelSpectrogram(spec)
 
     def work(source: Path, target: Path, outcome: Outcome) -> None:
@@ -48,12 +48,3 @@ def run(args: argparse.Namespace) -> int:
 
 def _suffix(out: Path) -> str:
     return out.suffix if out.suffix in MEL_SUFFIXES else ".npy"
-
-
-def spec_of(path: Path) -> MelSpec:
-    """The mel convention of a checkpoint. Raises CheckpointError."""
-    directory = resolve(path)
-    fields = read_config(directory)["mel"]
-    if fields is None:
-        raise CheckpointError(f"{directory}: says nothing of its mel convention; name one with --preset")
-    return MelSpec.from_dict(fields)

@@ -67,7 +67,7 @@ def _with_torch(args: argparse.Namespace) -> tuple[MelSpec, Callable[[Samples], 
 def _with_onnx(args: argparse.Namespace) -> tuple[MelSpec, Callable[[Samples], Samples]]:
     from waveglow.export.onnx_runtime import OnnxVocoder
 
-    for name, usual in (("device", None), ("precision", "float32"), ("refine", None), ("fused", False)):
+    for name, usual in (("mel", None), ("device", None), ("precision", "float32"), ("refine", None), ("fused", False)):
         if getattr(args, name) != usual:
             raise ValueError(f"--{name} is fixed in an .onnx file, which runs on the CPU; leave it out or export anew")
     if args.denoise:

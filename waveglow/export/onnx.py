@@ -1,8 +1,8 @@
 """Vocoders as ONNX graphs: (mel, latents) to audio, for runtimes that know neither torch nor this library.
 
-B: batch, M: mels, F: frames, T = F·hop samples. Latent z_i is [B, C_i, r_i·F], noise of standard deviation sigma that
-the caller makes by its place (`noise.latent_noise`), so that a seed gives the same audio in every runtime. Batch and
-frames are free. What a caller has to know is in the file's metadata: `OnnxVocoder` reads it from there.
+B: batch, M: mels, F: frames, T = F·hop samples. Latent z_i is [B, C_i, r_i·F], noise of temperature sigma and a base
+density that the caller makes by its place (`noise.latent_noise`), so that a seed gives the same audio in every runtime.
+Batch and frames are free. What a caller has to know is in the file's metadata: `OnnxVocoder` reads it from there.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from waveglow.audio.stft import ConvSTFT
 from waveglow.export.fold import folded
 from waveglow.export.onnx_runtime import METADATA, Latent, OnnxVocoder, needed
 from waveglow.flows.base import coupling_nets
+from waveglow.flows.likelihood import BASES
 from waveglow.metrics.packages import quiet
 from waveglow.models.flow_vocoder import FlowVocoder
 from waveglow.models.reach import reach
@@ -94,7 +95,8 @@ def latents_of(model: FlowVocoder) -> list[Latent]:
     frames = math.lcm(model.hop, model.group) // model.hop
     if frames > 1:
         raise ValueError(f"the model takes groups of {model.group} samples, more than a frame of {model.hop}")
-    return [Latent(channels, places) for channels, places in model.latent_shapes(model.hop)]
+    shapes = zip(model.latent_shapes(model.hop), model.bases, strict=True)
+    return [Latent(channels, places, base) for (channels, places), base in shapes]
 
 
 def _reach(model: FlowVocoder, mel_spec: MelSpec, refine: int) -> list[int]:
@@ -128,7 +130,8 @@ class _WithNoise(nn.Module):
 
     def forward(self, mel: Tensor) -> Tensor:
         batch, _, frames = mel.shape
-        return self.inner(mel, *(self.sigma * torch.randn(batch, c, r * frames) for c, r in self.latents))
+        zs = [BASES[base].sample((batch, c, r * frames), self.sigma, None) for c, r, base in self.latents]
+        return self.inner(mel, *zs)
 
 
 def _graph_refiner(spec: MelSpec) -> MelRefiner:
@@ -141,10 +144,10 @@ def _traced(graph: nn.Module, n_mels: int, latents: list[Latent], least_frames: 
     """torch's ONNXProgram, with batch and frames free."""
     batch, frames = torch.export.Dim("batch"), torch.export.Dim("frames", min=least_frames)
     mel = torch.zeros(2, n_mels, max(TRACED_FRAMES, 2 * least_frames))
-    zs = [torch.zeros(2, c, r * mel.shape[2]) for c, r in latents]
+    zs = [torch.zeros(2, c, r * mel.shape[2]) for c, r, _ in latents]
     free: dict[str, Any] = {"mel": {0: batch, 2: frames}}
     if latents:
-        free["zs"] = tuple({0: batch, 2: r * frames} for _, r in latents)
+        free["zs"] = tuple({0: batch, 2: r * frames} for _, r, _ in latents)
     with quiet(), torch.no_grad():
         return torch.onnx.export(
             graph,

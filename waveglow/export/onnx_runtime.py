@@ -18,7 +18,7 @@ import numpy.typing as npt
 from waveglow.audio.mel_spec import MelSpec
 from waveglow.config import ConfigError, from_mapping
 from waveglow.distribution import install_hint
-from waveglow.noise import latent_noise
+from waveglow.noise import DRAWS, latent_noise
 
 METADATA = "waveglow"  # the key under which a file says what a caller has to know
 LONGEST_PIECE_FRAMES = 2048  # memory of longer mels is that of so many and what they depend on to both sides
@@ -30,10 +30,11 @@ class OnnxFileError(ValueError):
 
 
 class Latent(NamedTuple):
-    """A latent's channels, and its places a mel frame."""
+    """A latent's channels, its places a mel frame, and the density that it follows (noise.py)."""
 
     channels: int
     places: int
+    base: str = "normal"  # of files that don't say
 
 
 class OnnxVocoder:
@@ -69,6 +70,9 @@ class OnnxVocoder:
             self.refine, self.int8 = int(values["refine"]), bool(values["int8"])
             self.mel_spec = from_mapping(MelSpec, values["mel_spec"], "mel_spec")
             self.latents = [Latent(*latent) for latent in values["latents"]]
+            unknown = {latent.base for latent in self.latents} - DRAWS.keys()
+            if unknown:
+                raise ValueError(f"its latents follow {', '.join(sorted(unknown))}, which is unknown; upgrade waveglow")
             self._least_frames = int(values["least_frames"])
             self._before, self._after = map(int, values["reach"])
         except (ConfigError, KeyError, TypeError, ValueError) as error:
@@ -87,7 +91,7 @@ class OnnxVocoder:
         Refined files need a few frames; shorter mels are lengthened by their last one, and the audio is cut.
 
         Arguments:
-            sigma: standard deviation of the latents.
+            sigma: temperature; of N(0, 1) latents the standard deviation.
             seed: of the noise, for all clips or one for each.
 
         Raises ValueError where shapes, values, seeds or sigma don't fit.
@@ -126,11 +130,13 @@ class OnnxVocoder:
     ) -> dict[str, Samples]:
         """The graph's inputs for mels [B, M, F], from the clips' frame `first` on, and a seed for each clip."""
         start, stop = first, first + mels.shape[-1]
-        noise = [
-            np.stack([latent_noise(seed, i, z.channels, z.places * start, z.places * stop) for seed in seeds])
-            for i, z in enumerate(self.latents)
-        ]
-        return {"mel": mels, **{f"z{i}": np.float32(sigma) * z for i, z in enumerate(noise)}}
+
+        def noise(i: int, z: Latent) -> Samples:
+            places = z.places * start, z.places * stop
+            rows = [latent_noise(seed, i, z.channels, *places, base=z.base, sigma=sigma) for seed in seeds]
+            return np.float32(sigma) * np.stack(rows)
+
+        return {"mel": mels, **{f"z{i}": noise(i, z) for i, z in enumerate(self.latents)}}
 
 
 def needed(module: str) -> Any:

@@ -171,6 +171,11 @@ class MultiScale(nn.Module):
         """The levels, in data order."""
         return cast("list[Flow | Split]", list(self.levels))
 
+    @property
+    def n_latents(self) -> int:
+        """How many latents there are: one of each Split, and what remains."""
+        return 1 + sum(isinstance(level, Split) for level in self.parts())
+
     def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[list[Tensor], Tensor]:
         """x [B, C, *S] to (zs, log_det [B])."""
         zs = []
@@ -187,9 +192,8 @@ class MultiScale(nn.Module):
 
     def inverse(self, zs: Sequence[Tensor], cond: Tensor | None = None) -> Tensor:
         """zs, as `forward` gives them, to x [B, C, *S]. Raises ValueError where their number is wrong."""
-        expected = 1 + sum(isinstance(level, Split) for level in self.parts())
-        if len(zs) != expected:
-            raise ValueError(f"got {len(zs)} latents; this flow has {expected}")
+        if len(zs) != self.n_latents:
+            raise ValueError(f"got {len(zs)} latents; this flow has {self.n_latents}")
         *left, x = zs
         conds = conditions(self.parts(), cond)
         for level, level_cond in zip(reversed(self.parts()), conds[-2::-1], strict=True):

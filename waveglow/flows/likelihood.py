@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from waveglow.flows.base import sum_per_sample
+from waveglow.noise import DRAWS, HEAVY_TAILED, Draw
 
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 STEP_16_BIT = 1 / 32768
@@ -28,17 +28,59 @@ def standard_logistic_log_prob(zs: Iterable[Tensor]) -> Tensor:
     return torch.stack([sum_per_sample(-F.softplus(z) - F.softplus(-z)) for z in zs]).sum(0)
 
 
+def heavy_tailed_log_prob(zs: Iterable[Tensor]) -> Tensor:
+    """Σ log of `noise.HEAVY_TAILED`, a mixture of normals of four scales, over all latents, [B], in nats."""
+    heights = [math.log(share / scale) - HALF_LOG_2PI for share, scale in zip(*HEAVY_TAILED, strict=True)]
+
+    def log_density(z: Tensor) -> Tensor:
+        parts = [
+            height - 0.5 * (z / scale).square() for height, scale in zip(heights, HEAVY_TAILED.scales, strict=True)
+        ]
+        return torch.stack(parts).logsumexp(0)
+
+    return torch.stack([sum_per_sample(log_density(z)) for z in zs]).sum(0)
+
+
+def _normal_sample(shape: Sequence[int], sigma: float, device: torch.device | None) -> Tensor:
+    return sigma * torch.randn(*shape, device=device)
+
+
+def _logistic_sample(shape: Sequence[int], sigma: float, device: torch.device | None) -> Tensor:
+    return sigma * torch.logit(torch.rand(*shape, device=device), eps=1e-7)
+
+
+def _heavy_tailed_sample(shape: Sequence[int], sigma: float, device: torch.device | None) -> Tensor:
+    z, uniform = _normal_sample(shape, sigma, device), torch.rand(*shape, device=device)
+    scale = torch.ones_like(uniform)
+    for share, wider in zip(itertools.accumulate(HEAVY_TAILED.at(sigma)[:-1]), HEAVY_TAILED.scales[1:], strict=True):
+        scale = torch.where(uniform < share, scale, wider)
+    return scale * z
+
+
 class Base(NamedTuple):
-    """A density that latents may follow, every value by itself."""
+    """A density that latents may follow, every value by itself, symmetric about 0.
+
+    `draw` and `sample` draw at a temperature, sigma: by a numpy generator what is to be multiplied by sigma (noise.py),
+    by torch's own generator the latents (shape, sigma, device). `unmoved` is the |z| that says nothing of its own
+    scale: there `log p(s·z) + log s` has no gradient by s at s = 1.
+    """
 
     log_prob: Callable[[Iterable[Tensor]], Tensor]
-    draw: Callable[[np.random.Generator, tuple[int, ...]], npt.NDArray[np.float32]]
+    draw: Draw
+    sample: Callable[[Sequence[int], float, torch.device | None], Tensor]
+    unmoved: float
 
 
 BASES = {
-    "normal": Base(standard_normal_log_prob, lambda g, shape: g.standard_normal(shape, dtype=np.float32)),
-    "logistic": Base(standard_logistic_log_prob, lambda g, shape: g.logistic(size=shape).astype(np.float32)),
+    "normal": Base(standard_normal_log_prob, DRAWS["normal"], _normal_sample, 1.0),
+    "logistic": Base(standard_logistic_log_prob, DRAWS["logistic"], _logistic_sample, 1.5434046384),
+    "heavy-tailed": Base(heavy_tailed_log_prob, DRAWS["heavy-tailed"], _heavy_tailed_sample, 1.0012781819),
 }
+
+
+def log_prob_by_latent(zs: Iterable[Tensor], bases: Iterable[str]) -> Tensor:
+    """Σ log p(z) over latents that each have a base of their own, [B], in nats."""
+    return torch.stack([BASES[base].log_prob([z]) for z, base in zip(zs, bases, strict=True)]).sum(0)
 
 
 def bits_per_dim(log_prob: Tensor, *, dims: int, n_bits: int) -> Tensor:

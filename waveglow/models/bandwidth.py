@@ -2,9 +2,10 @@
 
 In a lapglow the highest bands leave first, independent of the others given the mel: z = x·s(mel). So a band that a
 recording lacks can be left out of its likelihood exactly: it is filled, the flow runs as ever, and the log-density of
-what was filled is taken off again. It is filled with z = ±1, since z² = 1 is where its gradient by s is zero, element
-by element. (Drawn from N(0, 1), it is zero on average only, and where no recording says what is right, s walked off to
-e⁸.) Empty bands are neither learned nor paid for; wide recordings teach what lies there.
+what was filled is taken off again. It is filled with ±1 (of another base than N(0, 1), its `unmoved`), since z² = 1 is
+where its gradient by s is zero, element by element. (Drawn from N(0, 1), it is zero on average only, and where no
+recording says what is right, s walked off to e⁸.) Empty bands are neither learned nor paid for; wide recordings teach
+what lies there.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from waveglow.flows.base import Flow
 from waveglow.flows.compose import Chain, Split
-from waveglow.flows.likelihood import HALF_LOG_2PI
+from waveglow.flows.likelihood import BASES
 from waveglow.models.flow_vocoder import FlowVocoder
 
 
@@ -34,9 +35,11 @@ def filled(model: FlowVocoder, audio: Tensor, mel: Tensor, bandwidth: Tensor) ->
     z, _ = norm(bands, cond)
     log_s = (norm(bands + 1, cond)[0] - z).log()  # affine, element by element
     lacking = _above(z.shape[1], bandwidth) & (torch.arange(z.shape[1], device=z.device) >= z.shape[1] - free)
+    base = BASES[model.bases[0]]
     signs = torch.randint_like(z, 2) * 2 - 1
-    z = torch.where(lacking.unsqueeze(2), signs, z)
-    nats = torch.where(lacking.unsqueeze(2), log_s - 0.5 - HALF_LOG_2PI, 0.0).flatten(1).sum(1)
+    z = torch.where(lacking.unsqueeze(2), base.unmoved * signs, z)
+    nats_of_each = base.log_prob([z.new_full((1, 1), base.unmoved)])
+    nats = torch.where(lacking.unsqueeze(2), log_s + nats_of_each, 0.0).flatten(1).sum(1)
     return lapped.inverse(norm.inverse(z, cond)).squeeze(1), nats
 
 

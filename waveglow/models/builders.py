@@ -253,13 +253,16 @@ def lapglow(
     dilation_cycle: int = 4,
     squeeze: str = "mdct",
     prior: str = "mel",
+    high_base: str = "normal",
 ) -> FlowVocoder:
     """This library's own: WaveGlow over a lapped squeeze, whitened by a mel-conditional ActNorm.
 
     An MDCT of `bands` bands; an ActNorm whose log-scales come from the mel; the `n_high` highest bands leave at once,
     as noise of known energy; the others pass `n_flows` steps as WaveGlow's do. `squeeze="reshape"` and
-    `prior="actnorm"` or `"none"` are what recipes/openvoices/ablate.sh compares.
-    Raises ValueError where hop is no multiple of bands, or the early outputs use up the channels.
+    `prior="actnorm"` or `"none"` are what recipes/openvoices/ablate.sh compares. `high_base` is the density of the
+    highest bands' latents: with "heavy-tailed", what the mel doesn't tell of them costs nats and not thousands.
+    Raises ValueError where hop is no multiple of bands, the early outputs use up the channels, or `high_base` is given
+    for no bands.
     """
     _require_buildable(n_flows * n_layers)
     _require_multiple(hop, bands, "bands")
@@ -294,12 +297,17 @@ def lapglow(
         "none": lambda: [],
     }
     layers = [_chosen("squeeze", squeeze, squeezes)(), *_chosen("prior", prior, priors)()]
+    base = _chosen("high_base", high_base, {name: name for name in ("normal", "heavy-tailed")})
+    if base != "normal" and not n_high:
+        raise ValueError(f"high_base is {base!r} and n_high is 0: no bands leave first; set n_high, or drop high_base")
     levels: list[Flow | Split] = []
     if n_high:
         levels, layers = [Chain(layers), Split(n_high, leaves="last")], []
     levels += _levels(layers, bands - n_high, step, n_flows, n_early_every, n_early_size)
     encoder = MelEncoder(n_mels, n_cond, places_per_frame=hop // bands)
-    return FlowVocoder(MultiScale(levels), encoder, hop=hop, n_mels=n_mels)
+    flow = MultiScale(levels)
+    bases = [base, *["normal"] * (flow.n_latents - 1)]
+    return FlowVocoder(flow, encoder, hop=hop, n_mels=n_mels, bases=bases)
 
 
 MOST_LAYERS = 1024

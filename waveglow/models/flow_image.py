@@ -155,7 +155,10 @@ class FlowImage(nn.Module):
             raise ValueError(f"temperature is {temperature}; it must be a finite number >= 0")
         device = next(self.parameters()).device
         draw = BASES[self.base].draw
-        rows = [[draw(g, shape) for shape in self.latent_shapes()] for g in _generators(seed, n, Purpose.LATENT)]
+        rows = [
+            [draw(g, shape, temperature) for shape in self.latent_shapes()]
+            for g in _generators(seed, n, Purpose.LATENT)
+        ]
         zs = [temperature * torch.from_numpy(np.stack(level)).to(device) for level in zip(*rows, strict=True)]
         return self.decode(zs, None if y is None else y.to(device))
 

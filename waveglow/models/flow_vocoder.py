@@ -6,13 +6,13 @@ Shapes: audio [B, T] in [-1, 1], mel [B, M, F], T ≤ F·hop samples.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from torch import Tensor, nn
 
 from waveglow.flows.base import Shape
 from waveglow.flows.compose import MultiScale
-from waveglow.flows.likelihood import standard_normal_log_prob
+from waveglow.flows.likelihood import log_prob_by_latent
 from waveglow.nn.upsample import Conditioner
 
 
@@ -24,14 +24,24 @@ class FlowVocoder(nn.Module):
         conditioner: mel [B, M, F] to the conditioning of the flow's first layer, `places_per_frame` places a frame.
         hop: samples per mel frame.
         n_mels: M.
+        bases: density of each latent, in the order in which they leave (flows/likelihood.py); None is N(0, 1) for all.
     """
 
-    def __init__(self, flow: MultiScale, conditioner: Conditioner, *, hop: int, n_mels: int) -> None:
+    def __init__(
+        self,
+        flow: MultiScale,
+        conditioner: Conditioner,
+        *,
+        hop: int,
+        n_mels: int,
+        bases: Sequence[str] | None = None,
+    ) -> None:
         super().__init__()
         self.flow = flow
         self.conditioner = conditioner
         self.hop = hop
         self.n_mels = n_mels
+        self.bases = tuple(bases or ["normal"] * flow.n_latents)
 
     @property
     def group(self) -> int:
@@ -45,7 +55,11 @@ class FlowVocoder(nn.Module):
     def log_prob(self, audio: Tensor, mel: Tensor) -> Tensor:
         """log p(audio | mel), [B], in nats with all constants; divide by T for nats per sample."""
         zs, log_det = self.encode(audio, mel)
-        return standard_normal_log_prob(zs) + log_det
+        return self.prior_log_prob(zs) + log_det
+
+    def prior_log_prob(self, zs: Iterable[Tensor]) -> Tensor:
+        """log p(z) over all latents, [B], in nats."""
+        return log_prob_by_latent(zs, self.bases)
 
     def encode(self, audio: Tensor, mel: Tensor) -> tuple[list[Tensor], Tensor]:
         """audio [B, T], mel [B, M, F] to (zs in the order in which they leave, log_det [B]).

@@ -34,6 +34,8 @@ class CapturedGradients:
     def __init__(self, gradients: Gradients, model: nn.Module) -> None:
         self.gradients, self.model = gradients, model
         self.graph: torch.cuda.CUDAGraph | None = None
+        self.inputs: list[Tensor] = []
+        self.terms: dict[str, Tensor] = {}
 
     def __call__(self, *inputs: Tensor) -> dict[str, Tensor]:
         if self.graph is None:

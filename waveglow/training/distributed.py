@@ -29,12 +29,19 @@ class World:
         """Whether this is the process that writes files."""
         return self.rank == 0
 
-    def any(self, *flags: bool) -> list[bool]:
-        """For each flag, whether it is set in any process."""
-        values = torch.tensor([float(flag) for flag in flags], device=self.device)
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is set in any process. The hosts ask each other; no GPU is waited for."""
+        if self.size == 1:
+            return flag
+        value = torch.tensor(float(flag))
+        dist.all_reduce(value, op=dist.ReduceOp.MAX)
+        return bool(value)
+
+    def largest(self, value: Tensor) -> Tensor:
+        """Largest value in any process, of a tensor on their devices. Nothing is read."""
         if self.size > 1:
-            dist.all_reduce(values, op=dist.ReduceOp.MAX)
-        return [bool(value) for value in values.tolist()]
+            dist.all_reduce(value, op=dist.ReduceOp.MAX)
+        return value
 
     def sum(self, values: Tensor) -> Tensor:
         """Sum over all processes."""
@@ -60,7 +67,8 @@ class World:
 def world(device: str | None = None, *, timeout_minutes: float = 30) -> Iterator[World]:
     """Join the processes that torchrun started (RANK, WORLD_SIZE, LOCAL_RANK), or be alone.
 
-    NCCL on GPUs, gloo on CPU. `device` defaults to the GPU of the local rank, where there is one.
+    NCCL on GPUs; gloo on CPUs, and between the hosts of GPUs. `device` defaults to the GPU of the local rank, where
+    there is one.
     """
     size, rank, local = (int(os.environ.get(name, default)) for name, default in ENVIRONMENT)
     chosen = torch.device(device or (f"cuda:{local}" if torch.cuda.is_available() else "cpu"))
@@ -70,7 +78,8 @@ def world(device: str | None = None, *, timeout_minutes: float = 30) -> Iterator
     if size == 1:
         yield World(0, 1, chosen)
         return
-    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=timedelta(minutes=timeout_minutes))
+    backend = "cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo"
+    dist.init_process_group(backend, timeout=timedelta(minutes=timeout_minutes))
     try:
         yield World(rank, size, chosen)
     finally:

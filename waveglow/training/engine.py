@@ -2,17 +2,19 @@
 
 A step is a function of (weights, optimizer, seed, step). So a killed run that resumes from its newest checkpoint goes
 on as if nothing had happened, bit by bit on a CPU.
+
+No step waits for the GPU. Whether its loss and gradients are finite is decided there (`_step`): the flag makes the
+optimizer and the average leave everything as it was. The host reads the flags of all steps since the last time with
+the next log line, validation or checkpoint (`_read_reports`), one by one and in order: so each skipped step is named,
+bad steps in a row end the run, and no checkpoint is written amid them, as if every step had been read at once.
 """
 
 from __future__ import annotations
 
-import math
 import re
-import signal
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +28,18 @@ from waveglow.data.sampler import StepSampler
 from waveglow.flows.actnorm import initialize_
 from waveglow.flows.base import Flow, coupling_nets
 from waveglow.flows.compose import Chain, Memory
-from waveglow.models import checkpoint
-from waveglow.training import state as states
 from waveglow.training.captured import CapturedGradients, Gradients
+from waveglow.training.checkpoints import RunCheckpoints
 from waveglow.training.config import Settings, TrainConfig
 from waveglow.training.distributed import World
 from waveglow.training.log import RunLog
-from waveglow.training.optim import averaged, learning_rate, make_optimizer
+from waveglow.training.meter import Meter, StepReport, StepReports
+from waveglow.training.optim import MovingAverage, learning_rate, make_optimizer, step_unless
+from waveglow.training.signals import StopSignals, leave_signals_to_parent
+from waveglow.training.state import TrainState
 from waveglow.training.task import Task, Wording
 
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
-STOPPING = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGXCPU") if hasattr(signal, name)]
 
 
 class DivergedError(RuntimeError):
@@ -79,45 +82,45 @@ class Trainer:
         self.wording: Wording = task.wording
         _require_memory_mode(model, self.settings.memory)
         _require_one_gpu(world, self.settings)
-        self.stop_asked = False
-        self.bad_in_a_row = 0
         self.model = model.to(world.device)
         self.objective = task.objective(self.model).to(world.device)
-        self.average = averaged(self.model, self.settings.ema_decay)
-        self.state = states.TrainState(
+        self.parallel: Callable[..., dict[str, Tensor]] = self.objective  # wrapped for DDP when the run starts
+        self.gradients: Gradients = self._gradients  # recorded where the settings say so
+        self.average = MovingAverage(self.model, self.settings.ema_decay)
+        self.state = TrainState(
             self.model,
-            self.average.module,
+            self.average,
             make_optimizer(self.model.parameters(), config.optim),
             torch.amp.GradScaler(world.device.type, enabled=self.settings.precision == "fp16"),
         )
-        self.fixed = {
-            "train.seed": self.settings.seed,
-            "train.batch_size": self.settings.batch_size,
-            "optim.name": config.optim.name,
-            self._hash_name: data_hash,
-        }
-        self.best = _best_so_far(run)
+        source = f"{self.wording.source} (SHA-256)"
+        self.checkpoints = RunCheckpoints(
+            run,
+            self.state,
+            model_config=config.model_config(),
+            mel_spec=task.spec,
+            info=task.info,
+            fixed={
+                "train.seed": self.settings.seed,
+                "train.batch_size": self.settings.batch_size,
+                "optim.name": config.optim.name,
+                source: data_hash,
+            },
+            keep=self.settings.keep_checkpoints,
+        )
+        self.stop = StopSignals()
+        self.reports, self.meter = StepReports(), Meter(self.wording.rate)
+        self.bad_in_a_row = 0  # of the steps that were read
         self._sampler()  # refuses a batch that can't be divided, before anything is written
         if resume is not None:
-            self._resume(resume, allowed={self._hash_name} if allow_data_change else set())
+            self.checkpoints.resume(resume, may_differ=[source] if allow_data_change else [])
         self.log = RunLog(run, total_steps=self.settings.steps, start_step=self.state.step, enabled=world.is_first)
         if resume is not None:
-            self.event(f"resumed from {resume.name}")
+            self.event(self.state.step, f"resumed from {resume.name}")
 
-    @property
-    def _hash_name(self) -> str:
-        return f"{self.wording.source} (SHA-256)"
-
-    def _resume(self, directory: Path, *, allowed: set[str]) -> None:
-        fixed = {name: value for name, value in self.fixed.items() if name not in allowed}
-        model_config = self.config.model_config()
-        states.require_same(directory, model_config=model_config, mel_spec=self.task.spec, fixed=fixed)
-        states.load_state(directory, self.state)
-        self.average.n_averaged.fill_(self.state.n_averaged)
-
-    def event(self, what: str) -> None:
-        """Something that the reader of the logs should know."""
-        self.log.record("event", self.state.step, {"what": what})
+    def event(self, step: int, what: str) -> None:
+        """Something that the reader of the logs should know, and the step that it came with."""
+        self.log.record("event", step, {"what": what})
 
     def run(self) -> None:
         """Train to the last step, or until SIGTERM, SIGINT or SIGXCPU; the state is saved at the end.
@@ -128,7 +131,7 @@ class Trainer:
             if self.state.step == 0:
                 self._initialize()
             self._prepare_modules()
-            with self._signals():
+            with self.stop.heard():
                 self._steps()
         except RuntimeError as error:
             if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
@@ -154,11 +157,9 @@ class Trainer:
         if self.settings.compile:
             for net in coupling_nets(self.model).values():
                 net.compile()
-        self.parallel: Callable[..., dict[str, Tensor]] = self.objective
         if self.world.size > 1:
             ids = [self.world.device.index] if self.world.device.type == "cuda" else None
             self.parallel = DistributedDataParallel(self.objective, device_ids=ids, gradient_as_bucket_view=True)
-        self.gradients: Gradients = self._gradients
         if self.settings.cuda_graphs:
             self.gradients = CapturedGradients(self._gradients, self.model)
 
@@ -178,39 +179,40 @@ class Trainer:
                 self.task.dataset,
                 batch_sampler=self._sampler(),
                 num_workers=self.config.data.workers,
-                worker_init_fn=_leave_signals_to_parent,
+                worker_init_fn=leave_signals_to_parent,
                 pin_memory=self.world.device.type == "cuda",
             )
         )
 
     def _steps(self) -> None:
-        settings, batches, meter = self.settings, self._loader(), _Meter(self.wording.rate)
+        settings, batches = self.settings, self._loader()
+        shown: dict[str, str] = {}
         while self.state.step < settings.steps:
-            terms, norm, amount = self._step(batches)
-            if norm is None:
-                self._bad_step()
-            meter.add(terms, norm, amount)
+            self._step(batches)
             step = self.state.step
-            if step % settings.log_every_steps == 0:
-                lr = self.state.optimizer.param_groups[0]["lr"]
-                self.log.record("train", step, {**meter.summary(self.world), "lr": lr})
-            self.log.advance(step, **{name: f"{value:.3f}" for name, value in terms.items()})
-            [stop] = self.world.any(self.stop_asked)
-            last = stop or step == settings.steps
-            save = last or (step % settings.checkpoint_every_steps == 0 and not self.bad_in_a_row)
+            stop = self.world.any(self.stop.asked)
+            log_due = step % settings.log_every_steps == 0
+            save_due = step % settings.checkpoint_every_steps == 0
             validate = step % settings.validate_every_steps == 0 or step == settings.steps
+            last = stop or step == settings.steps
+            if log_due or save_due or validate or last:
+                self._read_reports()
+            if log_due:
+                shown = self._log()
+            self.log.advance(step, **shown)
+            save = last or (save_due and not self.bad_in_a_row)
             if save:
                 self._save()
             if validate:
                 self._validate()
             if save or validate:
-                meter = _Meter(self.wording.rate)
+                self.meter = Meter(self.wording.rate)
             if stop:
-                self.event("stopped by a signal; run the same command to go on")
+                self.event(step, "stopped by a signal; run the same command to go on")
                 return
 
-    def _step(self, batches: Iterator[Any]) -> tuple[dict[str, float], float | None, float]:
-        """One optimizer step: (loss and its terms, gradient norm or None if not finite, amount of material)."""
+    def _step(self, batches: Iterator[Any]) -> None:
+        """One optimizer step, none where a process has no finite loss or gradient; nothing of it is read."""
         settings, state = self.settings, self.state
         torch.manual_seed(settings.seed * 1_000_003 + state.step * self.world.size + self.world.rank)
         lr = learning_rate(self.config.optim, state.step, settings.steps)
@@ -218,7 +220,7 @@ class Trainer:
             group["lr"] = lr
         if not settings.cuda_graphs:
             state.optimizer.zero_grad(set_to_none=True)
-        values: defaultdict[str, float] = defaultdict(float)
+        means: dict[str, Tensor] = {}
         amount = 0.0
         for micro in range(settings.accumulate):
             batch = self._next(batches)
@@ -226,19 +228,34 @@ class Trainer:
             with self._synchronized(micro == settings.accumulate - 1):
                 terms = self.gradients(*inputs)
             for name, term in terms.items():
-                values[name] += float(term) / settings.accumulate
+                means[name] = means.get(name, 0) + term.double() / settings.accumulate
             amount += self.task.amount(inputs)
         state.scaler.unscale_(state.optimizer)
-        norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optim.clip_norm))
-        [bad] = self.world.any(not (math.isfinite(values["loss"]) and math.isfinite(norm)))
-        if not bad:
-            state.scaler.step(state.optimizer)
-            self.average.update_parameters(self.model)
-            state.n_averaged = int(self.average.n_averaged)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optim.clip_norm)
+        bad = ~(means["loss"].isfinite() & norm.isfinite())
+        skip = self.world.largest(bad.float())
+        step_unless(state.optimizer, skip)
+        self.average.update(self.model, skip=skip)
         state.scaler.update()
         state.step += 1
-        self.bad_in_a_row = self.bad_in_a_row + 1 if bad else 0
-        return dict(values), None if bad else norm, amount
+        self.reports.keep(state.step, means, grad_norm=norm, skipped=skip, amount=amount)
+
+    def _read_reports(self) -> None:
+        """Read what the steps since the last time tell. Raises DivergedError for too many bad ones in a row."""
+        for report in self.reports.take():
+            self.bad_in_a_row = self.bad_in_a_row + 1 if report.skipped else 0
+            if report.skipped:
+                self._bad_step(report)
+            self.meter.add(report)
+
+    def _log(self) -> dict[str, str]:
+        """A line of means since the last; the loss and its terms as the progress bar shows them."""
+        summary = self.meter.summary(self.world)
+        lr = self.state.optimizer.param_groups[0]["lr"]
+        self.log.record("train", self.state.step, {**summary, "lr": lr})
+        shown = {name: f"{value:.3f}" for name in self.meter.terms if (value := summary[name]) is not None}
+        self.meter = Meter(self.wording.rate)
+        return shown
 
     def _gradients(self, *inputs: Tensor) -> dict[str, Tensor]:
         """Forward and backward pass of a micro-batch; the terms of its loss, and `loss`."""
@@ -254,6 +271,7 @@ class Trainer:
             return next(batches)
         except (ValueError, OSError, RuntimeError) as error:
             if self.world.size == 1:  # the others are not here to save with
+                self._read_reports()
                 self._save()
             last_line = str(error).strip().splitlines()[-1]  # a worker's error brings its traceback along
             reason = re.sub(r"^[\w.]+Error: ", "", last_line)
@@ -261,66 +279,39 @@ class Trainer:
                 f"a training {self.wording.sample} can't be read: {reason}; mend or drop it, and prepare again"
             ) from error
 
-    def _bad_step(self) -> None:
-        """A step that was skipped in all processes, because one had no finite loss or gradient.
-
-        Running averages (batch norm) it has moved all the same; the averaged copy has those of the last good step.
-        """
-        for buffer, good in zip(self.model.buffers(), self.average.module.buffers(), strict=True):
-            buffer.copy_(good)
+    def _bad_step(self, report: StepReport) -> None:
+        """A step that was skipped in all processes. Raises DivergedError where it is one too many."""
         size = self.settings.batch_size
-        batch = self.task.describe(range((self.state.step - 1) * size, self.state.step * size))
-        self.event(f"step skipped: loss or gradient not finite; batch: {batch}")
+        batch = self.task.describe(range((report.step - 1) * size, report.step * size))
+        self.event(report.step, f"step skipped: loss or gradient not finite; batch: {batch}")
         if self.bad_in_a_row < self.settings.max_bad_steps:
             return
-        saved = checkpoint.steps_of(self.run_dir)
         raise DivergedError(
             f"{self.bad_in_a_row} steps in a row had no finite loss or gradient; the weights of "
-            f"{saved[-1].name if saved else 'the start'} are the last good ones and stay. Lower optim.lr or "
+            f"{self.checkpoints.last_good()} are the last good ones and stay. Lower optim.lr or "
             f"optim.clip_norm, look for {self.wording.suspects} among those named above, or set "
             "train.precision=float32; then run again"
         )
 
     def _validate(self) -> None:
         started = time.perf_counter()
-        self.average.eval()
-        metrics = self.task.validate(self.average.module, self.world)
+        averaged = self.average.module.eval()
+        metrics = self.task.validate(averaged, self.world)
         if self.world.is_first:
-            metrics |= self.task.show(self.average.module, self.run_dir, self.state.step, self.log)
+            metrics |= self.task.show(averaged, self.run_dir, self.state.step, self.log)
         metrics["seconds"] = round(time.perf_counter() - started, 2)
         self.log.record("valid", self.state.step, metrics)
-        if self.world.is_first and metrics["nll_nats"] < self.best:
-            self.log.safely(self._keep_best, metrics)
+        if self.world.is_first:
+            self.log.safely(self.checkpoints.keep_best, metrics)
         self.world.barrier()
-
-    def _keep_best(self, metrics: dict[str, float]) -> None:
-        checkpoint.save(
-            self.run_dir / "best",
-            self.average.module,
-            self.config.model_config(),
-            mel_spec=self.task.spec,
-            info={"step": self.state.step, **metrics, **self.task.info},
-        )
-        self.best = metrics["nll_nats"]
 
     def _save(self) -> None:
         if self.world.is_first:
             try:
-                states.save_state(
-                    self.run_dir,
-                    self.state,
-                    model_config=self.config.model_config(),
-                    mel_spec=self.task.spec,
-                    info={
-                        "step": self.state.step,
-                        "best_nll_nats": self.best if math.isfinite(self.best) else None,
-                        **self.task.info,
-                    },
-                    fixed=self.fixed,
-                    keep=self.settings.keep_checkpoints,
-                )
+                self.checkpoints.save()
             except OSError as error:
-                self.event(f"ALARM: no checkpoint could be written ({error}); training goes on, make room")
+                what = f"ALARM: no checkpoint could be written ({error}); training goes on, make room"
+                self.event(self.state.step, what)
         self.world.barrier()
 
     def _autocast(self) -> torch.autocast:
@@ -332,23 +323,6 @@ class Trainer:
         if last or not isinstance(self.parallel, DistributedDataParallel):
             return nullcontext()
         return self.parallel.no_sync()
-
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """SIGTERM, SIGINT and SIGXCPU (`ulimit -S -t`) finish the step and save; a second SIGINT stops at once."""
-
-        def ask(number: int, _: object) -> None:
-            if self.stop_asked and number == signal.SIGINT:
-                raise KeyboardInterrupt
-            self.stop_asked = True
-
-        previous = {number: signal.signal(number, ask) for number in STOPPING}
-        try:
-            yield
-        finally:
-            for number, handler in previous.items():
-                once = self.stop_asked and number == getattr(signal, "SIGXCPU", None)  # it comes again every second
-                signal.signal(number, signal.SIG_IGN if once else handler)
 
     def _memory_advice(self) -> str:
         settings = self.settings
@@ -374,56 +348,3 @@ def _require_memory_mode(model: nn.Module, memory: Memory) -> None:
             f"train.memory is reversible, and this model has {type(layers[0]).__name__}, which can't be rebuilt in "
             "training: its output does not tell all of its input; set train.memory=checkpoint or none"
         )
-
-
-def _leave_signals_to_parent(_: int) -> None:
-    """Signals often reach a whole process group; the workers must outlive them until the parent has saved."""
-    for number in STOPPING:
-        signal.signal(number, signal.SIG_IGN)
-
-
-def _best_so_far(run: Path) -> float:
-    """Held-out NLL of the run's best checkpoint, infinite where there is none."""
-    try:
-        return float(checkpoint.read_config(run / "best")["info"]["nll_nats"])
-    except checkpoint.CheckpointError:
-        return math.inf
-
-
-class _Meter:
-    """Means since the last log line, validation or checkpoint: what a resumed run can repeat."""
-
-    def __init__(self, rate: str) -> None:
-        self.rate = rate
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget all steps."""
-        self.terms: defaultdict[str, float] = defaultdict(float)
-        self.norms: list[float] = []
-        self.amount = 0.0
-        self.started = time.perf_counter()
-
-    def add(self, terms: Mapping[str, float], norm: float | None, amount: float) -> None:
-        """A step of this process; `norm` is None where it was skipped."""
-        self.amount += amount
-        if norm is not None:
-            for name, value in terms.items():
-                self.terms[name] += value
-            self.norms.append(norm)
-
-    def summary(self, world: World) -> dict[str, float | None]:
-        """Means of the loss and its terms over all processes, of the gradient norm, and rates; then starts anew."""
-        wall = time.perf_counter() - self.started
-        names, n = sorted(self.terms), len(self.norms)
-        totals = [self.amount, *(self.terms[name] for name in names)]
-        amount, *sums = world.sum(torch.tensor(totals, dtype=torch.float64)).tolist()
-        result: dict[str, float | None] = {
-            "loss": None,
-            **{name: total / (n * world.size) for name, total in zip(names, sums, strict=True)},
-            "grad_norm": sum(self.norms) / n if n else None,
-            "steps_per_second": n / wall,
-            self.rate: amount / wall,
-        }
-        self.reset()
-        return result

@@ -5,13 +5,13 @@ Shapes: audio [B, T] in [-1, 1], mel [B, M, F].
 
 from __future__ import annotations
 
-import torch
 from auraloss.freq import MultiResolutionSTFTLoss
 from torch import Tensor, nn
 
 from waveglow.audio.mel import MelSpec
 from waveglow.audio.refine import MelRefiner
 from waveglow.flows.base import full_precision
+from waveglow.flows.likelihood import BASES
 from waveglow.models.bandwidth import filled, spliced
 from waveglow.models.flow_vocoder import FlowVocoder
 from waveglow.training.config import LossConfig
@@ -57,8 +57,8 @@ class VocoderObjective(nn.Module):
     def _spectral(self, audio: Tensor, mel: Tensor, bandwidth: Tensor) -> dict[str, Tensor]:
         samples = 2 if self.config.repulsion else 1
         audio, mel, bandwidth = (each.repeat_interleave(samples, 0) for each in (audio, mel, bandwidth))
-        shapes = self.model.latent_shapes(audio.shape[-1])
-        zs = [self.config.sigma * torch.randn(len(audio), *shape, device=audio.device) for shape in shapes]
+        shapes = zip(self.model.bases, self.model.latent_shapes(audio.shape[-1]), strict=True)
+        zs = [BASES[base].sample((len(audio), *shape), self.config.sigma, audio.device) for base, shape in shapes]
         sampled = self.model.decode(zs, mel)
         with full_precision(audio):
             sampled = spliced(self.model, sampled, audio, bandwidth)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 from waveglow.training.config import OptimConfig
 
@@ -35,12 +35,56 @@ def learning_rate(config: OptimConfig, step: int, steps: int) -> float:
     return config.lr * warm * (config.final_lr_ratio + (1 - config.final_lr_ratio) * falling)
 
 
-def averaged(model: nn.Module, decay: float) -> AveragedModel:
-    """Exponential moving average of the weights; early on it forgets faster, so as not to lag behind the start."""
+def step_unless(optimizer: torch.optim.Optimizer, skip: Tensor) -> None:
+    """A step of the optimizer, unless `skip`, a float32 scalar on the device, is 1: then weights and moments stay.
+
+    A fused optimizer looks at the flag on the device, as it does for torch.amp.GradScaler, and the host need not know
+    it. Adamax has no fused form: its flag is read, which on a GPU waits for the step's gradients.
+    """
+    if getattr(optimizer, "_step_supports_amp_scaling", False):
+        optimizer.found_inf = skip  # type: ignore[attr-defined]
+        optimizer.step()
+    elif not skip:
+        optimizer.step()
+
+
+class MovingAverage:
+    """Exponential moving average of a model's weights; early on it forgets faster, so as not to lag behind the start.
+
+    `a ← a + (1 − min(decay, (1 + n) / (10 + n))) · (w − a)` after n steps; the first step's weights are copied.
+
+    Arguments:
+        model: what is averaged; on the device where it is trained.
+        decay: weight of the past, from 0 (no averaging) to below 1.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.module, self.decay = copy.deepcopy(model), decay
+        device = next(model.parameters()).device
+        self.n_averaged = torch.zeros((), dtype=torch.float64, device=device)  # there, since skips are known there
 
     @torch.no_grad()
-    def update(averages: Any, current: Any, n_averaged: Tensor | int) -> None:
-        n = float(n_averaged)
-        torch._foreach_lerp_(averages, current, 1 - min(decay, (1 + n) / (10 + n)))
+    def update(self, model: nn.Module, *, skip: Tensor) -> None:
+        """Follow the model after a step, unless `skip`, a scalar on the device, is 1.
 
-    return AveragedModel(model, multi_avg_fn=update)
+        A skipped step has moved the running statistics of batch norms all the same: the model gets back those of the
+        last good step.
+        """
+        n = self.n_averaged
+        weight = 1 - ((1 + n) / (10 + n)).clamp(max=self.decay)
+        weight = torch.where(skip > 0, 0, torch.where(n == 0, 1, weight)).float()
+        averages: list[Tensor] = [*self.module.parameters()]
+        torch._foreach_lerp_(averages, [*model.parameters()], [weight] * len(averages))
+        for average, statistic in zip(_running(self.module), _running(model), strict=True):
+            good = torch.where(skip > 0, average, statistic)
+            average.copy_(good)
+            statistic.copy_(good)
+        self.n_averaged += 1 - skip
+
+
+def _running(model: nn.Module) -> list[Tensor]:
+    """Running statistics of batch norms: the only buffers that a step may move (flows/base.py)."""
+    return [buffer for name, buffer in model.named_buffers() if name.rpartition(".")[2] in RUNNING_STATISTICS]
+
+
+RUNNING_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")

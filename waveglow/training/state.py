@@ -32,6 +32,7 @@ from waveglow.models.checkpoint import (
     write_directory,
 )
 from waveglow.models.weights import fill_, own_state
+from waveglow.training.optim import MovingAverage
 
 TENSORS = "train.safetensors"
 META = "train.json"
@@ -39,14 +40,13 @@ META = "train.json"
 
 @dataclass
 class TrainState:
-    """The moving parts of a run. `averaged` holds the weights that are evaluated and exported."""
+    """The moving parts of a run. `average` holds the weights that are evaluated and exported."""
 
     model: nn.Module
-    averaged: nn.Module
+    average: MovingAverage
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     step: int = 0
-    n_averaged: int = 0
 
 
 def step_directory(run: Path, step: int) -> Path:
@@ -71,13 +71,13 @@ def save_state(
     tensors = _flat(state)
     meta = {
         "step": state.step,
-        "n_averaged": state.n_averaged,
+        "n_averaged": int(state.average.n_averaged),
         "scaler": state.scaler.state_dict(),
         "fixed": dict(fixed),
     }
     directory = step_directory(run, state.step)
     _require_space(run, tensors)
-    writers = model_writers(state.averaged, model_config, mel_spec, info)
+    writers = model_writers(state.average.module, model_config, mel_spec, info)
     writers[TENSORS] = lambda path: save_file(tensors, path)
     writers[META] = lambda path: json_writer(path, meta)
     write_directory(directory, writers)
@@ -138,7 +138,7 @@ def load_state(directory: Path, state: TrainState) -> None:
     meta = _meta(directory)
     tensors = load_file(directory / TENSORS)
     fill_(state.model, _with_prefix(tensors, "model."))
-    fill_(state.averaged, load_file(directory / "model.safetensors"))
+    fill_(state.average.module, load_file(directory / "model.safetensors"))
     optimizer = state.optimizer.state_dict()
     optimizer["state"] = {}
     for name, tensor in _with_prefix(tensors, "optim.").items():
@@ -147,7 +147,8 @@ def load_state(directory: Path, state: TrainState) -> None:
     state.optimizer.load_state_dict(optimizer)
     if meta["scaler"]:  # empty where the saved run had no need of one
         state.scaler.load_state_dict(meta["scaler"])
-    state.step, state.n_averaged = meta["step"], meta["n_averaged"]
+    state.average.n_averaged.fill_(meta["n_averaged"])
+    state.step = meta["step"]
 
 
 def _meta(directory: Path) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from waveglow.data.manifest import Clip
 from waveglow.data.speech import Example, SpeechCrops, whole_clip
 from waveglow.flows.base import Flow, coupling_nets
 from waveglow.flows.compose import Chain
-from waveglow.flows.likelihood import HALF_LOG_2PI, bits_per_sample, standard_normal_log_prob
+from waveglow.flows.likelihood import HALF_LOG_2PI, bits_per_sample
 from waveglow.flows.permute import InvertibleConv
 from waveglow.models.bandwidth import filled
 from waveglow.models.flow_vocoder import FlowVocoder
@@ -194,7 +194,7 @@ class VocoderTask:
         for place in range(world.rank, len(self.held_out), world.size):
             audio, mel, lacking = self._filled(model, place, world.device)
             zs, log_det = model.encode(audio, mel)
-            prior = standard_normal_log_prob(zs)
+            prior = model.prior_log_prob(zs)
             totals += totals.new_tensor([float(prior), float(log_det), float(lacking), audio.shape[-1], 1])
         prior_sum, log_det_sum, lacking_sum, samples, clips = world.sum(totals).tolist()
         nll = (lacking_sum - prior_sum - log_det_sum) / samples

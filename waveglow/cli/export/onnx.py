@@ -16,18 +16,19 @@ import sys
 from pathlib import Path
 
 from waveglow.cli.common import non_negative, steps_of_refinement
+from waveglow.cli.devices import opened
 from waveglow.evaluation.exported import CLIPS, difference, hummed_mel, recorded_mels
 from waveglow.export.onnx import export_onnx
 from waveglow.export.onnx_runtime import OnnxVocoder
-from waveglow.vocoder import Vocoder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument(
-        "checkpoint", type=Path, help="checkpoint directory, training run, or a voice of the package (lapglow)"
+        "checkpoint", type=Path, help="checkpoint directory, training run, a voice of the package (lapglow), or noise"
     )
     parser.add_argument("out", type=Path, metavar="OUT.onnx")
+    parser.add_argument("--mel", metavar="CONVENTION", help="of the checkpoint noise: a preset or a YAML file")
     parser.add_argument(
         "--refine", type=steps_of_refinement, metavar="STEPS", help="in the graph (as the voice was validated)"
     )
@@ -50,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     """Export, compare and print."""
     if args.out.suffix != ".onnx":
         raise ValueError(f"the output is {args.out}; it must end in .onnx")
-    vocoder = Vocoder.load(args.checkpoint, device="cpu")
+    vocoder = opened(args.checkpoint, args.mel, device="cpu")
     spec, refine = vocoder.mel_spec, vocoder.refine if args.refine is None else args.refine
     mels = recorded_mels(vocoder, args.int8) if args.int8 else []
     print(f"exporting {args.checkpoint} with {refine} steps of refinement ...", file=sys.stderr)

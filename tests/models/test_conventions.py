@@ -1,0 +1,43 @@
+"""Mel conventions by the names that users give them."""
+
+import pytest
+
+from waveglow.audio.mel import preset
+from waveglow.config import ConfigError
+from waveglow.models import conventions
+from waveglow.models.checkpoint import CheckpointError
+
+
+def test_presets_voices_and_checkpoints(tmp_path):
+    assert conventions.named("vocos") == preset("vocos")
+    assert conventions.named("lapglow") == preset("hifigan")
+    with pytest.raises(ValueError, match="did you mean 'hifigan'"):
+        conventions.named("hifigam")
+    with pytest.raises(CheckpointError, match=r"config.json"):
+        conventions.named(str(tmp_path))
+
+
+def test_a_file_of_ones_own(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("preset: hifigan\nfmax: 7600.0\n", encoding="utf-8")
+    spec = conventions.named(str(file))
+    assert (spec.fmax, spec.hop, spec.name) == (7600.0, 256, "mine")
+    fields = {**preset("vocos").to_dict(), "name": "all of them"}
+    file.write_text("".join(f"{key}: {'null' if value is None else value}\n" for key, value in fields.items()))
+    assert conventions.named(str(file)) == preset("vocos")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("preset: hifigan\nfmin: -1\n", "fmin is -1.0; it must be in"),
+        ("preset: hifigam\n", "did you mean 'hifigan'"),
+        ("preset: hifigan\nhops: 300\n", "unknown key 'hops'; did you mean 'hop'"),
+        ("hop: 300\n", "lacks the key"),
+        ("- 1\n", "a configuration is a mapping"),
+    ],
+)
+def test_a_file_that_makes_none(tmp_path, text, message):
+    (tmp_path / "mine.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match="mine.yaml: .*" + message):
+        conventions.named(str(tmp_path / "mine.yaml"))

@@ -1,0 +1,83 @@
+"""Learning rate, weight averaging, and steps that are skipped by a flag on the device."""
+
+import inspect
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from waveglow.models.flow_image import FlowImage
+from waveglow.models.registry import MODELS, build
+from waveglow.training.config import OptimConfig
+from waveglow.training.optim import RUNNING_STATISTICS, MovingAverage, learning_rate, make_optimizer, step_unless
+
+TINY = {"n_mels": 4, "hop": 16, "n_channels": 8, "n_layers": 1, "n_flows": 2, "n_early_every": 1, "n_group": 8}
+TINY |= {"bands": 8, "n_high": 2, "n_early_size": 1, "n_cond": 4, "n_blocks": 2, "n_height": 4, "n_embedding": 3}
+TINY |= {"image_size": 4, "n_couplings": 2, "n_hidden": 8, "n_levels": 2, "n_steps": 1}
+
+
+def test_learning_rate_warms_up_and_falls():
+    config = OptimConfig(lr=1.0, warmup_steps=10, decay="linear", final_lr_ratio=0.1)
+    assert learning_rate(config, 0, 110) == pytest.approx(0.1)
+    assert learning_rate(config, 9, 110) == pytest.approx(1.0)
+    assert learning_rate(config, 60, 110) == pytest.approx(0.55)
+    assert learning_rate(config, 110, 110) == pytest.approx(0.1)
+    cosine = OptimConfig(lr=1.0, decay="cosine", final_lr_ratio=0.0)
+    assert learning_rate(cosine, 50, 100) == pytest.approx(0.5)
+    assert learning_rate(OptimConfig(lr=0.2), 10**6, 10) == 0.2
+
+
+def test_the_average_is_the_weights_themselves_at_first_and_then_follows_slowly():
+    layer, go = nn.Linear(1, 1), torch.tensor(0.0)
+    average = MovingAverage(layer, 0.99)
+    for value in (1.0, 2.0):
+        nn.init.constant_(layer.weight, value)
+        average.update(layer, skip=go)
+    assert average.module.weight.item() == pytest.approx(2 / 11 * 1 + 9 / 11 * 2)  # n = 1: decay (1 + 1) / (10 + 1)
+
+
+def test_a_skipped_step_counts_for_nothing_in_the_average():
+    layer = nn.BatchNorm1d(1)
+    average = MovingAverage(layer, 0.99)
+    for value, skip in ((1.0, 0.0), (2.0, 0.0), (math.nan, 1.0)):
+        layer.running_mean.fill_(value)
+        if not skip:  # the optimizer skips by the same flag
+            nn.init.constant_(layer.weight, value)
+        average.update(layer, skip=torch.tensor(skip))
+        assert layer.running_mean == average.module.running_mean == (2.0 if skip else value)
+    assert average.module.weight.item() == pytest.approx(2 / 11 * 1 + 9 / 11 * 2)
+    assert average.n_averaged == 2
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "adamax"])
+def test_an_optimizer_skips_a_step_as_if_it_had_not_come(name):
+    """Weights and moments, bitwise: with a bad step between two good ones, and without it."""
+    found = []
+    for values in ([1.0, math.nan, 2.0], [1.0, 2.0]):
+        torch.manual_seed(0)
+        layer = nn.Linear(2, 2)
+        optimizer = make_optimizer(layer.parameters(), OptimConfig(name=name, weight_decay=0.1))
+        for value in values:
+            for parameter in layer.parameters():
+                parameter.grad = torch.full_like(parameter, value)
+            step_unless(optimizer, torch.tensor(float(math.isnan(value))))
+        moments = [tensor for values in optimizer.state.values() for tensor in values.values()]
+        found.append([*layer.parameters(), *moments])
+    assert len(found[0]) == 2 + 2 * 3
+    assert all(torch.equal(with_it, without) for with_it, without in zip(*found, strict=True))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_training_step_moves_no_buffers_but_running_statistics(name):
+    """The averaged copy follows these alone, and a skipped step puts back these alone."""
+    known = inspect.signature(MODELS[name]).parameters
+    model = build({"name": name, **{key: value for key, value in TINY.items() if key in known}}).train()
+    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    if isinstance(model, FlowImage):
+        model(torch.rand(2, *model.shape)).mean().backward()
+    else:
+        model(torch.randn(2, 96), torch.randn(2, 4, 6)).mean().backward()
+    moved = [name for name, buffer in model.named_buffers() if not torch.equal(buffer, before[name])]
+    assert [name for name in moved if name.rpartition(".")[2] not in RUNNING_STATISTICS] == []
+    assert bool(moved) == (name.startswith("squeezewave") or name == "realnvp")

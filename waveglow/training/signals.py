@@ -1,0 +1,39 @@
+"""Signals that ask a training to stop: it finishes its step and saves."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+STOPPING = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGXCPU") if hasattr(signal, name)]
+
+
+class StopSignals:
+    """Whether SIGTERM, SIGINT or SIGXCPU (`ulimit -S -t`) has come since `heard` began."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    @contextmanager
+    def heard(self) -> Iterator[None]:
+        """Region in which the signals set `asked`; a second SIGINT raises KeyboardInterrupt."""
+
+        def ask(number: int, _: object) -> None:
+            if self.asked and number == signal.SIGINT:
+                raise KeyboardInterrupt
+            self.asked = True
+
+        previous = {number: signal.signal(number, ask) for number in STOPPING}
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                once = self.asked and number == getattr(signal, "SIGXCPU", None)  # it comes again every second
+                signal.signal(number, signal.SIG_IGN if once else handler)
+
+
+def leave_signals_to_parent(_: int) -> None:
+    """Signals often reach a whole process group; the workers must outlive them until the parent has saved."""
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_IGN)
