@@ -40,6 +40,7 @@ from waveglow.flows.lapped import LappedSqueeze
 from waveglow.flows.likelihood import (
     bits_per_dim,
     bits_per_sample,
+    heavy_tailed_log_prob,
     standard_logistic_log_prob,
     standard_normal_log_prob,
 )
@@ -85,6 +86,7 @@ __all__ = [
     "bits_per_sample",
     "coupling_nets",
     "full_precision",
+    "heavy_tailed_log_prob",
     "initialize_",
     "log_det_dtype",
     "net_reach",
