@@ -56,8 +56,8 @@ def export_onnx(
             and has the mel as its only input, as sherpa-onnx takes vocoders.
         int8_from: mels [M, F] to measure ranges on; where given, the coupling nets compute with 8-bit integers.
 
-    Raises ValueError where a package is missing or too old, a frame has no whole number of places, or the noise is drawn and int8
-    is asked for; OSError where the file can't be written.
+    Raises ValueError where a package is missing or torch too old, a frame has no whole number of places, or the noise
+    is drawn and int8 is asked for; OSError where the file can't be written.
     """
     onnx = needed("onnx")
     needed("onnxscript")
