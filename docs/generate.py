@@ -49,7 +49,7 @@ LAYERS = """
 
 These layers are meant for other people's flows too: decoders in the manner of Glow-TTS and VITS, image flows, density
 estimation. What is kept stable, with a notice in CHANGELOG.md and a release in between before it changes: the five names of
-the contract (`Flow`, `Split`, the sequence, `MultiScale`, `FlowVocoder`), that `forward` returns `(z, log_det [B])` in data
+the contract (`Flow`, `Split`, `Chain`, `MultiScale`, `FlowVocoder`), that `forward` returns `(z, log_det [B])` in data
 order, that `inverse` returns `x`, that a log-determinant is float32 or better, and the constructors' arguments and the
 tensors' names of the layers below. What may change at any time: names with an underscore, `Flow.retrace`, how memory modes
 work inside, and networks that only one published model uses.
