@@ -44,9 +44,10 @@ recording's bandwidth left out). The curve: `recipes/openvoices/EXPERIMENTS.md`,
 **How wide it is.** The recordings hold speech up to 7 or 7.6 kHz; above that the model has heard only recordings played
 up to 1.38 times as fast, and draws noise whose energy it infers from the mel.
 
-**Scores**, as shipped, of copy-synthesis.
+{scores_title}
 {scores}
 """
+SCORES_TITLE = "**Scores**, as shipped, of copy-synthesis."
 SAMPLES = """# Audio samples
 
 `reference/` has the recordings (credits and licences on its page), all of the test split or of the unseen voice;
@@ -110,6 +111,7 @@ def ship(run: Path, scores: list[tuple[str, Path]], settings: dict[str, Any]) ->
     size = sum(t.nbytes for t in model.state_dict().values())
     if size > MOST_BYTES:
         raise ValueError(f"{run}: {size / 1e6:.1f} MB of weights; the package takes at most {MOST_BYTES / 1e6:.0f}")
+    kept = "" if scores or loaded.path != DEFAULT_VOICE else scores_of(DEFAULT_VOICE / "README.md")
     tables = [f"\n{title}:\n\n{(folder / 'evaluation.md').read_text(encoding='utf-8')}" for title, folder in scores]
     card = CARD.format(
         parameters=parameters / 1e6,
@@ -117,12 +119,18 @@ def ship(run: Path, scores: list[tuple[str, Path]], settings: dict[str, Any]) ->
         data=DATA,
         training=info.get("training") or f"{info['training_hours']:.1f} hours, {info['step']:,} steps",
         nll=info["nll_nats"],
-        scores="".join(tables) or "\nNot scored yet.\n",
+        scores_title=SCORES_TITLE,
+        scores="".join(tables) or kept or "\nNot scored yet.\n",
     )
     writers = checkpoint.model_writers(model, model_config, loaded.mel_spec, info)
     writers["README.md"] = partial(_write, text=card)
     checkpoint.write_directory(DEFAULT_VOICE, writers)
     print(f"{DEFAULT_VOICE}: {parameters:,} parameters, {size / 1e6:.1f} MB, step {info['step']}")
+
+
+def scores_of(card: Path) -> str:
+    """The tables of a card; they stay where the same weights are shipped again and no evaluations are given."""
+    return card.read_text(encoding="utf-8").partition(SCORES_TITLE + "\n")[2].removesuffix("\n")
 
 
 def _write(path: Path, text: str) -> None:
