@@ -21,6 +21,7 @@ from waveglow.audio.io import Samples
 LISTS = Path(__file__).parent / "lists"
 FFT = 1024
 EMPTY_DB = 80.0  # what lies this far below the loudest frequency, all the way up, is a codec's cut, and no speech
+LEAKAGE_BINS = 7  # by which the window makes a cut look higher, at that level
 STEP_HZ = 100
 
 
@@ -95,9 +96,9 @@ def _digest(path: Path) -> str | None:
 
 
 def bandwidth(samples: Samples, sample_rate: int) -> int:
-    """Hz up to which a recording [T] has anything: where its mean spectrum last is above −80 dB, rounded down."""
+    """Hz up to which a recording [T] has anything: where its mean spectrum is last above −80 dB, rounded down."""
     padded = np.pad(samples.astype(np.float64), (0, max(0, FFT - len(samples))))
     frames = np.lib.stride_tricks.sliding_window_view(padded, FFT)[:: FFT // 2] * np.hanning(FFT)
     powers = np.mean(np.abs(np.fft.rfft(frames)) ** 2, axis=0)
-    last = int(np.nonzero(powers >= powers.max() * 10 ** (-EMPTY_DB / 10))[0][-1])
-    return last * sample_rate // FFT // STEP_HZ * STEP_HZ
+    last = int(np.nonzero(powers >= powers.max() * 10 ** (-EMPTY_DB / 10))[0][-1]) - LEAKAGE_BINS
+    return max(1, last) * sample_rate // FFT // STEP_HZ * STEP_HZ
