@@ -40,12 +40,11 @@ def module(name: str) -> ModuleType:
 wide = module("wide")
 prepare = module("prepare")
 
-RATES = {".mp3": 22_050, ".ogg": 44_100, ".opus": 24_000, ".wav": 16_000}
-FORMATS = {
-    ".mp3": ("MP3", "MPEG_LAYER_III"),
-    ".ogg": ("OGG", "VORBIS"),
-    ".opus": ("OGG", "OPUS"),
-    ".wav": ("WAV", None),
+FORMATS = {  # rate, container, codec
+    ".mp3": (22_050, "MP3", "MPEG_LAYER_III"),
+    ".ogg": (44_100, "OGG", "VORBIS"),
+    ".opus": (24_000, "OGG", "OPUS"),
+    ".wav": (16_000, "WAV", None),
 }
 FOLDERS = {
     "audio-cmn": ("96k/hsk/cmn-", "64k/syllabs/cmn-", ".mp3"),
@@ -56,9 +55,8 @@ FOLDERS = {
 
 def recording(suffix: str, *, seed: int = 0, gain: float = 0.1, seconds: float = 0.7) -> bytes:
     """Noise of full bandwidth, encoded."""
-    rate, content = RATES[suffix], io.BytesIO()
+    (rate, kind, subtype), content = FORMATS[suffix], io.BytesIO()
     samples = gain * np.random.default_rng(seed).standard_normal(round(seconds * rate))
-    kind, subtype = FORMATS[suffix]
     soundfile.write(content, samples, rate, format=kind, subtype=subtype)
     return content.getvalue()
 
@@ -215,15 +213,15 @@ def test_wide_clips_are_at_the_rate_and_one_level_and_are_never_played_faster(ma
 
 
 def test_bandwidth_is_measured(made):
-    """MP3 at this rate is cut near 10.4 kHz or above; noise in Vorbis and Opus fills the band."""
+    """Noise in Vorbis and Opus fills the band, and nothing is said of such clips."""
     clips = of_corpus(read_manifest(made / "manifest.jsonl"), "gd", "kokoro")
     assert {clip.bandwidth for clip in clips} == {None}
     noise = np.random.default_rng(0).standard_normal(22_050)
     spectrum, hz = np.fft.rfft(noise), np.fft.rfftfreq(22_050, 1 / 22_050)
     for cut in (4_000, 10_050):
         cut_off = np.fft.irfft(np.where(hz < cut, spectrum, 0)).astype(np.float32)
-        assert wide.bandwidth(cut_off, 22_050) == pytest.approx(cut, abs=150)
-    assert wide.bandwidth(noise[:300].astype(np.float32), 22_050) >= 10_900
+        assert cut - 100 <= wide.bandwidth(cut_off, 22_050) <= cut + 100
+    assert wide.bandwidth(noise[:300].astype(np.float32), 22_050) > 10_800
 
 
 def test_beside_wide_speech_a_faster_clip_of_a_narrow_one_is_no_wider(made):
