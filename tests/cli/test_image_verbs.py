@@ -16,9 +16,7 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from waveglow.cli.image import VERBS, negative_lists_joined
-from waveglow.cli.image import evaluate as image_evaluate
 from waveglow.cli.image import prepare as image_prepare
-from waveglow.cli.image import sample as image_sample
 from waveglow.cli.main import main
 from waveglow.config import ConfigError
 from waveglow.data.image_sources import CELEBA_TERMS, open_photo
@@ -27,6 +25,8 @@ from waveglow.flows.compose import MultiScale
 from waveglow.models import checkpoint
 from waveglow.models.flow_image import FlowImage
 from waveglow.models.registry import build
+from waveglow.pictures import bits as image_bits
+from waveglow.pictures import samples
 from waveglow.pictures.directions import Directions, Sums
 from waveglow.pictures.inputs import chosen
 
@@ -328,7 +328,7 @@ def test_values_that_are_no_numbers_are_counted_and_said(models, tmp_path, monke
         x[0, 0, 0, :3] = torch.tensor([torch.nan, torch.inf, 0.5])  # 0.5 is one step beyond white
         return x
 
-    monkeypatch.setattr(image_sample, "_drawn", broken)
+    monkeypatch.setattr(samples, "_drawn", broken)
     assert run("sample", "-c", models / "glow", tmp_path / "a.png", "-n", "2", "--temperatures", "0.7") == 0
     row = {"temperature": 0.7, "values": 128, "non_finite": 2, "out_of_range": 1}
     assert facts(tmp_path / "a.json")["rows"] == [row]
@@ -784,7 +784,7 @@ def test_bits_per_dim_of_a_split(digits, models, tmp_path, name, capsys):
 
 def test_images_that_cost_more_than_raw_are_told_apart(digits, models, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(
-        image_evaluate, "bits_per_dim", lambda log_prob, **_: torch.where(log_prob == log_prob.max(), 1000.0, 3.0)
+        image_bits, "bits_per_dim", lambda log_prob, **_: torch.where(log_prob == log_prob.max(), 1000.0, 3.0)
     )
     assert run("evaluate", "-c", models / "glow", "--data", digits, tmp_path, "--batch-size", "180") == 0
     found = facts(tmp_path / "evaluation.json")
@@ -806,22 +806,22 @@ def test_some_images_of_another_split(digits, models, tmp_path):
 
 
 def test_bits_per_original_value_of_padded_images(digits, models, tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(image_evaluate.PADDED, "digits", 4)
+    monkeypatch.setitem(image_bits.PADDED, "digits", 4)
     assert run("evaluate", "-c", models / "glow", "--data", digits, tmp_path, "--images", "5") == 0
     found = facts(tmp_path / "evaluation.json")
     assert found["bits_per_original_dim"] == pytest.approx(4 * found["bits_per_dim"])
     assert f"{found['bits_per_original_dim']:.4f} per value of 4×4" in capsys.readouterr().out
-    assert image_evaluate.PADDED == {"fashion-mnist": 28, "mnist-5k": 28, "digits": 4}
+    assert image_bits.PADDED == {"fashion-mnist": 28, "mnist-5k": 28, "digits": 4}
 
 
 def test_what_is_not_finite_is_counted_and_left_out(digits, models, tmp_path, monkeypatch, capsys):
-    true = image_evaluate.bits_per_dim
+    true = image_bits.bits_per_dim
 
     def with_infinity(log_prob, **numbers):
         bits = true(log_prob, **numbers)
         return torch.where(torch.arange(len(bits)) == 1, torch.inf, bits)
 
-    monkeypatch.setattr(image_evaluate, "bits_per_dim", with_infinity)
+    monkeypatch.setattr(image_bits, "bits_per_dim", with_infinity)
     decode = FlowImage.decode
     monkeypatch.setattr(FlowImage, "decode", lambda *args: decode(*args).index_fill(0, torch.tensor([2]), torch.nan))
     assert run("evaluate", "-c", models / "glow", "--data", digits, tmp_path) == 3
