@@ -241,9 +241,10 @@ def presets_page() -> str:
             "# Mel presets\n\nWritten from `waveglow.audio.mel.PRESETS`.\n",
             *_table(["", *names], fields),
             "\n## Which mel feeds which vocoder\n",
-            "Row: the mel that is given; column: the convention that the vocoder was trained on. = equal,",
-            "c convertible, s shifted (convertible, the audio a little later), · incompatible: what `waveglow mel-check` says, with",
-            "the reason. `espnet` stands without statistics; each of its models brings them (`feats_stats.npz`).\n",
+            "Row: the mel that is given; column: the convention that the vocoder was trained on. = equal, c",
+            "convertible, s shifted (convertible, the audio a little later), · incompatible: what `waveglow",
+            "mel-check` says, with the reason. `espnet` stands without statistics; each of its models brings them",
+            "(`feats_stats.npz`).\n",
             *_table(["given", *names], feeds),
             "",
         ]

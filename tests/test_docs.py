@@ -1,4 +1,4 @@
-"""The pages of docs/ say what commands print, name what exists, and are all reached; generated ones leave nothing out."""
+"""The pages of docs/ say what commands print, name what exists, and are all reached; generated ones are complete."""
 
 import importlib.util
 import os
