@@ -1,8 +1,10 @@
 """Flow-based speech synthesis: mel spectrogram to waveform in one parallel pass.
 
->>> import waveglow  # doctest: +SKIP
+>>> import torch, waveglow
 >>> voc = waveglow.load("lapglow")  # the voice that comes with the package; or a checkpoint's directory
->>> audio = voc.synthesize(mel)
+>>> mel = torch.full((80, 10), -5.0)  # 10 frames of 256 samples
+>>> voc.synthesize(mel).shape
+torch.Size([2560])
 """
 
 from __future__ import annotations

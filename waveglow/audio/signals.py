@@ -14,6 +14,7 @@ MOST_DECIBELS = 200.0  # what is equal to the last bit is said to have
 def snr(reference: Tensor, audio: Tensor) -> float:
     """Power of the reference above that of the difference, in decibels; at most MOST_DECIBELS.
 
+    >>> import torch
     >>> round(snr(torch.ones(4), 1.1 * torch.ones(4)), 3)
     20.0
     """

@@ -18,9 +18,20 @@ STD_FLOOR = 1e-4
 
 
 class ActNorm(Flow):
-    """`z = (x + bias) · exp(log_scale)`, `log_det = positions · Σ log_scale`. Starts as the identity.
+    """`z = (x + bias) · exp(log_scale)` with a bias and a scale for each channel; `log_det = positions · Σ log_scale`.
 
-    `initialized` is a buffer: it tells whether `initialize_` has set the two parameters from data.
+    It starts as the identity; `initialize_` sets both parameters from data, and the buffer `initialized` tells whether
+    it has.
+
+    Arguments:
+        channels: C of x [B, C, *S]. Raises ValueError where x has another number.
+
+    >>> norm, x = ActNorm(2), 3 * torch.randn(8, 2, 1000) + 5
+    >>> initialize_(norm, x)
+    1
+    >>> z, log_det = norm(x)
+    >>> torch.allclose(z.mean((0, 2)), torch.zeros(2), atol=1e-4), torch.allclose(norm.inverse(z), x, atol=1e-4)
+    (True, True)
     """
 
     initialized: Tensor
@@ -51,9 +62,10 @@ class ActNorm(Flow):
         return 0
 
     def after(self, conv: nn.Conv2d, x: Tensor) -> Tensor:
-        """z of `conv(x)`, for a conv without bias and padded with zeros: the weights are scaled, outputs are many more.
+        """`self(conv(x))[0]` with the scale put into the convolution's weights, which are far fewer than its outputs.
 
-        Those outputs are made all the same where a hook waits to see them before, as that of `initialize_` does.
+        For a conv without a bias and padded with zeros. Where a hook is registered on this layer, as by `initialize_`,
+        the convolution's own outputs are computed, for the hook to see.
         """
         if self._forward_pre_hooks:
             return self(conv(x))[0]
@@ -63,7 +75,7 @@ class ActNorm(Flow):
 
     @torch.no_grad()
     def set_statistics_(self, x: Tensor, name: str = "ActNorm") -> None:
-        """Set the parameters so that every channel of these x [B, C, *S] leaves with mean 0 and variance 1.
+        """Set the parameters so that these x [B, C, *S] come out with mean 0 and variance 1 in every channel.
 
         A channel whose standard deviation is below 1e-4 is scaled as if it were 1e-4, and named in a warning.
         """
@@ -82,7 +94,15 @@ class ActNorm(Flow):
 
 
 class Scale(Flow):
-    """`z = x · exp(log_scale)`, a factor a channel: NICE's last layer (Dinh et al. 2014, arXiv:1410.8516, §3.3)."""
+    """`z = x · exp(log_scale)`, a factor a channel: NICE's last layer (Dinh et al. 2014, arXiv:1410.8516, §3.3).
+
+    Arguments:
+        channels: C of x [B, C, *S].
+
+    >>> z, log_det = Scale(4)(torch.ones(2, 4, 1))  # it starts as the identity
+    >>> log_det
+    tensor([0., 0.], grad_fn=<ExpandBackward0>)
+    """
 
     elementwise_affine = True
 
@@ -109,15 +129,23 @@ def per_channel(values: Tensor, x: Tensor) -> Tensor:
 class ConditionalActNorm(Flow):
     """`z = x · exp(log_scale + log_s) + t`, with (log_s, t) a function of the conditioning alone.
 
-    With a mel as the conditioning it states every band's energy before any coupling runs. It is the density by which
-    Glow reads its split priors, N(mean(cond), scale(cond)), written as a layer. There is no bias before the scale:
-    whitening multiplies by e¹¹ where a band is empty, and so it would the bias's gradient.
+    Where x are the bands of a sound and the conditioning is its mel spectrogram, it brings loud and quiet bands to one
+    level before any coupling runs. With `shift` it is a Gaussian prior, N(mean(cond), scale(cond)), written as a layer.
+    Unlike ActNorm it has no bias before the scale: where a band is empty the scale reaches e¹¹, and so would the
+    gradient of a bias.
 
     Arguments:
-        channels: C of x.
-        net: cond [B, C_cond, *S] to log_s [B, C, *S], or to [B, 2C, *S], log_s first, with `shift`. Never in half
-            precision: its output is the log-determinant.
+        channels: C of x [B, C, *S].
+        net: maps cond [B, C_cond, *S] to log_s [B, C, *S]; with `shift` to [B, 2C, *S], log_s first. It never runs in
+            half precision, since its output is the log-determinant.
         shift: whether there is a t.
+
+    Raises ValueError without a cond, and for other numbers of channels.
+
+    >>> norm = ConditionalActNorm(3, nn.Conv1d(80, 3, 1))
+    >>> z, log_det = norm(torch.randn(2, 3, 10), torch.randn(2, 80, 10))
+    >>> z.shape, log_det.shape
+    (torch.Size([2, 3, 10]), torch.Size([2]))
     """
 
     initialized: Tensor
@@ -158,7 +186,7 @@ class ConditionalActNorm(Flow):
 
     @torch.no_grad()
     def set_statistics_(self, x: Tensor, name: str = "ConditionalActNorm") -> None:
-        """Set `log_scale` so that every channel of these x [B, C, *S] has a mean square of 1 before the net learns.
+        """Set `log_scale` so that these x [B, C, *S] get a mean square of 1 in every channel while the net gives 0.
 
         A channel whose root mean square is below 1e-4 is scaled as if it were 1e-4: the net tells which are empty.
         """
@@ -169,10 +197,10 @@ class ConditionalActNorm(Flow):
 
 @torch.no_grad()
 def initialize_(model: nn.Module, *inputs: Tensor) -> int:
-    """Data-dependent initialization (Glow §3.1): one explicit pass of `model(*inputs)` sets every ActNorm not yet set.
+    """Data-dependent initialization (Glow §3.1): one pass of `model(*inputs)` sets every ActNorm that is not yet set.
 
-    Give several batches concatenated along dimension 0: the statistics are those of all of them together. Each ActNorm
-    sees what the ones before it, already set, let through. Returns how many were set.
+    The statistics are those of the whole batch, so give a large one. Each layer sees the outputs of those before it,
+    which are set by then. Returns how many were set.
     """
     kinds = (ActNorm, ConditionalActNorm)
     pending = [(name, m) for name, m in model.named_modules() if isinstance(m, kinds) and not m.initialized]

@@ -15,26 +15,39 @@ from waveglow.flows.coupling import FORMS, Coupling, RowsAboveMask
 
 
 class RowNet(Protocol):
-    """A coupling net whose output's row h depends on no row of x behind h."""
+    """A network for RowAutoregressive, as WaveNet2d: row h of its output depends on rows 0 … h of x alone."""
 
     def __call__(self, x: Tensor, cond: Tensor) -> Tensor:
-        """x [B, C, H, W] to [B, 2C, H, W], under the last H rows of cond."""
+        """x [B, C, H, W] and the last H rows of cond [B, C_cond, ≥ H, W] to [B, 2C, H, W]."""
 
     def row(self, x: Tensor, cond: Tensor, past: Any) -> tuple[Tensor, Any]:
-        """The output's next row [B, 2C, 1, W], for one row of x and of cond, and the `past` of the row behind it.
+        """One row of the output, [B, 2C, 1, W], from that row of x and of cond, and the `past` to give with the next.
 
-        `past` is None for the first row.
+        `past`, which is None for the first row, is whatever the net must remember of the rows before.
         """
+
+    def reach_places(self) -> int:
+        """How many columns to each side it looks for one row."""
 
 
 class RowAutoregressive(Coupling):
     """Row h of [B, C, H, W] becomes `x_h · exp(log_s_h) + t_h`, with (log_s, t)_h a function of the rows above.
 
-    `inverse` takes as many steps as rows move; what the net saw of a row is kept, not computed again.
+    `forward` computes all rows at once; `inverse` one after the other, keeping what the net computed of earlier rows.
 
     Arguments:
         net: a RowNet.
-        mask, form, scale: as of Coupling.
+        mask: of the rows; whether the first one moves too.
+        form, scale: as of Coupling.
+
+    Raises ValueError without a cond.
+
+    >>> from waveglow.nn import RowStack, WaveNet2d
+    >>> stack = RowStack(1, cond_channels=80, n_channels=16, dilations=[(1, 1), (1, 2)])
+    >>> layer = RowAutoregressive(WaveNet2d(stack, 2), RowsAboveMask(1))
+    >>> x, cond = torch.randn(2, 1, 8, 50), torch.randn(2, 80, 8, 50)
+    >>> torch.allclose(layer.inverse(layer(x, cond)[0], cond), x, atol=1e-5)
+    True
     """
 
     mask: RowsAboveMask

@@ -12,14 +12,20 @@ EPS = 1e-5
 
 
 class FlowBatchNorm(Flow):
-    """`z = (x − mean) / √(var + ε)` a channel, `log_det = −½ positions · Σ log(var + ε)`.
+    """`z = (x − mean) / √(var + ε)` for each channel; `log_det = −½ positions · Σ log(var + ε)`.
 
-    In training, mean and variance are running averages that include the batch, with its gradient; in evaluation and in
-    `inverse` they are those of training. This is the one layer whose output, in training, depends on the whole batch
-    and that changes state in `forward`.
+    In training, mean and variance are running averages that include the batch, through which gradients flow; in
+    evaluation, and always in `inverse`, they are fixed. It is the only layer whose output depends on the whole batch in
+    training, and the only one that changes its state in `forward`.
 
     Arguments:
+        channels: C of x [B, C, *S].
         momentum: weight of the past in the running averages.
+
+    >>> norm, x = FlowBatchNorm(2, momentum=0.0), torch.randn(8, 2, 100) + 5
+    >>> z, _ = norm.train()(x)
+    >>> torch.allclose(norm.eval()(x)[0], z, atol=1e-5), torch.allclose(norm.inverse(z), x, atol=1e-4)
+    (True, True)
     """
 
     running_mean: Tensor

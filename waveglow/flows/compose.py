@@ -38,9 +38,18 @@ def _run_again(layer: Flow, x: Tensor, cond: Tensor | None) -> tuple[Tensor, Ten
 class Chain(Flow):
     """Layers in data order: `z = f_n(… f_1(x))`, `log_det = Σ log_det_k`.
 
-    `memory` is what the backward pass reads: "none" saves no memory and keeps all activations; "checkpoint" keeps each
-    layer's input and runs it again (Chen et al. 2016, arXiv:1604.06174); "reversible" keeps one output and rebuilds the
-    rest by inversion, so that memory does not grow with depth.
+    Arguments:
+        layers: of any kind of Flow, other chains included.
+        memory: what is kept for the backward pass. "none" saves no memory: all activations are kept. "checkpoint" keeps
+            each layer's input and runs the layer again (Chen et al. 2016, arXiv:1604.06174). "reversible" keeps one
+            output and rebuilds the rest by inversion, so that memory does not grow with depth; it needs float32.
+
+    >>> from waveglow.flows import ActNorm, InvertibleConv, Squeeze
+    >>> flow = Chain([Squeeze(8), ActNorm(8), InvertibleConv(8)])
+    >>> x = torch.randn(2, 1, 80)
+    >>> z, log_det = flow(x)
+    >>> z.shape, log_det.shape, torch.allclose(flow.inverse(z), x, atol=1e-5)
+    (torch.Size([2, 8, 10]), torch.Size([2]), True)
     """
 
     def __init__(self, layers: Iterable[Flow], *, memory: Memory = "none") -> None:
@@ -88,13 +97,19 @@ class Chain(Flow):
 
 
 class Split(nn.Module):
-    """Some channels leave as a latent; the others go on (RealNVP §3.6; the early outputs of WaveGlow).
+    """Some channels leave the flow as a latent, the others go on (RealNVP §3.6; the early outputs of WaveGlow).
 
     Arguments:
         channels: how many leave.
         leaves: "first" or "last" of the channels.
-        prior: a coupling that moves the leaving channels given those that stay, so that the latent is N(0, 1) under
-            a conditional prior; None where they leave as they are.
+        prior: a coupling that moves the leaving channels given those that stay, which makes their density conditional
+            and the latent N(0, 1) again; None where they leave as they are.
+
+    Raises ValueError where no channel would leave, or none would stay.
+
+    >>> z, rest, log_det = Split(2)(torch.randn(4, 8, 10))
+    >>> z.shape, rest.shape
+    (torch.Size([4, 2, 10]), torch.Size([4, 6, 10]))
     """
 
     factor = 1  # it keeps all places, as in Flow
@@ -121,11 +136,11 @@ class Split(nn.Module):
         return x if self.prior is None else self.prior.inverse(x, cond)
 
     def condition(self, cond: Tensor | None) -> Tensor | None:
-        """A split leaves the conditioning as it is."""
+        """The cond that the next level sees: the same."""
         return cond
 
     def out_shape(self, shape: Shape) -> Shape:
-        """(C − channels, *S) of what goes on. Raises ValueError where fewer channels come than leave."""
+        """(C − channels, *S) of what goes on, for x of (C, *S). Raises ValueError where no channel would be left."""
         if shape[0] <= self.channels:
             raise ValueError(f"a Split takes {self.channels} channels out of {shape[0]}; at least one must stay")
         return (shape[0] - self.channels, *shape[1:])
@@ -136,7 +151,17 @@ class Split(nn.Module):
 
 
 class MultiScale(nn.Module):
-    """Flows and Splits in data order; z is a list of latents in leaving order, what remains being the last."""
+    """Flows and Splits in data order; z is a list of latents: one of each Split, and what remains as the last.
+
+    >>> from waveglow.flows import InvertibleConv, Squeeze
+    >>> flow = MultiScale([Squeeze(8), InvertibleConv(8), Split(2), InvertibleConv(6)])
+    >>> x = torch.randn(4, 1, 80)
+    >>> zs, log_det = flow(x)
+    >>> [tuple(z.shape) for z in zs], flow.latent_shapes((1, 80))
+    ([(4, 2, 10), (4, 6, 10)], [(2, 10), (6, 10)])
+    >>> torch.allclose(flow.inverse(zs), x, atol=1e-5)
+    True
+    """
 
     def __init__(self, levels: Iterable[Flow | Split]) -> None:
         super().__init__()
@@ -176,7 +201,7 @@ class MultiScale(nn.Module):
         return x
 
     def latent_shapes(self, shape: Shape) -> list[Shape]:
-        """(C_i, *S_i) of each latent, in leaving order, for x of (C, *S)."""
+        """(C_i, *S_i) of each latent, in the order of `forward`, for x of (C, *S)."""
         shapes = []
         for level in self.parts():
             if isinstance(level, Split):

@@ -17,7 +17,10 @@ from waveglow.flows.base import Flow, Retraced, Shape, net_reach, sum_per_sample
 
 
 class Mask(Protocol):
-    """Which part of x [B, C, *S] moves."""
+    """Which part of x [B, C, *S] a coupling moves; the other part, which it keeps, is what its network sees.
+
+    `kept_channels` and `moved_channels` are C_kept and C_moved of the two parts.
+    """
 
     kept_channels: int
     moved_channels: int
@@ -33,7 +36,12 @@ class Mask(Protocol):
 
 
 class ChannelMask:
-    """Which channels of [B, C, *S] move: the last C // 2 or the first C // 2."""
+    """The last C // 2 channels of [B, C, *S] move, or the first C // 2. Raises ValueError for a single channel.
+
+    >>> kept, moved = ChannelMask(5).split(torch.arange(5).view(1, 5, 1))
+    >>> kept.flatten().tolist(), moved.flatten().tolist()
+    ([0, 1, 2], [3, 4])
+    """
 
     def __init__(self, channels: int, *, moves: Literal["first", "last"] = "last") -> None:
         if channels < 2:
@@ -60,7 +68,11 @@ class ChannelMask:
 class CheckerboardMask:
     """Every other place of [B, C, *S] moves (RealNVP §3.4), those whose indices have an even or an odd sum.
 
-    Both parts keep the shape of x, with zeros in the places of the other.
+    Both parts have the shape of x, with zeros in the places of the other.
+
+    >>> kept, moved = CheckerboardMask(1).split(torch.arange(1, 7).view(1, 1, 6))
+    >>> kept.tolist(), moved.tolist()
+    ([[[0, 2, 0, 4, 0, 6]]], [[[1, 0, 3, 0, 5, 0]]])
     """
 
     def __init__(self, channels: int, *, moves: Literal["even", "odd"] = "even") -> None:
@@ -92,8 +104,13 @@ class RowsAboveMask:
     """Rows of [B, C, H, W] move, given those above (WaveFlow, arXiv:1912.01219, eq. 6); for RowAutoregressive.
 
     Arguments:
-        first: whether the first row is "kept" (its net sees H − 1 rows, for the H − 1 that move), or "moved", by what
-            the net makes of a row of zeros (as NanoFlow has it, arXiv:2006.06280).
+        channels: C.
+        first: "kept" leaves the first row as it is: the net sees rows 0 … H − 2, for rows 1 … H − 1. "moved" puts a row
+            of zeros above the first one, which then moves too (as NanoFlow has it, arXiv:2006.06280).
+
+    >>> above, moved = RowsAboveMask(1).split(torch.arange(3).view(1, 1, 3, 1))
+    >>> above.flatten().tolist(), moved.flatten().tolist()
+    ([0, 1], [1, 2])
     """
 
     def __init__(self, channels: int, *, first: Literal["kept", "moved"] = "kept") -> None:
@@ -116,7 +133,14 @@ class RowsAboveMask:
 
 
 class WholeMask:
-    """All of [B, C, *S] moves; the net sees zeros and the conditioning. With "(x-t)/s" it is a learned prior of x."""
+    """All of [B, C, *S] moves; the net sees zeros, and the conditioning.
+
+    With the form "(x-t)/s" such a coupling is a learned Gaussian prior of x, with mean t and standard deviation s.
+
+    >>> kept, moved = WholeMask(2).split(torch.ones(1, 2, 3))
+    >>> kept.any().item(), moved.all().item()
+    (False, True)
+    """
 
     def __init__(self, channels: int) -> None:
         self.kept_channels = self.moved_channels = channels
@@ -135,7 +159,7 @@ class WholeMask:
 
 
 class Form(NamedTuple):
-    """How (log_s, t) act on x, and the sign with which log_s enters the log-determinant."""
+    """How (log_s, t) act on x, and the sign with which log_s enters the log-determinant; all are [B, C_moved, *S]."""
 
     forward: Callable[[Tensor, Tensor, Tensor], Tensor]
     inverse: Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -148,12 +172,12 @@ FORMS = {
     "(x-t)/s": Form(lambda x, log_s, t: (x - t) * (-log_s).exp(), lambda z, log_s, t: z * log_s.exp() + t, -1),
 }
 
-MOST_LOG_S = 2.0  # eight times a coupling; without a bound, a lapglow diverged after 1100 steps
+MAX_LOG_S = 2.0  # a factor of e² ≈ 7.4; without a bound, a lapglow diverged after 1100 steps
 
 SCALES: dict[str, Callable[[Tensor], Tensor]] = {
     "exp": lambda raw: raw,
     "sigmoid": lambda raw: F.logsigmoid(raw + 2),
-    "bounded": lambda raw: MOST_LOG_S * torch.tanh(raw / MOST_LOG_S),
+    "bounded": lambda raw: MAX_LOG_S * torch.tanh(raw / MAX_LOG_S),
 }
 
 
@@ -161,11 +185,22 @@ class Coupling(Flow):
     """`z_kept = x_kept`; `z_moved` is an affine map of `x_moved` whose (log_s, t) are `net(x_kept, cond)`.
 
     Arguments:
-        net: maps (x_kept [B, C_kept, *S], cond) to [B, 2·C_moved, *S], log_s first, or to t alone if additive.
+        net: maps (x_kept [B, C_kept, *S], cond) to [B, 2·C_moved, *S], log_s first; to t [B, C_moved, *S] if additive.
         mask: which part moves.
         form: "s*x+t" (WaveGlow), "(x+t)*s" (Glow) or "(x-t)/s" (FloWaveNet).
         scale: "exp" (log_s is the net's output), "sigmoid" (`s = sigmoid(output + 2)`), "bounded" (log_s between −2 and
             2, by a tanh), or "additive" (s = 1).
+
+    Raises ValueError for an unknown form or scale, and, when it runs, where the net gives another number of channels.
+
+    >>> from waveglow.nn import WaveNet
+    >>> mask = ChannelMask(8)
+    >>> net = WaveNet(4, 2 * 4, cond_channels=80, n_channels=16, n_layers=2)
+    >>> coupling = Coupling(net, mask)
+    >>> x, cond = torch.randn(2, 8, 50), torch.randn(2, 80, 50)
+    >>> z, log_det = coupling(x, cond)
+    >>> torch.allclose(coupling.inverse(z, cond), x, atol=1e-5), torch.equal(z[:, :4], x[:, :4])
+    (True, True)
     """
 
     def __init__(self, net: nn.Module, mask: Mask, *, form: str = "s*x+t", scale: str = "exp") -> None:

@@ -15,6 +15,14 @@ class Logit(Flow):
     """`z = logit(p)`, `p = α + (1 − 2α) x` for x in [0, 1]; `log_det = Σ log(1 − 2α) − log p − log(1 − p)`.
 
     The inverse undoes the contraction by 1 − 2α too, so that samples have their full contrast.
+
+    Arguments:
+        alpha: α. Raises ValueError unless 0 < α < ½.
+
+    >>> pixels = torch.tensor([[[0.0, 0.5, 1.0]]])
+    >>> z, log_det = Logit()(pixels)
+    >>> z
+    tensor([[[-2.9444,  0.0000,  2.9444]]])
     """
 
     def __init__(self, *, alpha: float = 0.05) -> None:

@@ -31,10 +31,18 @@ def random_rotation(channels: int) -> Tensor:
 
 
 class InvertibleConv(Flow):
-    """`z = W x` at every place, `log_det = positions · log|det W|`, W [C, C] free, a random rotation at the start.
+    """`z = W x` at every place; `log_det = positions · log|det W|`; W [C, C] is free, a random rotation at the start.
 
-    `weight_inverse` is filled only in a folded copy (export/fold.py), whose weights never change; otherwise the inverse
-    solves the linear system anew, so that it can't go stale.
+    The inverse solves the linear system in every call, so that it always fits the weights. Only a folded copy
+    (export/fold.py), whose weights never change, has the matrix `weight_inverse`.
+
+    Arguments:
+        channels: C of x [B, C, *S].
+
+    >>> conv, x = InvertibleConv(4), torch.randn(2, 4, 100)
+    >>> z, log_det = conv(x)
+    >>> torch.allclose(conv.inverse(z), x, atol=1e-4), log_det.shape
+    (True, torch.Size([2]))
     """
 
     weight_inverse: Tensor | None
@@ -72,9 +80,13 @@ class InvertibleConv(Flow):
 
 
 class InvertibleConvLU(InvertibleConv):
-    """`W = P L (U + diag(sign · exp(log_s)))`: P and sign fixed, `log|det W| = Σ log_s` (Glow eqs. 10–11).
+    """`W = P L (U + diag(sign · exp(log_s)))`, P and sign fixed: `log|det W| = Σ log_s` (Glow eqs. 10–11).
 
-    The determinant's sign can't change and W can't become singular.
+    W can't become singular, and its determinant keeps its sign.
+
+    >>> conv = InvertibleConvLU(4)
+    >>> torch.allclose(conv.log_abs_det(), torch.linalg.slogdet(conv.matrix()).logabsdet, atol=1e-5)
+    True
     """
 
     permutation: Tensor
@@ -169,7 +181,16 @@ def _product_of_reflections(vectors: Tensor) -> Tensor:
 
 
 class Shuffle(Flow):
-    """A fixed permutation of the channels, random where no `order` is given; `log_det = 0`."""
+    """A fixed permutation of the channels, random where no `order` is given; `log_det = 0`.
+
+    Arguments:
+        channels: C of x [B, C, *S].
+        order: the channel of x that each channel of z is.
+
+    >>> z, _ = Shuffle(3, order=[2, 0, 1])(torch.arange(3).view(1, 3, 1))
+    >>> z.flatten().tolist()
+    [2, 0, 1]
+    """
 
     order: Tensor
 
@@ -188,7 +209,12 @@ class Shuffle(Flow):
 
 
 class Reverse(Flow):
-    """The channels in reverse order (RealNVP, arXiv:1605.08803, §3.5); `log_det = 0`."""
+    """The channels in reverse order (RealNVP, arXiv:1605.08803, §3.5); `log_det = 0`.
+
+    >>> z, _ = Reverse()(torch.arange(3).view(1, 3, 1))
+    >>> z.flatten().tolist()
+    [2, 1, 0]
+    """
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return x.flip(1), zero_log_det(x)
@@ -201,7 +227,14 @@ class Reverse(Flow):
 
 
 class Swap(Flow):
-    """The two halves of the channels change places, and those of the conditioning too if `swap_cond` (FloWaveNet)."""
+    """The two halves of the channels change places, and those of the conditioning too if `swap_cond` (FloWaveNet).
+
+    `log_det = 0`. Raises ValueError for an odd number of channels.
+
+    >>> z, _ = Swap()(torch.arange(4).view(1, 4, 1))
+    >>> z.flatten().tolist()
+    [2, 3, 0, 1]
+    """
 
     def __init__(self, *, swap_cond: bool = False) -> None:
         super().__init__()
@@ -221,10 +254,14 @@ class Swap(Flow):
 
 
 class FlipRows(Flow):
-    """Rows of [B, C, H, W] in reverse order, within each of `parts` equal parts, and those of the conditioning alike.
+    """The rows of [B, C, H, W] in reverse order within each of `parts` equal parts; those of the conditioning alike.
 
-    Of WaveFlow's schemes (arXiv:1912.01219, §3.2), (a) flips all rows in every step (one part), (b) each half of them
-    in the second half of the steps (two parts). `log_det = 0`. Raises ValueError where H is no multiple of `parts`.
+    WaveFlow's scheme (a) flips all rows in every step (1 part), its scheme (b) each half of them in the second half of
+    the steps (2 parts; arXiv:1912.01219, §3.2). `log_det = 0`. Raises ValueError where H is no multiple of `parts`.
+
+    >>> z, _ = FlipRows(2)(torch.arange(6).view(1, 1, 6, 1))
+    >>> z.flatten().tolist()
+    [2, 1, 0, 5, 4, 3]
     """
 
     def __init__(self, parts: int = 1) -> None:

@@ -10,9 +10,20 @@ from waveglow.flows.base import Flow, Shape, zero_log_det
 
 
 class Squeeze(Flow):
-    """[B, C, *S] to [B, C·gᴿ, *(S/g)] for S of rank R; channel index `c·gᴿ + phase`; `log_det = 0`.
+    """[B, C, T] to [B, C·g, T/g], or [B, C, H, W] to [B, C·g², H/g, W/g]; `log_det = 0`.
 
-    With `squeeze_cond` the conditioning is squeezed alike. Raises ValueError where a size is no multiple of g.
+    Channel c and the place p within a group become channel `c·g + p` (in 2-D `c·g² + p`, row by row).
+
+    Arguments:
+        factor: g.
+        squeeze_cond: whether the conditioning is squeezed too, so that it fits z.
+
+    Raises ValueError where a size is no multiple of g.
+
+    >>> import torch
+    >>> z, _ = Squeeze(3)(torch.arange(6).view(1, 1, 6))
+    >>> z.tolist()
+    [[[0, 3], [1, 4], [2, 5]]]
     """
 
     def __init__(self, factor: int, *, squeeze_cond: bool = True) -> None:
@@ -42,6 +53,10 @@ class Flatten(Flow):
 
     Arguments:
         shape: (C, *S). Raises ValueError where x has another.
+
+    >>> import torch
+    >>> Flatten((3, 4, 4))(torch.zeros(2, 3, 4, 4))[0].shape
+    torch.Size([2, 48, 1])
     """
 
     def __init__(self, shape: Shape) -> None:
@@ -70,7 +85,15 @@ class Flatten(Flow):
 class Rows(Flow):
     """[B, C, T] to [B, C, H, T/H], sample t in row t mod H and column t div H (WaveFlow, arXiv:1912.01219, §3.1).
 
-    The conditioning becomes rows alike; `log_det = 0`. Raises ValueError where T is no multiple of H.
+    The conditioning becomes rows in the same way; `log_det = 0`.
+
+    Arguments:
+        height: H. Raises ValueError where T is no multiple of it.
+
+    >>> import torch
+    >>> z, _ = Rows(3)(torch.arange(6).view(1, 1, 6))
+    >>> z.tolist()
+    [[[[0, 3], [1, 4], [2, 5]]]]
     """
 
     def __init__(self, height: int) -> None:
@@ -100,7 +123,12 @@ class Rows(Flow):
 
 
 class RowsAsChannels(Flow):
-    """[B, 1, H, W] to [B, H, W], every row a channel; `log_det = 0`. Raises ValueError where x has more channels."""
+    """[B, 1, H, W] to [B, H, W], every row a channel; `log_det = 0`. Raises ValueError where x has more channels.
+
+    >>> import torch
+    >>> RowsAsChannels()(torch.zeros(2, 1, 8, 50))[0].shape
+    torch.Size([2, 8, 50])
+    """
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         self.out_shape(tuple(x.shape[1:]))

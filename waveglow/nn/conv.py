@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
-LOG_GAIN_FACTOR = 3  # the learning rate of a gain, in effect: OpenAI's `logscale_factor`, in Glow
+LOG_GAIN_FACTOR = 3  # makes gains learn faster than weights: `logscale_factor` in OpenAI's code of Glow
 
 
 def to_channels_last(x: Tensor) -> Tensor:
-    """[B, C, T] to [B, C, 1, T], channels-last."""
+    """[B, C, T] to [B, C, 1, T] in channels-last memory."""
     return x.unsqueeze(2).contiguous(memory_format=torch.channels_last)
 
 
@@ -25,7 +25,12 @@ def from_channels_last(x: Tensor) -> Tensor:
 
 
 def conv(in_channels: int, out_channels: int, kernel_size: int = 1, *, dilation: int = 1) -> nn.Conv2d:
-    """Convolution over T of [B, C, 1, T] that keeps the length; kernel_size is odd."""
+    """Convolution over T of [B, C, 1, T] that keeps the length. Raises ValueError for an even kernel_size.
+
+    >>> x = torch.randn(2, 4, 100)
+    >>> from_channels_last(conv(4, 8, 3, dilation=2)(to_channels_last(x))).shape
+    torch.Size([2, 8, 100])
+    """
     if kernel_size % 2 == 0:
         raise ValueError(f"kernel_size is {kernel_size}; it must be odd, so that the length stays")
     padding = dilation * (kernel_size // 2)
@@ -45,12 +50,18 @@ def convolved_places(module: nn.Module) -> int:
 
 
 def normed_conv(in_channels: int, out_channels: int, kernel_size: int = 1, *, dilation: int = 1) -> nn.Module:
-    """`conv` with weight normalization, a gain an output channel (Salimans and Kingma 2016, arXiv:1602.07868)."""
+    """`conv` with weight normalization, a gain for each output channel (Salimans and Kingma 2016, arXiv:1602.07868)."""
     return weight_norm(conv(in_channels, out_channels, kernel_size, dilation=dilation))
 
 
 def zero_conv(in_channels: int, out_channels: int) -> nn.Conv2d:
-    """1×1 convolution that starts at 0, so that a coupling with it as its net's last layer starts as the identity."""
+    """1×1 convolution whose weights and biases start at 0.
+
+    As a net's last layer it makes a coupling start as the identity.
+
+    >>> zero_conv(4, 2)(torch.randn(1, 4, 1, 10)).any().item()
+    False
+    """
     zero = conv(in_channels, out_channels)
     nn.init.zeros_(zero.weight)
     assert zero.bias is not None
@@ -59,7 +70,11 @@ def zero_conv(in_channels: int, out_channels: int) -> nn.Conv2d:
 
 
 class GainedZeroConv(nn.Module):
-    """`zero_conv` times exp(3·log_gain), a gain a channel (Glow, arXiv:1807.03039, §3.3)."""
+    """`zero_conv` times exp(3·log_gain), with a gain for each channel (Glow, arXiv:1807.03039, §3.3).
+
+    >>> GainedZeroConv(4, 2)(torch.randn(1, 4, 1, 10)).any().item()
+    False
+    """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()

@@ -1,6 +1,7 @@
-"""Coupling networks for images, and the zero-initialized convolution from which Glow reads its priors.
+"""Coupling networks for images, and the zero-initialized convolution that Glow makes its priors with.
 
-Shapes: x [B, C_in, H, W] (MLP: [B, C_in, 1]) to [B, C_out, H, W]. All take a `cond` that only the priors use.
+Shapes: x [B, C_in, H, W] to [B, C_out, H, W]; MLP: [B, C_in, 1] to [B, C_out, 1]. All accept a `cond`; only ZeroConv2d
+uses it.
 """
 
 from __future__ import annotations
@@ -19,11 +20,18 @@ START_STD = 0.05
 
 
 class ZeroConv2d(nn.Module):
-    """3×3 convolution that starts at 0, times exp(3·log_gain): a coupling that starts as the identity (Glow §3.3).
+    """3×3 convolution that starts at 0, times exp(3·log_gain), so that a coupling starts as the identity (Glow §3.3).
 
-    The border is padded with 1, so that what lies outside the picture can be told from black.
-    With `n_classes`, a class's own output, [C_out] and 0 at the start, is added everywhere; cond is then one-hot,
-    [B, n_classes, 1, 1].
+    The border is padded with ones, so that the outside of the picture differs from black.
+
+    Arguments:
+        n_classes: where it isn't 0, cond [B, n_classes, 1, 1] tells each image's class (one-hot), and each class has
+            [C_out] values of its own, zeros at the start, that are added at every place. Raises ValueError for another
+            cond.
+
+    >>> net = ZeroConv2d(3, 6)
+    >>> net(torch.randn(2, 3, 8, 8)).shape, net(torch.randn(2, 3, 8, 8)).any().item()
+    (torch.Size([2, 6, 8, 8]), False)
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, n_classes: int = 0) -> None:
@@ -51,8 +59,13 @@ class GlowNet(nn.Module):
     """3×3, 1×1 and zero-initialized 3×3 convolutions with ReLUs between them (Glow, arXiv:1807.03039, §3.3, B.1).
 
     Arguments:
-        norm: channels to an ActNorm, put behind the first two convolutions in place of their biases, as OpenAI's
-            code has it; None for biases.
+        hidden: channels between the convolutions.
+        norm: makes an ActNorm of so many channels; one follows each of the first two convolutions, which then have no
+            bias, as in OpenAI's code. None for biases and no norms.
+
+    >>> from waveglow.flows import ActNorm
+    >>> GlowNet(3, 6, 16, norm=ActNorm)(torch.randn(2, 3, 8, 8)).shape
+    torch.Size([2, 6, 8, 8])
     """
 
     def __init__(
@@ -84,7 +97,7 @@ def _normed(in_channels: int, out_channels: int, kernel_size: int, *, bias: bool
 
 
 class ResidualBlock(nn.Module):
-    """x plus a batch-normed, weight-normed pair of 3×3 convolutions (He et al. 2016, arXiv:1603.05027)."""
+    """x [B, C, H, W] plus two normed 3×3 convolutions of it (He et al. 2016, arXiv:1603.05027)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -99,12 +112,18 @@ class ResidualBlock(nn.Module):
 
 
 class ResidualNet(nn.Module):
-    """RealNVP's coupling net: residual blocks whose outputs all reach the end through 1×1 skips (arXiv:1605.08803, §4).
+    """RealNVP's coupling net: residual blocks, all of which add to the output (arXiv:1605.08803, §4).
 
-    Gives (log_s, t) with `log_s = gain · tanh(·)`, the gain learned a channel. It reads x and −x, batch-normed.
+    The output's first half is `log_s = gain · tanh(·)` with a learned gain for each channel, the second half is t.
+    The input is batch-normed and read twice, as x and as −x.
 
     Arguments:
-        sparse: half of the input's places are 0 (checkerboard), so that what is normed is doubled.
+        hidden: channels of the blocks.
+        n_blocks: how many there are.
+        sparse: whether half of the input's places are 0 (CheckerboardMask); the normed input is then doubled.
+
+    >>> ResidualNet(3, 6, 16, 2, sparse=False)(torch.randn(2, 3, 8, 8)).shape
+    torch.Size([2, 6, 8, 8])
     """
 
     def __init__(self, in_channels: int, out_channels: int, hidden: int, n_blocks: int, *, sparse: bool) -> None:
@@ -135,7 +154,14 @@ class ResidualNet(nn.Module):
 
 
 class MLP(nn.Module):
-    """NICE's coupling net (arXiv:1410.8516, §5.1): ReLU layers from [B, C_in, 1] to [B, C_out, 1], 0 at the start."""
+    """NICE's coupling net (arXiv:1410.8516, §5.1): ReLU layers from [B, C_in, 1] to [B, C_out, 1], zeros at first.
+
+    Arguments:
+        hidden: width of each of the `n_layers` hidden layers.
+
+    >>> MLP(10, 10, 32, 2)(torch.randn(4, 10, 1)).shape
+    torch.Size([4, 10, 1])
+    """
 
     def __init__(self, in_channels: int, out_channels: int, hidden: int, n_layers: int) -> None:
         super().__init__()

@@ -16,8 +16,8 @@ BATCH_NORM_EPS = 1e-5
 class SeparableConv(nn.Module):
     """Batch norm, depthwise convolution of 3 taps, 1×1 convolution: [B, C, 1, T] to [B, out_channels, 1, T].
 
-    The depthwise convolution pads what is normed with zeros. So, folded, a norm's shift lacks a tap at either end:
-    `edges` is what is too much there.
+    The normed input is padded with zeros, so the norm's shift is missing from one tap at either end. Folded into a bias
+    it is added to all taps: the buffer `edges` holds what has to be taken off again at the two ends.
     """
 
     edges: Tensor | None
@@ -38,7 +38,7 @@ class SeparableConv(nn.Module):
 
     @torch.no_grad()
     def fold_(self) -> None:
-        """Put the norm, as it is in evaluation, into the depthwise convolution, exactly."""
+        """Put the norm, with the statistics that it has in evaluation, into the depthwise convolution; exact."""
         if self.norm is None:
             return
         norm, weight, bias = self.norm, self.depthwise.weight, cast(Tensor, self.depthwise.bias)
@@ -53,9 +53,17 @@ class SeparableConv(nn.Module):
 
 
 class SeparableWaveNet(nn.Module):
-    """x [B, in_channels, T], cond [B, cond_channels, T] to [B, out_channels, T]; zeros at first.
+    """x [B, in_channels, T] and cond [B, cond_channels, T] to [B, out_channels, T]; zeros at first.
 
-    Of WaveGlow's net it keeps the gates and the residual connections; there are no skips and no dilation.
+    It has the gates and the residual connections of WaveGlow's net, but no skip connections and no dilation.
+
+    Arguments:
+        n_channels: of the residual connections.
+        n_layers: how many separable convolutions there are.
+
+    >>> net = SeparableWaveNet(4, 8, cond_channels=80, n_channels=16, n_layers=2)
+    >>> net(torch.randn(2, 4, 50), torch.randn(2, 80, 50)).shape
+    torch.Size([2, 8, 50])
     """
 
     def __init__(

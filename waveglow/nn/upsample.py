@@ -15,13 +15,13 @@ LOG_MEL_CENTRE, LOG_MEL_SPREAD = -5.0, 3.0  # natural log-mels lie between −11
 
 
 class Conditioner(nn.Module):
-    """mel [B, M, F] to [B, C, F·places_per_frame]."""
+    """What makes a vocoder's conditioning: mel [B, M, F] to [B, C, F·places_per_frame]."""
 
     places_per_frame: int
 
     def frames_seen(self) -> tuple[int, int]:
-        """How many frames before and after its own a place depends on."""
-        raise NotImplementedError
+        """How many frames (before, after) its own a place depends on; synthesis in pieces gives it so many."""
+        raise NotImplementedError(f"{type(self).__name__} defines no frames_seen(); it must return (before, after)")
 
 
 class TransposedConvUpsample(Conditioner):
@@ -29,6 +29,14 @@ class TransposedConvUpsample(Conditioner):
 
     The kernel is longer than the hop; what it writes behind the last frame's hop is cut off, so that sample n sees
     frames n//hop − kernel//hop + 1 … n//hop.
+
+    Arguments:
+        n_mels: M.
+        hop: samples per frame.
+        kernel_size: in samples. Raises ValueError where it is below the hop.
+
+    >>> TransposedConvUpsample(80, hop=256, kernel_size=1024)(torch.randn(1, 80, 10)).shape
+    torch.Size([1, 80, 2560])
     """
 
     def __init__(self, n_mels: int, *, hop: int, kernel_size: int) -> None:
@@ -51,7 +59,12 @@ class SmoothUpsample(Conditioner):
     """mel [B, M, F] to [B, M, F·hop] by transposed 2-D convolutions, each of 3 mels and two strides, and leaky ReLUs.
 
     FloWaveNet's (arXiv:1811.02155) and WaveFlow's (arXiv:1912.01219, §5): two of stride 16 for a hop of 256.
-    Raises ValueError where hop is no product of two even strides.
+
+    Arguments:
+        hop: samples per frame. Raises ValueError where it is no product of two even strides.
+
+    >>> SmoothUpsample(256)(torch.randn(1, 80, 4)).shape
+    torch.Size([1, 80, 1024])
     """
 
     def __init__(self, hop: int) -> None:
@@ -81,7 +94,11 @@ class SmoothUpsample(Conditioner):
 
 
 class Repeat(Conditioner):
-    """mel [B, M, F] to [B, M, F·places_per_frame], every frame repeated (SqueezeWave, arXiv:2001.05685, §3.1)."""
+    """mel [B, M, F] to [B, M, F·places_per_frame], every frame repeated (SqueezeWave, arXiv:2001.05685, §3.1).
+
+    >>> Repeat(2)(torch.tensor([[[1, 2, 3]]])).tolist()
+    [[[1, 1, 2, 2, 3, 3]]]
+    """
 
     def __init__(self, places_per_frame: int) -> None:
         super().__init__()
@@ -97,7 +114,15 @@ class Repeat(Conditioner):
 class MelEncoder(Conditioner):
     """mel [B, M, F] to features [B, channels, F·places_per_frame] by convolutions, never in half precision.
 
-    The last one writes each frame's places side by side (a sub-pixel convolution, Shi et al. 2016, arXiv:1609.05158).
+    The last one gives the channels of all places of a frame at once (a sub-pixel convolution, Shi et al. 2016,
+    arXiv:1609.05158).
+
+    Arguments:
+        n_mels: M; natural log-mels.
+        n_layers: residual layers between the first convolution and the last.
+
+    >>> MelEncoder(80, 32, places_per_frame=2)(torch.randn(1, 80, 10)).shape
+    torch.Size([1, 32, 20])
     """
 
     def __init__(
@@ -125,7 +150,11 @@ class MelEncoder(Conditioner):
 
 
 class BandScale(nn.Module):
-    """Features [B, in_channels, T] to [B, out_channels, T], zeros at first: the net of a ConditionalActNorm."""
+    """Features [B, in_channels, T] to [B, out_channels, T], zeros at first: a net for ConditionalActNorm.
+
+    >>> BandScale(32, 256)(torch.randn(1, 32, 20)).shape
+    torch.Size([1, 256, 20])
+    """
 
     def __init__(self, in_channels: int, out_channels: int, *, kernel_size: int = 3) -> None:
         super().__init__()

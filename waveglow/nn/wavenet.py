@@ -28,14 +28,29 @@ NUMBERS_IN_CACHE = 2**22
 
 
 class WaveNet(nn.Module):
-    """x [B, in_channels, T], cond [B, cond_channels, T] to [B, out_channels, T]; zeros at first.
+    """x [B, in_channels, T] and cond [B, cond_channels, T] to [B, out_channels, T].
 
-    Dilations are 1, 2, 4, …, and start again after `dilation_cycle` layers (None: never). The last convolution starts
-    at zero, so that a coupling with this net starts as the identity. Of a cond with more channels, the first count.
+    The last convolution starts at zero, so that a coupling with this net starts as the identity.
 
     Arguments:
-        residual_gain: factor of the sum that a layer hands on.
-        start, end: other first and last layers than 1×1 convolutions, of [B, in_channels or n_channels, 1, T].
+        in_channels, out_channels: of x and of the output.
+        cond_channels: of cond; extra channels of it are ignored. 0 for a net that takes no cond.
+        n_channels: of the residual and the skip connections.
+        n_layers: how many dilated convolutions there are.
+        kernel_size: of each of them; odd.
+        dilation_cycle: dilations are 1, 2, 4, …, and start again at 1 after so many layers (None: never).
+        weight_norm: whether all convolutions but the last have weight normalization.
+        residual_gain: factor of the sum of a layer's input and its residual.
+        start, end: what to use in place of the first and the last 1×1 convolution; maps [B, in_channels, 1, T] to
+            [B, n_channels, 1, T], and [B, n_channels, 1, T] to [B, out_channels, 1, T].
+
+    Raises ValueError, when it runs, for a cond where it was built without, and the other way round.
+
+    >>> net = WaveNet(4, 8, cond_channels=80, n_channels=16, n_layers=3)
+    >>> net(torch.randn(2, 4, 50), torch.randn(2, 80, 50)).shape
+    torch.Size([2, 8, 50])
+    >>> net.reach_places()  # to each side: dilations of 1, 2 and 4
+    7
     """
 
     def __init__(
@@ -91,10 +106,10 @@ class WaveNet(nn.Module):
         return convolved_places(self)
 
     def _outputs(self) -> tuple[list[tuple[Tensor, Tensor]], nn.Module]:
-        """(Weight and bias of each layer's 1×1 convolution, what its skips' sum passes).
+        """(Weight and bias of each layer's 1×1 convolution, the module that the sum of the skips passes).
 
-        A last layer that is linear and narrow is put into the skips' weights, end(Σ skip) = Σ end(skip): its few output
-        channels take the place of C. The residual's weights come first, and the last layer has none.
+        A last layer that is linear and narrow is put into the skips' weights, end(Σ skip) = Σ end(skip): then the skips
+        have its few output channels instead of C. The residual's weights come first; the last layer has no residual.
         """
         layers = [(cast(Tensor, layer.weight), cast(Tensor, layer.bias)) for layer in self.res_skip]
         if not isinstance(self.end, nn.Conv2d) or 2 * self.end.out_channels > self.n_channels:
@@ -109,7 +124,7 @@ class WaveNet(nn.Module):
 
     @torch.no_grad()
     def fold_(self) -> None:
-        """Put a narrow last layer into those before it for good, as every call of `forward` does."""
+        """Put a narrow last layer into those before it for good, as `forward` otherwise does in every call."""
         layers, self.end = self._outputs()
         for layer, (weight, bias) in zip(self.res_skip, layers, strict=True):
             assert isinstance(layer, nn.Conv2d)
@@ -117,9 +132,9 @@ class WaveNet(nn.Module):
             layer.weight, layer.bias = nn.Parameter(weight.contiguous()), nn.Parameter(bias.contiguous())
 
     def _conditioning(self, cond: Tensor | None, places: int) -> Iterable[Tensor | None]:
-        """n_layers × (B, 2C, 1, T), or None each.
+        """n_layers × (B, 2C, 1, T), or n_layers × None.
 
-        Where all together leave the caches, and nothing waits for gradients, a layer's is made when its turn comes.
+        In inference, where all of them together would not fit a CPU's caches, each is computed when its layer runs.
         """
         if (cond is None) != (self.cond is None):
             raise ValueError("this WaveNet was built " + ("for" if self.cond else "without") + " conditioning")
@@ -136,9 +151,9 @@ class WaveNet(nn.Module):
 
 
 def _through(end: Tensor, weight: Tensor, bias: Tensor, first: int) -> tuple[Tensor, Tensor]:
-    """weight [first + C, C, 1, 1], bias [first + C], with `end` [out, C, 1, 1] applied to the rows after the first.
+    """weight [first + C, C, 1, 1] and bias [first + C] with `end` [out, C, 1, 1] applied to their last C rows.
 
-    By one convolution, for the rounding of a matrix product depends on where in memory the weights lie.
+    By one convolution: the rounding of a matrix product would depend on where in memory the weights lie.
     """
     rows = torch.cat([weight.flatten(1), bias[:, None]], dim=1)
     rows = torch.cat([rows[:first], F.conv2d(rows[None, first:, None], end)[0, :, 0]])  # [first + out, C + 1]
@@ -150,8 +165,8 @@ def deep_ended_wavenet(
 ) -> WaveNet:
     """FloWaveNet's WaveNet (Kim et al. 2019, arXiv:1811.02155, §3.3 and appendix A), which differs at both ends.
 
-    A first convolution of 3 taps and a ReLU; two layers more behind the skips; the sum that a layer hands on is scaled
-    by √½.
+    It begins with a convolution of 3 taps and a ReLU, has two more layers behind the skips' sum, and a residual gain of
+    √½. Arguments are those of WaveNet.
     """
     start = nn.Sequential(normed_conv(in_channels, n_channels, 3), nn.ReLU())
     last = GainedZeroConv(n_channels, out_channels)

@@ -1,7 +1,7 @@
 """The coupling networks of WaveFlow and NanoFlow: WaveNets over rows and columns, causal from row to row.
 
-Shapes: x [B, in_channels, H, W], cond [B, cond_channels, ≥ H, W] of which the last H rows count. Row h of the output
-depends on rows 0 … h of x, so that rows can also be computed one after the other (`row`).
+Shapes: x [B, in_channels, H, W], cond [B, cond_channels, H, W]; where cond has more rows, its last H are used. Row h of
+the output depends on rows 0 … h of x, so that rows can also be computed one after the other (`row`).
 W. Ping et al., "WaveFlow: A Compact Flow-based Model for Raw Audio", 2020, arXiv:1912.01219, §3 and table 2;
 S. Lee et al., "NanoFlow: Scalable Normalizing Flows with Sublinear Parameter Complexity", 2020, arXiv:2006.06280, §3.
 """
@@ -19,18 +19,22 @@ from torch.nn.utils.parametrizations import weight_norm
 from waveglow.nn.conv import GainedZeroConv, convolved_places, normed_conv, zero_conv
 from waveglow.nn.gate import gated_tanh_unit
 
-Past = list[list[Tensor]]  # of each layer, the rows of its input that later rows will see
+Past = list[list[Tensor]]  # for each layer, the rows of its input that later rows will see
 
 
 class Flavour(NamedTuple):
-    """What sets one flow's use of a shared stack apart: for each layer, a bias before the gate and a gain behind it."""
+    """What one flow adds to a stack that several share: for each layer, a bias before the gate and a gain behind it."""
 
     biases: Sequence[Tensor]  # (2C, 1, 1)
     gains: Sequence[Tensor]  # (C, 1, 1); the last layer has no residual, and needs none
 
 
 class RowConv(nn.Conv2d):
-    """3×3 convolution of [B, C, H, W] that sees the rows above, and columns on both sides."""
+    """3×3 convolution of [B, C, H, W] that sees a row and the two above it, and columns on both sides.
+
+    Arguments:
+        down, across: dilation over rows and over columns.
+    """
 
     def __init__(self, channels: int, out_channels: int, *, down: int, across: int) -> None:
         super().__init__(channels, out_channels, 3, dilation=(down, across), padding=(0, across))
@@ -41,7 +45,7 @@ class RowConv(nn.Conv2d):
         return super().forward(F.pad(h, (0, 0, 2 * self.down, 0)))
 
     def row(self, h: Tensor, past: list[Tensor] | None) -> tuple[Tensor, list[Tensor]]:
-        """The next row, of [B, C, 1, W], and the last 2 · down rows of input, which the one behind it needs."""
+        """The next row [B, out_channels, 1, W] of h [B, C, 1, W], and the last 2 · down rows, which later ones need."""
         past = past or [torch.zeros_like(h)] * (2 * self.down)
         taps = torch.cat([past[0], past[self.down], h], dim=2)
         padding = (0, self.across)
@@ -49,11 +53,17 @@ class RowConv(nn.Conv2d):
 
 
 class RowStack(nn.Module):
-    """Gated, dilated 3×3 convolutions to the sum of their skips, [B, n_channels, H, W].
+    """Gated, dilated 3×3 convolutions: x [B, in_channels, H, W] to the sum of their skips, [B, n_channels, H, W].
 
     Arguments:
-        dilations: (rows, columns) of each layer.
-        residual_gain: factor of the sum that a layer hands on.
+        cond_channels: of cond.
+        n_channels: of the residual and the skip connections.
+        dilations: (over rows, over columns) of each layer.
+        residual_gain: factor of the sum of a layer's input and its residual.
+
+    >>> stack = RowStack(1, cond_channels=80, n_channels=16, dilations=[(1, 1), (1, 2)])
+    >>> stack(torch.randn(2, 1, 8, 50), torch.randn(2, 80, 8, 50)).shape
+    torch.Size([2, 16, 8, 50])
     """
 
     def __init__(
@@ -88,7 +98,7 @@ class RowStack(nn.Module):
         return skips
 
     def row(self, x: Tensor, cond: Tensor, past: Past | None, flavour: Flavour | None = None) -> tuple[Tensor, Past]:
-        """The next row, [B, n_channels, 1, W], and the past of the one behind it."""
+        """The next row, [B, n_channels, 1, W], and the `past` to give with the one after it (None with the first)."""
         h = self.start(x.contiguous(memory_format=torch.channels_last))
         cond_parts = self._conditioning(cond)
         skips, seen = torch.zeros_like(h), []
@@ -103,7 +113,7 @@ class RowStack(nn.Module):
         return self.cond(cond).chunk(len(self.dilated), dim=1)  # n_layers × (B, 2C, H, W)
 
     def _gated(self, i: int, a: Tensor, h: Tensor, skips: Tensor, flavour: Flavour | None) -> tuple[Tensor, Tensor]:
-        """What layer i hands on, and the skips with its own."""
+        """(The input of the layer behind i, the sum of the skips up to i)."""
         gated = gated_tanh_unit(a if flavour is None else a + flavour.biases[i])
         outputs = self.res_skip[i](gated).split(self.n_channels, dim=1)
         if len(outputs) == 2:
@@ -113,11 +123,15 @@ class RowStack(nn.Module):
 
 
 class FlavourNet(nn.Module):
-    """A flow's own part of a shared stack: an embedding, from which each layer's bias is made, and a gain a layer.
+    """What one flow owns where several share a stack: an embedding that makes each layer's bias, and gains.
 
     Arguments:
         stack: the shared one.
-        indicator: from the embedding to every layer's bias; shared as the stack is.
+        indicator: maps the embedding to the biases of all layers; shared too.
+
+    >>> stack = RowStack(1, cond_channels=80, n_channels=16, dilations=[(1, 1), (1, 2)])
+    >>> indicator = nn.Linear(512, 2 * 16 * 2)  # 2 halves of the gate, 16 channels, 2 layers
+    >>> nets = [WaveNet2d(stack, 2, flavour=FlavourNet(stack, indicator)) for _ in range(8)]
     """
 
     biases: Tensor | None
@@ -130,25 +144,30 @@ class FlavourNet(nn.Module):
         self.gains = nn.Parameter(torch.ones(len(stack.dilated) - 1, stack.n_channels))
 
     def forward(self) -> Flavour:
-        """What the stack is given."""
+        """The biases and gains for the stack."""
         made = self.indicator(self.embedding) if self.biases is None else self.biases  # type: ignore[misc]
         biases = made.view(len(self.gains) + 1, -1, 1, 1)
         return Flavour(biases.unbind(), self.gains[:, :, None, None].unbind())
 
     @torch.no_grad()
     def fold_(self) -> None:
-        """Keep the biases that the embedding makes, and forget what they are made of."""
+        """Keep the biases, and drop the embedding and the indicator that they are made of."""
         if self.indicator is not None:
             self.biases = self.indicator(self.embedding)
             self.indicator = self.embedding = None  # type: ignore[assignment]
 
 
 class WaveNet2d(nn.Module):
-    """A RowStack and a last 1×1 convolution: [B, out_channels, H, W], zeros at first.
+    """A RowStack and a last 1×1 convolution: x [B, in_channels, H, W] to [B, out_channels, H, W], zeros at first.
 
     Arguments:
-        gained: whether the last layer has a gain a channel.
-        flavour: where other flows use the stack too, what is this one's own.
+        stack: may be shared with other nets.
+        gained: whether the last layer has a gain for each channel.
+        flavour: this net's own part, where the stack is shared.
+
+    >>> stack = RowStack(1, cond_channels=80, n_channels=16, dilations=[(1, 1), (1, 2)])
+    >>> WaveNet2d(stack, 2)(torch.randn(2, 1, 8, 50), torch.randn(2, 80, 8, 50)).shape
+    torch.Size([2, 2, 8, 50])
     """
 
     def __init__(
@@ -167,7 +186,7 @@ class WaveNet2d(nn.Module):
         return convolved_places(self)
 
     def row(self, x: Tensor, cond: Tensor, past: Past | None) -> tuple[Tensor, Past]:
-        """One more row, and what the next one needs to know of it."""
+        """The next row, [B, out_channels, 1, W], and the `past` to give with the one after it (None with the first)."""
         skips, past = self.stack.row(x, cond, past, self._flavour())
         return self.end(skips), past
 
