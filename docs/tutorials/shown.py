@@ -1,4 +1,4 @@
-"""What the tutorials share: clips, players, plots, and a way to run commands. Nothing of it is needed to use the library."""
+"""What the tutorials share: clips, players, plots, and a way to run commands. The library needs nothing of it."""
 
 from __future__ import annotations
 
