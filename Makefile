@@ -1,7 +1,6 @@
 # Two commands on a fresh machine: `make demo` and `make test`.
 PYTHON ?= python3
 VENV := .venv
-OLDEST := .oldest
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
@@ -46,15 +45,10 @@ bench: setup ## measure speed and memory on this machine, in some ten minutes
 	$(BIN)/waveglow bench
 
 oldest: setup ## the library's tests with the oldest versions that pyproject.toml allows, in .oldest
-	$(BIN)/uv venv --quiet --clear --python $(PYTHON) $(OLDEST)
-	$(BIN)/uv pip compile --quiet --resolution lowest-direct --python $(OLDEST) --extra eval --extra onnx --extra openvoices \
-	  --output-file $(OLDEST)/versions.txt pyproject.toml
-	$(BIN)/uv pip install --quiet --python $(OLDEST) --constraint $(OLDEST)/versions.txt --editable '.[eval,onnx,openvoices,test]'
-	OMP_NUM_THREADS=1 $(OLDEST)/bin/pytest -n auto -p no:cacheprovider tests/test_vocoder.py \
-	  tests/audio tests/data tests/export tests/flows tests/metrics tests/models tests/nn tests/training
+	PYTHON=$(PYTHON) .ci/oldest
 
 release: setup ## build and check what goes to PyPI, in dist/, and print what a person does next
 	.ci/release
 
 clean: ## remove .venv, caches and runs
-	rm -rf $(VENV) $(OLDEST) build dist docs/_build *.egg-info .pytest_cache .mypy_cache .ruff_cache runs
+	rm -rf $(VENV) .oldest build dist docs/_build *.egg-info .pytest_cache .mypy_cache .ruff_cache runs

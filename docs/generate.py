@@ -22,8 +22,8 @@ from unittest import mock
 
 from waveglow.audio import mel
 from waveglow.audio.mel import PRESETS, MelSpec, compare, preset
+from waveglow.bench.sizes import size_of
 from waveglow.cli.main import VERBS, main
-from waveglow.cli.models import size_of
 from waveglow.models import checkpoint, shipped
 
 ROOT = Path(__file__).parents[1]
@@ -48,11 +48,11 @@ LAYERS = """
 :class: note
 
 These layers are meant for other people's flows too: decoders in the manner of Glow-TTS and VITS, image flows, density
-estimation. What is kept stable, with a notice in CHANGELOG.md and a release in between before it changes: the five names of
-the contract (`Flow`, `Split`, `Chain`, `MultiScale`, `FlowVocoder`), that `forward` returns `(z, log_det [B])` in data
-order, that `inverse` returns `x`, that a log-determinant is float32 or better, and the constructors' arguments and the
-tensors' names of the layers below. What may change at any time: names with an underscore, `Flow.retrace`, how memory modes
-work inside, and networks that only one published model uses.
+estimation. Kept stable, and announced in CHANGELOG.md a release before it changes: the five names of the contract
+(`Flow`, `Split`, `Chain`, `MultiScale`, `FlowVocoder`); that `forward` returns `(z, log_det [B])` in data order and
+`inverse` returns `x`; that a log-determinant is float32 or better; the constructors' arguments and the names of the
+tensors of the layers below. May change at any time: names with an underscore, `Flow.retrace`, what memory modes do
+inside, and networks that a single published model uses.
 ```
 """
 NOTES = {"waveglow.flows": LAYERS, "waveglow.nn": LAYERS}
@@ -241,9 +241,10 @@ def presets_page() -> str:
             "# Mel presets\n\nWritten from `waveglow.audio.mel.PRESETS`.\n",
             *_table(["", *names], fields),
             "\n## Which mel feeds which vocoder\n",
-            "Row: the mel that is given; column: the convention that the vocoder was trained on. = equal, c convertible,",
-            "s shifted (convertible, and the audio a little later), · incompatible: what `waveglow mel-check` says, with",
-            "the reason. `espnet` stands without statistics here; each of its models brings them (`feats_stats.npz`).\n",
+            "Row: the mel that is given; column: the convention that the vocoder was trained on. = equal, c",
+            "convertible, s shifted (convertible, the audio a little later), · incompatible: what `waveglow",
+            "mel-check` says, with the reason. `espnet` stands without statistics; each of its models brings them",
+            "(`feats_stats.npz`).\n",
             *_table(["given", *names], feeds),
             "",
         ]
@@ -261,7 +262,7 @@ def shipped_page() -> str:
         "# Models that come with the package\n\nWritten from the models' files: configuration, weights and card.\n",
         "## Voices\n",
         *_table([*VOICE_HEAD], [_voice(folder) for folder in voices]),
-        "\nHow fast it is on what: [speed](../speed.md). The licence of the weights follows from the recordings'; their",
+        "\nHow fast it is on what: [speed](../speed.md). The weights' licence follows from the recordings'; their",
         "credits are in the voice's card and in `recipes/openvoices/README.md`.",
     ]
     for folder in voices:
@@ -269,7 +270,7 @@ def shipped_page() -> str:
     lines += [
         "\n## Image models\n",
         *_table([*IMAGE_HEAD], [_image_model(folder) for folder in image_models]),
-        "\nThese have the licence of the repository, Apache-2.0. Each card says what the pictures are that were learned.\n",
+        "\nThese have the repository's licence, Apache-2.0. Each card says what the pictures are that were learned.\n",
     ]
     return "\n".join(lines)
 

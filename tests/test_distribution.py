@@ -11,6 +11,7 @@ import pytest
 
 from waveglow import __version__
 from waveglow.distribution import DISTRIBUTION, install_hint
+from waveglow.export.onnx import LEAST_TORCH
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -64,6 +65,10 @@ def test_extras_that_are_named_exist():
 def test_what_users_install_has_a_lower_bound(extra):
     for requirement in EXTRAS[extra] if extra else PROJECT["dependencies"]:
         assert re.fullmatch(r"[\w-]+(\[\w+\])?>=[\d.]+(,<\d+)?", requirement), requirement
+
+
+def test_the_torch_of_the_onnx_extra_is_the_one_that_the_export_asks_for():
+    assert f"torch>={LEAST_TORCH}" in EXTRAS["onnx"]
 
 
 @pytest.fixture(scope="module")

@@ -39,6 +39,7 @@ def module(name: str) -> ModuleType:
     return loaded
 
 
+module("wide")  # which prepare.py imports
 prepare = module("prepare")
 reference_clips = module("reference_clips")
 
@@ -470,11 +471,11 @@ def test_what_is_there_is_not_named_and_not_fetched(system):
     (debs / PACKAGES[0]).mkdir(parents=True)
     for package in PACKAGES[1:-1]:
         (debs / f"{package}_1.6.1-1_all.deb").touch()
-    done = run("fetch.sh", debs, system=system)
+    done = run("fetch.sh", "--narrow", debs, system=system)
     assert done.returncode == 2
     assert [p for p in PACKAGES if p in done.stderr] == [PACKAGES[-1]]
     (debs / f"{PACKAGES[-1]}_1.6.1-1_all.deb").touch()
-    done = run("fetch.sh", debs, system=system)
+    done = run("fetch.sh", "--narrow", debs, system=system)
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -482,7 +483,7 @@ def test_apt_downloads_what_is_missing(system):
     debs = system.parent / "debs"
     (debs / PACKAGES[0]).mkdir(parents=True)
     stub(system, "apt-get", '[ "$1" = download ] && shift && for p; do touch "${p}_1_all.deb"; done')
-    assert run("fetch.sh", debs, system=system).returncode == 0
+    assert run("fetch.sh", "--narrow", debs, system=system).returncode == 0
     assert sorted(os.listdir(debs)) == sorted([PACKAGES[0], *(f"{p}_1_all.deb" for p in PACKAGES[1:])])
 
 
@@ -533,7 +534,7 @@ def test_the_stages_call_the_commands(system):
     stub(system, "python", f'echo "${{1##*/}} ${{@:2}}" >>{here}/calls; touch "$3"/{{manifest,unseen}}.jsonl; exit 3')
     for package in PACKAGES:
         (here / "speech" / "debs" / package).mkdir(parents=True)
-    given = ["--config", "my.yaml", "--run-dir", "r", "--data", "speech", "train.steps=5"]
+    given = ["--config", "my.yaml", "--run-dir", "r", "--data", "speech", "--narrow", "train.steps=5"]
     assert run("train.sh", *given, system=system).returncode == 0
     expected = [
         "prepare.py speech/debs speech",

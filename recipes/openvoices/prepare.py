@@ -1,10 +1,12 @@
-"""Decode the open voices of six Debian packages, bring them to one level, and list them for training.
+"""Decode the open voices of six Debian packages and wide-band speech, bring them to one level, list them for training.
 
     python recipes/openvoices/prepare.py PACKAGES OUT [--speeds 1.0,1.17,1.38]
 
-PACKAGES holds the .deb files that fetch.sh downloads, or the trees unpacked from them, PACKAGES/<package>/usr/...
-OUT gets wavs/<corpus>/<corpus>-<name>.wav (22 050 Hz, 16 bit), manifest.jsonl with the splits train, valid and test,
-and unseen.jsonl with the voice that is in no split. Run it again and it goes on where it was.
+PACKAGES holds what fetch.sh downloads: the .deb files, or the trees unpacked from them, PACKAGES/<package>/usr/..., and
+the checkouts or tars of wide.py. Without the latter the voices are as narrow as the packages.
+OUT gets wavs/<corpus>/<corpus>-<name>.wav (22 050 Hz, 16 bit), manifest.jsonl with the splits train, valid and test (of
+the packages' voices alone), wide.jsonl with the test of wide-band speech, and unseen.jsonl with the voice that is in no
+split. Run it again and it goes on where it was.
 
 Exit status: 0; 3 where some recordings were refused, each named; 2 where nothing could be done.
 """
@@ -26,6 +28,7 @@ from types import ModuleType
 
 import numpy as np
 import soxr
+import wide  # beside this file
 from tqdm import tqdm
 
 from waveglow.audio.files import find_inputs
@@ -49,20 +52,26 @@ FESTVOX = "usr/share/festival/voices/russian/msu_ru_nsh_clunits/wav"
 
 @dataclass(frozen=True)
 class Corpus:
-    """The recordings of one voice: `folder` in a Debian `package`. An `unseen` voice is held out whole.
+    """The recordings of one voice: `folder` in a Debian `package`, or in a source of wide.py.
 
-    `bandwidth` in Hz: what lies above is no speech, so that no model is asked to predict it (models/bandwidth.py).
+    An `unseen` voice is held out whole; `synthetic` speech never is. `bandwidth` in Hz: what lies above is no speech,
+    so that no model is asked to predict it (models/bandwidth.py); of wide-band speech it is None: measured, by clip.
     """
 
     name: str
     package: str
     folder: str
-    bandwidth: int
+    bandwidth: int | None
     unseen: bool = False
+    synthetic: bool = False
 
     @property
     def suffix(self) -> str:
         return ".g722" if self.package.endswith("-g722") else ".wav"
+
+    @property
+    def is_wide(self) -> bool:
+        return self.bandwidth is None
 
 
 CORPORA = (
@@ -74,6 +83,14 @@ CORPORA = (
     Corpus("fr", "asterisk-core-sounds-fr-g722", f"{ASTERISK}/fr_CA_f_June", 7600, unseen=True),
 )
 
+WIDE = (
+    Corpus("zh", "audio-cmn", "96k/hsk", None),
+    Corpus("zh-syllables", "audio-cmn", "64k/syllabs", None),
+    Corpus("gd", "gcompris", "gd", None),
+    Corpus("es-words", "gcompris", "es", None),
+    Corpus("en-words", "gcompris", "en", None),
+    Corpus("kokoro", "kokoro", "wavs", None, synthetic=True),
+)
 
 # The same take as es/seconds, which is held out for the test; the only copy across splits (waveforms correlated).
 COPIES = ("es/queue-seconds",)
@@ -145,6 +162,23 @@ def recordings(packages: Path) -> list[Recording]:
     return every
 
 
+def wide_recordings(packages: Path, lists: Path) -> list[Recording]:
+    """Every chosen recording of the sources that are there; a notice names those that aren't. Raises ValueError."""
+    every: list[Recording] = []
+    for source in wide.SOURCES:
+        files = wide.chosen(packages, source, lists)
+        if not files:
+            print(f"notice: {packages} has no {source.name}; its wide-band speech is left out", file=sys.stderr)
+        for corpus in (corpus for corpus in WIDE if corpus.package == source.name):
+            folder = packages / source.name / corpus.folder
+            every += [
+                Recording(corpus, file.relative_to(folder).with_suffix("").as_posix(), file)
+                for file in files
+                if file.is_relative_to(folder)
+            ]
+    return every
+
+
 def _is_speech(stem: Path) -> bool:
     return "silence" not in stem.parts[:-1] and not stem.name.startswith("beep")
 
@@ -152,29 +186,31 @@ def _is_speech(stem: Path) -> bool:
 # ---- Splits ----------------------------------------------------------------------------------------------------------
 
 
-def read_splits(folder: Path) -> dict[str, Split]:
+def read_splits(folder: Path, prefix: str = "") -> dict[str, Split]:
     """The recordings that are held out, by key. Raises ValueError where one is in both lists."""
     held_out: dict[str, Split] = {}
     names: tuple[Split, ...] = ("test", "valid")
     for split in names:
-        for key in (folder / f"{split}.txt").read_text(encoding="utf-8").split():
+        for key in (folder / f"{prefix}{split}.txt").read_text(encoding="utf-8").split():
             if key in held_out:
                 raise ValueError(f"{folder}: {key} is listed twice; a recording is in one split")
             held_out[key] = split
     return held_out
 
 
-def write_splits(folder: Path, usable: Sequence[Recording]) -> None:
+def write_splits(
+    folder: Path, usable: Sequence[Recording], corpora: Sequence[Corpus] = CORPORA, prefix: str = ""
+) -> None:
     """Of each corpus the smallest hashes go to the test, the next to validation; `HELD_OUT` each."""
     lists: dict[str, list[str]] = {"test": [], "valid": []}
-    for corpus in CORPORA:
-        keys = [r.key for r in sorted(usable, key=lambda r: r.hash) if r.corpus == corpus and not corpus.unseen]
+    for corpus in (corpus for corpus in corpora if not (corpus.unseen or corpus.synthetic)):
+        keys = [r.key for r in sorted(usable, key=lambda r: r.hash) if r.corpus == corpus]
         count = round(HELD_OUT * len(keys))
         lists["test"] += keys[:count]
         lists["valid"] += keys[count : 2 * count]
     folder.mkdir(parents=True, exist_ok=True)
     for split, keys in lists.items():
-        (folder / f"{split}.txt").write_text("".join(f"{key}\n" for key in sorted(keys)), encoding="utf-8")
+        (folder / f"{prefix}{split}.txt").write_text("".join(f"{key}\n" for key in sorted(keys)), encoding="utf-8")
 
 
 def in_turn(found: Iterable[Recording], held_out: Mapping[str, Split]) -> list[Recording]:
@@ -186,7 +222,7 @@ def in_turn(found: Iterable[Recording], held_out: Mapping[str, Split]) -> list[R
     turns = []
     for recording in sorted(found, key=lambda r: r.hash):
         place = (held_out.get(recording.key, "train"), recording.corpus.name)
-        turns.append((taken[place], CORPORA.index(recording.corpus), place[0], recording))
+        turns.append((taken[place], (*CORPORA, *WIDE).index(recording.corpus), place[0], recording))
         taken[place] += 1
     return [recording for *_, recording in sorted(turns, key=lambda turn: turn[:3])]
 
@@ -197,7 +233,8 @@ def in_turn(found: Iterable[Recording], held_out: Mapping[str, Split]) -> list[R
 def decode(file: Path) -> tuple[Samples, int]:
     """Samples [T] and their rate in Hz. Raises AudioError."""
     if file.suffix != ".g722":
-        audio = load_audio(file, strict=True)
+        decoded = file.suffix != ".wav"  # by a codec, whose peaks may pass 1; the level is set later
+        audio = load_audio(file, strict=True, normalize=decoded)
         return audio.samples, audio.sample_rate
     av = _pyav()
     if not file.stat().st_size:
@@ -238,8 +275,13 @@ def leveled(samples: Samples, sample_rate: int) -> Samples:
     return scaled
 
 
-def clips_of(recording: Recording, out: Path, split: Split, speeds: Iterable[float]) -> list[Clip]:
-    """The recording at each speed, written to `out` where it isn't there yet. Raises AudioError."""
+def clips_of(
+    recording: Recording, out: Path, split: Split, speeds: Iterable[float], *, widened: bool = True
+) -> list[Clip]:
+    """The recording at each speed, written to `out` where it isn't there yet. Raises AudioError.
+
+    `widened`: whether a faster clip of a narrow recording counts as that much wider.
+    """
     wavs = {speed: recording.wav(out, speed) for speed in speeds}
     missing = {speed: path for speed, path in wavs.items() if not path.exists()}
     if missing:
@@ -253,14 +295,26 @@ def clips_of(recording: Recording, out: Path, split: Split, speeds: Iterable[flo
             # The same samples at a rate `speed` times as high: faster and higher, as a tape is.
             faster = soxr.resample(samples, rate * speed, SAMPLE_RATE, quality="HQ")
             save_audio(path, leveled(faster, SAMPLE_RATE), SAMPLE_RATE)
-    band = recording.corpus.bandwidth
-    return [_clip(path, split, round(band * speed)) for speed, path in wavs.items()]
+    corpus = recording.corpus
+    return [
+        _clip(path, split, _bandwidth(path, corpus, speed if widened else 1), synthetic=corpus.synthetic)
+        for speed, path in wavs.items()
+    ]
 
 
-def _clip(path: Path, split: Split, bandwidth: int) -> Clip:
+def _bandwidth(path: Path, corpus: Corpus, speed: float) -> int:
+    """Hz up to which the clip at `path` is speech: stated of its corpus, or measured."""
+    if corpus.bandwidth is not None:
+        return round(corpus.bandwidth * speed)
+    return wide.bandwidth(load_audio(path).samples, SAMPLE_RATE)
+
+
+def _clip(path: Path, split: Split, bandwidth: int, *, synthetic: bool) -> Clip:
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     band = bandwidth if bandwidth < NEARLY_FULL * SAMPLE_RATE / 2 else None
-    return Clip(str(path.resolve()), SAMPLE_RATE, probe(path).frames, digest, split, bandwidth=band)
+    return Clip(
+        str(path.resolve()), SAMPLE_RATE, probe(path).frames, digest, split, bandwidth=band, synthetic=synthetic
+    )
 
 
 def require_same_rules(out: Path) -> None:
@@ -296,32 +350,37 @@ def run(args: argparse.Namespace) -> int:
     """Write the clips and the manifests. Raises ValueError where there is nothing to work on."""
     unpacked(args.packages)
     found = recordings(args.packages)
+    wider = wide_recordings(args.packages, args.lists)
     require_same_rules(args.out)
-    held_out = {} if args.write_splits else read_splits(args.splits)
+    held_out: dict[str, Split] = {}
+    if not args.write_splits:
+        held_out = read_splits(args.splits) | (read_splits(args.splits, "wide-") if wider else {})
     usable: list[Recording] = []
-    manifest: list[Clip] = []
-    unseen: list[Clip] = []
+    manifests: dict[str, list[Clip]] = {"manifest": [], "unseen": [], **({"wide": []} if wider else {})}
     refused: list[str] = []
-    for recording in tqdm(in_turn(found, held_out), unit="file", disable=not sys.stderr.isatty()):
-        split: Split = "test" if recording.corpus.unseen else held_out.get(recording.key, "train")
-        speeds = args.speeds if split == "train" and not args.write_splits else (1.0,)
+    for recording in tqdm(in_turn([*found, *wider], held_out), unit="file", disable=not sys.stderr.isatty()):
+        corpus = recording.corpus
+        split: Split = "test" if corpus.unseen else held_out.get(recording.key, "train")
+        speeds = args.speeds if split == "train" and not corpus.is_wide and not args.write_splits else (1.0,)
         try:
-            clips = clips_of(recording, args.out, split, speeds)
+            clips = clips_of(recording, args.out, split, speeds, widened=not wider)
         except AudioError as error:
             refused.append(f"refused: {error}")
             continue
         usable.append(recording)
-        (unseen if recording.corpus.unseen else manifest).extend(clips)
+        of_wide = corpus.is_wide and split == "test"
+        manifests["unseen" if corpus.unseen else "wide" if of_wide else "manifest"].extend(clips)
     for line in refused:
         print(line, file=sys.stderr)
     if args.write_splits:
         write_splits(args.splits, usable)
+        if wider:
+            write_splits(args.splits, usable, WIDE, "wide-")
         print(f"{args.splits}: test.txt and valid.txt written; run again without --write-splits")
-    else:
-        write_manifest(args.out / "manifest.jsonl", manifest)
-        write_manifest(args.out / "unseen.jsonl", unseen)
-        print(summary(args.out / "manifest.jsonl", manifest))
-        print(summary(args.out / "unseen.jsonl", unseen))
+        return 3 if refused else 0
+    for name, clips in manifests.items():
+        write_manifest(args.out / f"{name}.jsonl", clips)
+        print(summary(args.out / f"{name}.jsonl", clips))
     return 3 if refused else 0
 
 
@@ -356,6 +415,7 @@ def _parser() -> argparse.ArgumentParser:
         help="speeds of the training clips, 0.5 to 2, 1.0 among them (1.0,1.17,1.38)",
     )
     parser.add_argument("--splits", type=Path, default=SPLITS, metavar="DIR", help="folder of test.txt and valid.txt")
+    parser.add_argument("--lists", type=Path, default=wide.LISTS, metavar="DIR", help="folder of <source>.sha256")
     parser.add_argument("--write-splits", action="store_true", help="make these lists anew, by the hash of the names")
     return parser
 

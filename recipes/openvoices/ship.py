@@ -1,6 +1,7 @@
 """The voice that comes with the package: a run's averaged weights in half precision, with a model card.
 
     python ship.py RUN [--scores "test split=RUN/evaluation" ...]    # waveglow/voices/lapglow
+    python ship.py lapglow --set high_base=heavy-tailed              # the shipped weights under another base density
     python ship.py --samples EVALUATION                              # audio_samples/README.md
 
 Matrices become float16, vectors stay float32. The card holds the tables of `waveglow evaluate`, which has to be run on
@@ -17,7 +18,9 @@ from typing import Any
 
 import torch
 
+from waveglow.config import parse_overrides
 from waveglow.models import checkpoint
+from waveglow.models.registry import build_vocoder
 from waveglow.models.shipped import DEFAULT_VOICE
 from waveglow.training.log import read_metrics
 
@@ -41,9 +44,10 @@ recording's bandwidth left out). The curve: `recipes/openvoices/EXPERIMENTS.md`,
 **How wide it is.** The recordings hold speech up to 7 or 7.6 kHz; above that the model has heard only recordings played
 up to 1.38 times as fast, and draws noise whose energy it infers from the mel.
 
-**Scores**, as shipped, of copy-synthesis.
+{scores_title}
 {scores}
 """
+SCORES_TITLE = "**Scores**, as shipped, of copy-synthesis."
 SAMPLES = """# Audio samples
 
 `reference/` has the recordings (credits and licences on its page), all of the test split or of the unseen voice;
@@ -68,6 +72,9 @@ def main() -> None:
     parser.add_argument(
         "--samples", type=Path, metavar="DIR", help="folder of an evaluation of audio_samples/reference"
     )
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="of the model, without weights of its own"
+    )
     args = parser.parse_args()
     if not (args.run or args.samples):
         parser.error("give RUN, or --samples")
@@ -76,7 +83,7 @@ def main() -> None:
             page = SAMPLES.format(table=(args.samples / "evaluation.md").read_text(encoding="utf-8"))
             (ROOT / "audio_samples" / "README.md").write_text(page, encoding="utf-8")
         if args.run:
-            ship(args.run, [_titled(scores) for scores in args.scores])
+            ship(args.run, [_titled(scores) for scores in args.scores], parse_overrides(args.set))
     except (ValueError, OSError) as error:
         print(f"ship.py: {error}", file=sys.stderr)
         sys.exit(2)
@@ -89,18 +96,22 @@ def _titled(text: str) -> tuple[str, Path]:
     return title, Path(folder)
 
 
-def ship(run: Path, scores: list[tuple[str, Path]]) -> None:
-    """Write the voice of a run, with the tables of evaluations (title, folder)."""
+def ship(run: Path, scores: list[tuple[str, Path]], settings: dict[str, Any]) -> None:
+    """Write the voice of a run, with the tables of evaluations (title, folder) and the model's `settings` changed."""
     loaded = checkpoint.load_vocoder(run)
     info = training_facts(run, loaded.info)
+    model_config = {**loaded.model_config, **settings}
+    model = build_vocoder(model_config)
+    model.load_state_dict(loaded.model.state_dict())
     with torch.no_grad():
-        for parameter in loaded.model.parameters():
+        for parameter in model.parameters():
             if parameter.dim() > 1:
                 parameter.data = parameter.half()
-    parameters = sum(p.numel() for p in loaded.model.parameters())
-    size = sum(t.nbytes for t in loaded.model.state_dict().values())
+    parameters = sum(p.numel() for p in model.parameters())
+    size = sum(t.nbytes for t in model.state_dict().values())
     if size > MOST_BYTES:
         raise ValueError(f"{run}: {size / 1e6:.1f} MB of weights; the package takes at most {MOST_BYTES / 1e6:.0f}")
+    kept = "" if scores or loaded.path != DEFAULT_VOICE else scores_of(DEFAULT_VOICE / "README.md")
     tables = [f"\n{title}:\n\n{(folder / 'evaluation.md').read_text(encoding='utf-8')}" for title, folder in scores]
     card = CARD.format(
         parameters=parameters / 1e6,
@@ -108,12 +119,18 @@ def ship(run: Path, scores: list[tuple[str, Path]]) -> None:
         data=DATA,
         training=info.get("training") or f"{info['training_hours']:.1f} hours, {info['step']:,} steps",
         nll=info["nll_nats"],
-        scores="".join(tables) or "\nNot scored yet.\n",
+        scores_title=SCORES_TITLE,
+        scores="".join(tables) or kept or "\nNot scored yet.\n",
     )
-    writers = checkpoint.model_writers(loaded.model, loaded.model_config, loaded.mel_spec, info)
+    writers = checkpoint.model_writers(model, model_config, loaded.mel_spec, info)
     writers["README.md"] = partial(_write, text=card)
     checkpoint.write_directory(DEFAULT_VOICE, writers)
     print(f"{DEFAULT_VOICE}: {parameters:,} parameters, {size / 1e6:.1f} MB, step {info['step']}")
+
+
+def scores_of(card: Path) -> str:
+    """The tables of a card; they stay where the same weights are shipped again and no evaluations are given."""
+    return card.read_text(encoding="utf-8").partition(SCORES_TITLE + "\n")[2].removesuffix("\n")
 
 
 def _write(path: Path, text: str) -> None:

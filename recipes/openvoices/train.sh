@@ -8,12 +8,14 @@ usage() {
   cat <<EOF
 usage: recipes/openvoices/train.sh [options] [KEY=VALUE ...]
 
-Train a vocoder on open speech in four languages: 3 hours of four voices, at three speeds. The recordings come from
-Debian packages (234 MB), which are downloaded and not installed; a fifth voice is held out whole.
+Train a vocoder on open speech: 3 hours of four voices in four languages, at three speeds, from Debian packages (234 MB),
+which are downloaded and not installed, and 2¾ hours of wide-band words from two repositories; a fifth voice is held out
+whole.
 
   --config FILE       a file of recipes/openvoices/conf, or any other (lapglow.yaml)
   --run-dir DIR       where the run lives (runs/openvoices)
   --data DIR          where the speech lives: debs/, wavs/, manifest.jsonl, unseen.jsonl (data/openvoices); 2 GB
+  --narrow            without the wide-band speech
   --gpus N            train on N GPUs of this machine (torchrun)
   --stage N           start at stage N: 1 fetch and prepare, 2 train, 3 evaluate on the test clips, 4 report (1)
   --stop-stage N      stop after stage N (4)
@@ -21,10 +23,11 @@ Debian packages (234 MB), which are downloaded and not installed; a fifth voice 
 EOF
 }
 
-config="$here/conf/lapglow.yaml" run=runs/openvoices data=data/openvoices gpus=0 stage=1 stop_stage=4 settings=()
+config="$here/conf/lapglow.yaml" run=runs/openvoices data=data/openvoices gpus=0 stage=1 stop_stage=4 narrow=() settings=()
 while [ $# -gt 0 ]; do
   case "$1" in
     -h | --help) usage; exit 0 ;;
+    --narrow) narrow=(--narrow); shift ;;
     --config | --run-dir | --data | --gpus | --stage | --stop-stage)
       [ $# -ge 2 ] || fail "$1 needs a value; see --help"
       case "$1" in
@@ -49,7 +52,7 @@ require_waveglow
 if wants 1; then
   say 1 "fetch and prepare"
   if [ ! -f "$data/manifest.jsonl" ] || [ ! -f "$data/unseen.jsonl" ]; then
-    "$here/fetch.sh" "$data/debs"
+    "$here/fetch.sh" "${narrow[@]+"${narrow[@]}"}" "$data/debs"
     python "$here/prepare.py" "$data/debs" "$data" || refused $?
   fi
   echo "$data/manifest.jsonl: $(wc -l <"$data/manifest.jsonl") clips"

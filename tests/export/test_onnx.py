@@ -248,6 +248,13 @@ def test_a_missing_package_is_named(of_lapglow, tmp_path, monkeypatch, capsys):
     assert "pip install 'waveglow-vocoders[onnx]'" in capsys.readouterr().err
 
 
+def test_a_torch_that_is_too_old_is_named(of_lapglow, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("waveglow.export.onnx.LEAST_TORCH", "99.1")
+    assert main(["export", "onnx", str(of_lapglow), str(tmp_path / "a.onnx")]) == 2
+    said = f"torch is {torch.__version__}, the export takes 99.1 or newer; pip install 'waveglow-vocoders[onnx]'"
+    assert said in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("mel", "options", "message"),
     [

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from waveglow.audio.mel import preset
-from waveglow.metrics import METRICS, MissingPackageError, Take, pitch
+from waveglow.metrics import METRICS, USUAL, MissingPackageError, Take, pitch
 
 PERFECT = {
     "pesq": pytest.approx(4.644, abs=1e-3),
@@ -21,6 +21,7 @@ PERFECT = {
     "tones": 0,
 }
 OUTER = {"visqol", "distillmos", "dnsmos"}  # their packages are heavy: tests/metrics/test_perceptual.py
+SLOW = {"periodicity", "voiced_f1"}  # tests/metrics/test_periodicity.py
 OF_THE_VOCODER = {"nll", "rtf"}
 
 
@@ -36,7 +37,8 @@ def loaded(name: str):
 
 
 def test_all_are_tested():
-    assert set(METRICS) == {*PERFECT, *OUTER, *OF_THE_VOCODER}
+    assert set(METRICS) == {*PERFECT, *OUTER, *SLOW, *OF_THE_VOCODER}
+    assert {*METRICS} - {*USUAL} == SLOW
     assert {name for name, metric in METRICS.items() if metric.load is None} == OF_THE_VOCODER
 
 
@@ -82,9 +84,10 @@ def test_a_version_names_the_package(monkeypatch):
     assert METRICS["mcd"].version.isdigit()
 
 
-@pytest.mark.parametrize("name", ["pesq", "estoi", "mr_stft", *sorted(OUTER)])
+@pytest.mark.parametrize("name", ["pesq", "estoi", "mr_stft", *sorted(OUTER | SLOW)])
 def test_a_missing_package_is_named(name, monkeypatch):
     modules = {"estoi": "pystoi", "mr_stft": "auraloss.freq", "distillmos": "distillmos.sqa", "dnsmos": "onnxruntime"}
+    modules |= dict.fromkeys(SLOW, "torchcrepe")
     monkeypatch.setitem(sys.modules, modules.get(name, name), None)
     with pytest.raises(MissingPackageError, match=r"pip install 'waveglow-vocoders\[eval\]'"):
         METRICS[name].load()

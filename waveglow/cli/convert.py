@@ -15,16 +15,18 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from waveglow.audio.mel import PRESETS, MelSpec, preset
-from waveglow.config import parse_overrides
+from waveglow.config import ConfigError, parse_overrides
 from waveglow.models import checkpoint, published
 from waveglow.models.flow_vocoder import FlowVocoder
 from waveglow.models.published.pickles import read_tensors
+from waveglow.models.registry import Model
 
 PUBLISHED_MELS = {"flowavenet": "flowavenet"}  # the others' are NVIDIA/tacotron2's
 
@@ -39,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="an argument of the published constructor that the tensors don't tell; may be repeated",
+        help="an argument of the published constructor; those that the tensors tell must agree; may be repeated",
     )
     parser.add_argument("--mel", metavar="PRESET", help=f"of its mels (as published): {', '.join(PRESETS)}")
     parser.add_argument(
@@ -56,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     if args.out.exists():
         raise ValueError(f"{args.out} exists already; name a new directory")
     state, plain = _read(args.file)
-    model, config = published.convert(state, family=args.family, config=parse_overrides(args.set))
+    model, config = _converted(state, args)
     if args.family is None and "config" not in plain and any(".cond_layers." in name for name in state):
         print(
             "notice: NVIDIA's older glow_old.py saved the same names; if that made the file, convert it with "
@@ -69,6 +71,17 @@ def run(args: argparse.Namespace) -> int:
     numbers = ", ".join(f"{key} {value}" for key, value in config.items() if key != "name")
     print(f"{args.out}: {config['name']}, {n_parameters:,} parameters; {numbers}")
     return 0
+
+
+def _converted(state: dict[str, Tensor], args: argparse.Namespace) -> tuple[Model, dict[str, Any]]:
+    """The model and its configuration. Raises ConfigError, which names the option that would help."""
+    try:
+        return published.convert(state, family=args.family, config=parse_overrides(args.set))
+    except published.UnknownFamilyError as error:
+        raise ConfigError(f"{error} with --family") from error
+    except published.ArgumentError as error:
+        flags = " ".join(f"--set {key}={str(example).lower()}" for key, example in error.missing.items())
+        raise ConfigError(f"{error.reason}; give it, as in {flags}" if flags else f"--set: {error.reason}") from error
 
 
 def _mel_spec(args: argparse.Namespace, model: FlowVocoder, builder: str) -> MelSpec | None:

@@ -22,10 +22,11 @@ from waveglow.cli.common import add_sampling, add_vocoder
 from waveglow.cli.devices import NOISE, open_vocoder
 from waveglow.evaluation import evaluate, markdown, notices
 from waveglow.evaluation.scores import SIGMAS, SWEEP_CLIPS, require_metrics, require_sigmas
-from waveglow.metrics import METRICS
+from waveglow.metrics import METRICS, USUAL
 from waveglow.models import checkpoint
 from waveglow.pages.evaluation import write_page
 
+UNUSUAL = [name for name in METRICS if name not in USUAL]
 SOME_SIGMAS = ",".join(f"{sigma:g}" for sigma in SIGMAS)
 
 
@@ -40,7 +41,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--also", action="append", default=[], metavar="NAME=DIR", help="a folder of the same clips by another vocoder"
     )
     parser.add_argument(
-        "--metrics", type=_metrics, default=list(METRICS), metavar="LIST", help=f"of {','.join(METRICS)} (all)"
+        "--metrics",
+        type=_metrics,
+        default=list(USUAL),
+        metavar="LIST",
+        help=f"of {','.join(METRICS)} (all but {' and '.join(UNUSUAL)}, which take minutes a clip)",
     )
     parser.add_argument(
         "--sigmas",

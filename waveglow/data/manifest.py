@@ -1,8 +1,8 @@
 """The manifest: which clips there are, checked once, and which of them are held out.
 
 One JSON object a line: path (relative to the manifest), sample_rate in Hz, frames in samples, sha256, split, mel where
-a mel file goes with the clip, bandwidth in Hz where the recording has nothing above. A run trains on `train` and
-validates on `valid`; `test` it never sees.
+a mel file goes with the clip, bandwidth in Hz where the recording has nothing above, synthetic where a model spoke. A
+run trains on `train` and validates on `valid`; `test` it never sees.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ class Clip:
     mel: str | None = None
     mel_sha256: str | None = None
     bandwidth: int | None = None
+    synthetic: bool = False
 
     def __post_init__(self) -> None:
         if self.bandwidth is not None and self.bandwidth <= 0:
@@ -69,6 +70,7 @@ def content_hash(clips: Iterable[Clip]) -> str:
             clip.split,
             clip.mel_sha256,
             *([] if clip.bandwidth is None else [clip.bandwidth]),
+            *(["synthetic"] if clip.synthetic else []),
         )
         for clip in clips
     ]
@@ -91,7 +93,7 @@ def write_manifest(path: Path, clips: Iterable[Clip]) -> None:
         entry = dataclasses.asdict(clip)
         entry["path"] = os.path.relpath(clip.path, path.parent)
         entry["mel"] = None if clip.mel is None else os.path.relpath(clip.mel, path.parent)
-        lines.append(json.dumps({key: value for key, value in entry.items() if value is not None}))
+        lines.append(json.dumps({key: value for key, value in entry.items() if value not in (None, False)}))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")

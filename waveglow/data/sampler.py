@@ -6,7 +6,9 @@ data order is the same after a resume and at any number of workers, ranks and mi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from fractions import Fraction
 from functools import lru_cache
 
 import numpy as np
@@ -26,6 +28,15 @@ def clip_index(seed: int, sample: int, n_clips: int) -> int:
     """Which of n_clips the training sample of that number takes."""
     epoch, place = divmod(sample, n_clips)
     return int(permutation(seed, epoch, n_clips)[place])
+
+
+def stratum(sample: int, share: Fraction) -> tuple[bool, int]:
+    """Whether a training sample is one of the `share` of them that is taken apart, and its number among its kind.
+
+    They are spread evenly: of any n samples in a row at most ⌈n · share⌉ are.
+    """
+    apart_before, apart_after = math.floor(sample * share), math.floor((sample + 1) * share)
+    return (True, apart_before) if apart_after > apart_before else (False, sample - apart_before)
 
 
 class StepSampler(Sampler[list[int]]):

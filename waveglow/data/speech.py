@@ -5,6 +5,7 @@ Shapes: audio [T] in samples, mel [M, F] in frames, F = ⌈T / hop⌉.
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
@@ -18,9 +19,10 @@ from waveglow.audio.mel_files import read_mel
 from waveglow.audio.mel_spectrogram import MelSpectrogram
 from waveglow.config import ConfigError
 from waveglow.data.manifest import Clip
-from waveglow.data.sampler import clip_index
+from waveglow.data.sampler import clip_index, stratum
 from waveglow.noise import Purpose, dequantization_noise, philox
 
+MOST_SYNTHETIC = Fraction(1, 4)  # a voice that speech synthesis spoke has the faults of its vocoder
 VALIDATION_PLACE = 1 << 62  # noise of validation clips stands apart from that of training samples
 
 
@@ -36,11 +38,15 @@ class Example(NamedTuple):
 class SpeechCrops(Dataset[Example]):
     """Random crops of `segment_samples`; item g is a function of (seed, g).
 
-    Clips shorter than a crop are padded with silence, which dequantization dithers.
+    Clips shorter than a crop are padded with silence, which dequantization dithers. Synthetic clips are taken apart: as
+    often as their share of the speech, in seconds, and at most one of four samples, evenly (`sampler.stratum`).
     """
 
     def __init__(self, clips: list[Clip], spec: MelSpec, *, segment_samples: int, seed: int) -> None:
         self.clips = _usable(clips, spec)
+        self.recorded = [clip for clip in clips if not clip.synthetic]
+        self.synthetic = [clip for clip in clips if clip.synthetic]
+        self.synthetic_share = _synthetic_share(clips)
         self.spec = spec
         self.segment_samples = segment_samples
         self.seed = seed
@@ -52,7 +58,9 @@ class SpeechCrops(Dataset[Example]):
 
     def clip_of(self, number: int) -> Clip:
         """The clip that a training sample is cropped from."""
-        return self.clips[clip_index(self.seed, number, len(self.clips))]
+        is_synthetic, place = stratum(number, self.synthetic_share)
+        of_its_kind = self.synthetic if is_synthetic else self.recorded
+        return of_its_kind[clip_index(self.seed, place, len(of_its_kind))]
 
     def __getitem__(self, number: int) -> Example:
         clip = self.clip_of(number)
@@ -117,6 +125,13 @@ def _file_mel(clip: Clip, spec: MelSpec) -> np.ndarray:
     if not needed <= mel.shape[1] <= needed + 2:  # conventions differ by a frame; more is another hop or recording
         raise AudioError(clip.mel, f"has {mel.shape[1]} frames, its recording of {clip.frames} samples needs {needed}")
     return mel
+
+
+def _synthetic_share(clips: list[Clip]) -> Fraction:
+    """Share of the samples that are of synthetic clips: theirs of the speech in seconds, or the most there may be."""
+    synthetic = sum(clip.frames for clip in clips if clip.synthetic)
+    total = sum(clip.frames for clip in clips)
+    return Fraction(synthetic, total) if synthetic == total else min(Fraction(synthetic, total), MOST_SYNTHETIC)
 
 
 def _usable(clips: list[Clip], spec: MelSpec) -> list[Clip]:

@@ -30,7 +30,7 @@ from waveglow.evaluation.clips import Clip, ClipScores, find_clips
 from waveglow.evaluation.means import summary
 from waveglow.evaluation.rows import GriffinLim, Other, RefinedNoise, Row, Sampled, Settings, folder_of, require_others
 from waveglow.evaluation.table import TRUTH, VOCODER, Results
-from waveglow.metrics import METRICS, MissingPackageError, Take, TakeScore
+from waveglow.metrics import METRICS, USUAL, MissingPackageError, Take, TakeScore
 from waveglow.metrics.packages import Samples, version_of
 from waveglow.vocoder import Vocoder
 
@@ -50,7 +50,7 @@ def evaluate(
     sigma: float = 0.7,
     seed: int = 0,
     refine: int | None = None,
-    metrics: Iterable[str] = tuple(METRICS),
+    metrics: Iterable[str] = USUAL,
     sigmas: Iterable[float] = SIGMAS,
     checkpoint: str | Path = "vocoder",
     checkpoint_found: str | Path | None = None,
@@ -67,7 +67,8 @@ def evaluate(
         split: of a manifest; None is test where it has one, else valid.
         also: folders of the same clips by other vocoders, by name.
         sigma, seed, refine: as of `Vocoder.synthesize`.
-        metrics: of `waveglow.metrics.METRICS`; those whose packages are missing are left out.
+        metrics: of `waveglow.metrics.METRICS`, by default those that take no minutes a clip; those whose packages are
+            missing are left out.
         sigmas: to compare on a few of the clips.
         checkpoint, checkpoint_found: what the results call the vocoder, and the folder that this stood for.
         tell: is given a sentence on each metric that can't be had, before the work begins.

@@ -23,6 +23,7 @@ from waveglow.audio.files import write_atomically
 from waveglow.audio.mel_spec import MelSpec
 from waveglow.audio.refine import MelRefiner
 from waveglow.audio.stft import ConvSTFT
+from waveglow.distribution import install_hint
 from waveglow.export.fold import folded
 from waveglow.export.onnx_runtime import METADATA, Latent, OnnxVocoder, needed
 from waveglow.flows.base import coupling_nets
@@ -33,6 +34,7 @@ from waveglow.models.reach import reach
 
 OPSET = 18
 TRACED_FRAMES = 16
+LEAST_TORCH = "2.12"  # before, torch.export refuses lengths that it can't tell; the extra `onnx` has it
 CALIBRATION_FRAMES = 256  # of a mel, at most
 
 
@@ -54,11 +56,15 @@ def export_onnx(
             and has the mel as its only input, as sherpa-onnx takes vocoders.
         int8_from: mels [M, F] to measure ranges on; where given, the coupling nets compute with 8-bit integers.
 
-    Raises ValueError where a package is missing, a frame has no whole number of places, or the noise is drawn and int8
-    is asked for; OSError where the file can't be written.
+    Raises ValueError where a package is missing or torch too old, a frame has no whole number of places, or the noise
+    is drawn and int8 is asked for; OSError where the file can't be written.
     """
     onnx = needed("onnx")
     needed("onnxscript")
+    if torch.__version__ < LEAST_TORCH:
+        raise ValueError(
+            f"torch is {torch.__version__}, the export takes {LEAST_TORCH} or newer; {install_hint('onnx')}"
+        )
     mels = list(int8_from)
     if mels and drawn_sigma is not None:
         raise ValueError("int8 needs the latents as inputs, to measure with the same noise; leave the drawn noise out")

@@ -17,10 +17,10 @@ import torch
 
 from waveglow.audio.mel_spec import MelSpec, to_nats
 from waveglow.audio.mel_spectrogram import MelSpectrogram
-from waveglow.metrics import perceptual, pitch, spectral
+from waveglow.metrics import perceptual, periodicity, pitch, spectral
 from waveglow.metrics.packages import MissingPackageError, Samples, Score, version_of
 
-__all__ = ["METRICS", "Metric", "MissingPackageError", "Take"]
+__all__ = ["METRICS", "USUAL", "Metric", "MissingPackageError", "Take"]
 
 VERSION = 1  # of the definitions here: raise it when one changes, so that cached scores are computed anew
 
@@ -49,6 +49,11 @@ class Take:
         return to_nats(MelSpectrogram(self.spec).of_any_length(wav)[0].numpy(), self.spec)
 
     @cached_property
+    def periodicity(self) -> periodicity.Periodicity:
+        """By CREPE. Raises ValueError where the take is too short, MissingPackageError."""
+        return periodicity.load_periodicity()(self.at_16k)
+
+    @cached_property
     def pitch(self) -> pitch.Track:
         """F0 track. Raises ValueError where the take is too short."""
         return pitch.f0_track(self.at_16k)
@@ -62,7 +67,8 @@ TakeScore = Callable[[Take, Take], float]
 class Metric:
     """A metric: `load` gets what it needs, raising MissingPackageError; `about` is its definition in a line.
 
-    Without `load` it is no matter of two takes, and whoever runs the vocoder measures it.
+    Without `load` it is no matter of two takes, and whoever runs the vocoder measures it. What is not `usual` takes
+    minutes a clip, and is measured where it is asked for by name.
     """
 
     label: str
@@ -72,6 +78,7 @@ class Metric:
     about: str
     load: Callable[[], TakeScore] | None = None
     package: str = ""
+    usual: bool = True
 
     @property
     def version(self) -> str:
@@ -90,6 +97,11 @@ def _at_16k(load: Callable[[], Score]) -> Callable[[], TakeScore]:
 def _mr_stft() -> TakeScore:
     score = spectral.load_mr_stft()
     return lambda reference, output: score(reference.samples, output.samples)
+
+
+def _periodicity(compare: Callable[[periodicity.Periodicity, periodicity.Periodicity], float]) -> TakeScore:
+    periodicity.load_periodicity()
+    return lambda reference, output: compare(reference.periodicity, output.periodicity)
 
 
 METRICS = {
@@ -179,6 +191,26 @@ METRICS = {
         about="frames voiced in one of the two alone, by pYIN",
         load=lambda: lambda reference, output: pitch.voicing_error(reference.pitch, output.pitch),
     ),
+    "periodicity": Metric(
+        label="periodicity",
+        unit="",
+        better="lower",
+        digits=3,
+        about="root mean square difference of CREPE's periodicity, Morrison et al. 2022 (arXiv:2110.10139)",
+        load=lambda: _periodicity(periodicity.periodicity_error),
+        package="torchcrepe",
+        usual=False,
+    ),
+    "voiced_f1": Metric(
+        label="V/UV F1",
+        unit="",
+        better="higher",
+        digits=3,
+        about="F1 of the frames that are voiced by CREPE, periodicity 0.21 and more, Morrison et al. 2022",
+        load=lambda: _periodicity(periodicity.voiced_f1),
+        package="torchcrepe",
+        usual=False,
+    ),
     "tones": Metric(
         label="tones",
         unit="dB",
@@ -205,3 +237,5 @@ METRICS = {
         about="seconds that mel to audio takes, a second of audio, after one run to warm up",
     ),
 }
+
+USUAL = tuple(name for name, metric in METRICS.items() if metric.usual)

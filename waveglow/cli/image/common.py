@@ -1,22 +1,15 @@
-"""What the verbs of images share: options, and the model on its device."""
+"""What the verbs of images share: options, and the model and the pictures that they name."""
 
 from __future__ import annotations
 
 import argparse
 import math
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import torch
 
 from waveglow.data.image_sources import SPLITS
-from waveglow.devices import set_threads, usable_device
-from waveglow.models import checkpoint
-from waveglow.models.flow_image import FlowImage
+from waveglow.devices import set_threads
 from waveglow.models.shipped import DEFAULT_IMAGE_MODEL
-
-# ---- Options ---------------------------------------------------------------------------------------------------------
+from waveglow.pictures.inputs import Opened, Pictures, held_out, open_model, photos
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
@@ -50,6 +43,13 @@ def add_pictures(parser: argparse.ArgumentParser) -> None:
 def add_split(parser: argparse.ArgumentParser) -> None:
     """Which images of --data."""
     parser.add_argument("--split", choices=SPLITS, default="test", help="of --data (test)")
+
+
+def add_out(parser: argparse.ArgumentParser) -> None:
+    """Where pictures go."""
+    parser.add_argument(
+        "out", type=Path, metavar="OUT", help="picture.png, or a folder that also gets every image by itself"
+    )
 
 
 def add_batch_size(parser: argparse.ArgumentParser, *, default: int = 64) -> None:
@@ -92,50 +92,22 @@ def numbers(text: str) -> list[float]:
     return list(dict.fromkeys(values))
 
 
-# ---- The model -------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Opened:
-    """An image flow on its device, what results say of it, and the image set that it learned, if that is known."""
-
-    model: FlowImage
-    device: torch.device
-    path: Path
-    facts: dict[str, Any]
-    dataset: str | None
-
-    @property
-    def weights_sha256(self) -> str:
-        """SHA-256 of the weights' file: latents mean something to these weights only."""
-        return str(self.facts["weights_sha256"])
-
-
-def open_model(args: argparse.Namespace) -> Opened:
-    """The image flow that the options name. Raises CheckpointError, ValueError."""
+def opened_model(args: argparse.Namespace) -> Opened:
+    """The image flow that the options of `add_model` name. Raises CheckpointError, ValueError."""
     if args.threads is not None:
         set_threads(args.threads)
-    device = torch.device(usable_device(args.device))
-    loaded = checkpoint.load_image(args.checkpoint)
-    model = loaded.model.requires_grad_(False).to(device)
-    facts = {
-        "checkpoint": str(loaded.path),
-        "weights_sha256": checkpoint.sha256(loaded.path / checkpoint.WEIGHTS),
-        "model": loaded.model_config,
-        "step": loaded.info.get("step"),
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "n_bits": model.n_bits,
-        "device": str(device),
-        "threads": torch.get_num_threads(),
-        "seed": args.seed,
-    }
-    data = loaded.info.get("data")
-    dataset = str(data.get("dataset")) if isinstance(data, dict) else None
-    return Opened(model, device, loaded.path, facts, dataset)
+    return open_model(args.checkpoint, device=args.device, seed=args.seed)
 
 
-def require_class(model: FlowImage, label: int) -> None:
-    """Raises ValueError where --label is no class of the model."""
-    if not 0 <= label < model.n_classes:
-        rule = f"has classes 0 to {model.n_classes - 1}" if model.n_classes else "has no classes"
-        raise ValueError(f"--label is {label}; this model {rule}")
+def opened_pictures(args: argparse.Namespace, opened: Opened, *, n: int) -> Pictures:
+    """The photos, or n images of the split, that the options of `add_pictures` name.
+
+    Raises ValueError where they name neither or both, no photo can be read, or the split has less than n images.
+    """
+    if bool(args.photos) == bool(args.data):
+        raise ValueError("give either photos, or --data FOLDER, which `waveglow image prepare` has made")
+    if args.data and args.label:
+        raise ValueError("--label is the class of photos; images of --data have their own")
+    if args.data:
+        return held_out(opened, args.data, split=args.split, n=n)
+    return photos(opened, args.photos, label=args.label)
