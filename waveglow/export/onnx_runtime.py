@@ -52,6 +52,7 @@ class OnnxVocoder:
 
     def __init__(self, path: Path | str, *, threads: int | None = None) -> None:
         runtime = needed("onnxruntime")
+        self.path = Path(path)
         if not Path(path).is_file():
             raise OnnxFileError(
                 f"{path}: is no file; what onnxruntime runs is made by `waveglow export onnx CKPT OUT.onnx`"
@@ -79,6 +80,19 @@ class OnnxVocoder:
             raise OnnxFileError(f"{path}: its metadata can't be understood ({error})") from error
         if not self.latents:
             raise OnnxFileError(f"{path}: draws its own noise, for other runtimes; export it without --drawn-noise")
+
+    def about(self) -> dict[str, Any]:
+        """What the file is, in JSON types."""
+        latents = {f"z{i}": f"{z.channels} channels, {z.places} a frame, {z.base}" for i, z in enumerate(self.latents)}
+        return {
+            "file": str(self.path),
+            "bytes": self.path.stat().st_size,
+            "refine": self.refine,
+            "int8": self.int8,
+            "latents": latents,
+            "mel": self.mel_spec.to_dict(),
+            "mel_fingerprint": self.mel_spec.fingerprint,
+        }
 
     @property
     def sample_rate(self) -> int:

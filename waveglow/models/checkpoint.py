@@ -60,6 +60,18 @@ class Checkpoint(Generic[M]):
     info: dict[str, Any]
     path: Path
 
+    def about(self) -> dict[str, Any]:
+        """What it is, in JSON types: its size, model, mel convention, and what else it was saved with."""
+        spec = self.mel_spec
+        return {
+            "checkpoint": str(self.path),
+            "parameters": sum(p.numel() for p in self.model.parameters()),
+            "model": self.model_config,
+            "mel": spec.to_dict() if spec else None,
+            "mel_fingerprint": spec.fingerprint if spec else None,
+            **self.info,
+        }
+
 
 def write_directory(target: Path, writers: Mapping[str, Writer]) -> None:
     """Write files (name to a function that writes its path) as one directory: all of them are there, or none.
