@@ -178,8 +178,8 @@ def _exists(name: str) -> bool:
 def api_page(name: str) -> str:
     """Reference of a public package or module: its docstrings."""
     text = f"# {name}\n\n{API[name]}\n{NOTES.get(name, '')}"
-    own = _automodule(name)
     modules = [f"{name}.{m.name}" for m in _modules(name)]
+    own = _automodule(name, members=not modules)  # a package repeats names of its modules
     return text + own + "".join(f"\n## {module}\n{_automodule(module)}" for module in modules)
 
 
@@ -189,8 +189,9 @@ def _modules(name: str) -> list[pkgutil.ModuleInfo]:
     return [] if name == "waveglow" or paths is None else sorted(pkgutil.iter_modules(paths), key=lambda m: m.name)
 
 
-def _automodule(name: str) -> str:
-    return f"\n```{{eval-rst}}\n.. automodule:: {name}\n   :members:\n   :show-inheritance:\n```\n"
+def _automodule(name: str, *, members: bool = True) -> str:
+    options = "   :members:\n   :show-inheritance:\n" if members else ""
+    return f"\n```{{eval-rst}}\n.. automodule:: {name}\n{options}```\n"
 
 
 # ---- Tables ----------------------------------------------------------------------------------------------------------

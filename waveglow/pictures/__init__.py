@@ -1,9 +1,9 @@
 """Pictures by image flows: sampled, interpolated, manipulated, and how good the flow is.
 
 >>> from waveglow.pictures import held_out, interpolate, open_model, sample  # doctest: +SKIP
->>> faces = open_model("demo-faces", seed=5)
->>> sample(faces, 8, temperatures=[0.7]).picture.shape
->>> interpolate(faces, held_out(faces, "data/faces", n=8), steps=6).facts["rows"]
+>>> faces = open_model("demo-faces", seed=5)  # doctest: +SKIP
+>>> sample(faces, 8, temperatures=[0.7]).picture.shape  # doctest: +SKIP
+>>> interpolate(faces, held_out(faces, "data/faces", n=8), steps=6).facts["rows"]  # doctest: +SKIP
 
 `waveglow image` is the same as commands.
 """
