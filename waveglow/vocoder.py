@@ -22,7 +22,7 @@ from torch.backends import cudnn
 
 from waveglow.audio.denoise import BiasDenoiser
 from waveglow.audio.mel import MelSpec
-from waveglow.audio.refine import MOST_STEPS, MelRefiner
+from waveglow.audio.refine import MAX_STEPS, MelRefiner
 from waveglow.export.fold import folded
 from waveglow.models import checkpoint
 from waveglow.models.flow_vocoder import FlowVocoder
@@ -34,7 +34,7 @@ Precision = Literal["float32", "bf16", "fp16"]
 ArrayLike = Tensor | npt.NDArray[np.floating]
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 NOISE_STEPS = 64
-LONGEST_PIECE_FRAMES = 2048  # memory of longer mels is that of so many and the reach to both sides
+MAX_PIECE_FRAMES = 2048  # memory of longer mels is that of so many and the reach to both sides
 SILENT_WINDOWS = 16  # of the STFT, to hear what the vocoder says in silence
 SETTLED_FRAMES = 32  # from a clip's end; the hum of six trained models was within 1 % of its level after 12
 NO_MEL_SPEC = "this vocoder knows no mel convention; give Vocoder(model, mel_spec=preset(NAME))"
@@ -185,10 +185,10 @@ class Vocoder:
         for length in sorted(set(frames)):
             rows = [row for row, n in enumerate(frames) if n == length]
             equal, of_rows = batch[rows, :, :length], draw.of(rows)
-            if length <= LONGEST_PIECE_FRAMES:
+            if length <= MAX_PIECE_FRAMES:
                 pieces = [self._decode(equal, of_rows, 0)]
             else:
-                pieces = [*self._pieces(equal.split(LONGEST_PIECE_FRAMES, dim=-1), of_rows)]
+                pieces = [*self._pieces(equal.split(MAX_PIECE_FRAMES, dim=-1), of_rows)]
             audio[rows, : length * self.model.hop] = torch.cat(pieces, dim=-1)
         return audio[0] if single else audio
 
@@ -322,8 +322,8 @@ class Vocoder:
         return self._refiner.to_mel.of_any_length(audio)
 
     def _steps(self, refine: int) -> int:
-        if not isinstance(refine, (int, np.integer)) or not 0 <= refine <= MOST_STEPS:
-            raise ValueError(f"refine is {refine!r}; it must be a whole number of steps from 0 to {MOST_STEPS}")
+        if not isinstance(refine, (int, np.integer)) or not 0 <= refine <= MAX_STEPS:
+            raise ValueError(f"refine is {refine!r}; it must be a whole number of steps from 0 to {MAX_STEPS}")
         if refine and self._refiner is None:
             raise ValueError(f"refine is {refine}, and {NO_MEL_SPEC}")
         if refine and self._refiner:

@@ -71,10 +71,10 @@ def sampling(args: argparse.Namespace) -> dict[str, Any]:
 
 def steps_of_refinement(text: str) -> int:
     """A whole number of them."""
-    from waveglow.audio.refine import MOST_STEPS  # not above: this module does without torch
+    from waveglow.audio.refine import MAX_STEPS  # not above: this module does without torch
 
-    if not (text.isdecimal() and int(text) <= MOST_STEPS):
-        raise argparse.ArgumentTypeError(f"{text} is no whole number from 0 to {MOST_STEPS}")
+    if not (text.isdecimal() and int(text) <= MAX_STEPS):
+        raise argparse.ArgumentTypeError(f"{text} is no whole number from 0 to {MAX_STEPS}")
     return int(text)
 
 
