@@ -107,14 +107,23 @@ class Vocoder:
         *,
         precision: Precision = "float32",
         device: str | torch.device | None = None,
+        refine: int | None = None,
         fused: bool = False,
     ) -> Vocoder:
-        """Vocoder from a checkpoint directory, a training run or a voice's name. Raises CheckpointError.
+        """Vocoder from a checkpoint directory, a training run or a voice's name.
 
-        It refines as many steps as its validation did, which the checkpoint tells.
+        Where `refine` is None it refines as many steps as its validation did, which the checkpoint tells.
+        Raises CheckpointError for what is no checkpoint, ValueError for an option that doesn't fit.
+
+        >>> Vocoder.load("lapglow").mel_spec.hop
+        256
         """
         loaded = checkpoint.load_vocoder(path)
-        vocoder = cls(loaded.model, loaded.mel_spec, precision=precision, device=device, fused=fused)
+        vocoder = cls(
+            loaded.model, loaded.mel_spec, precision=precision, device=device, refine=refine or 0, fused=fused
+        )
+        if refine is not None:
+            return vocoder
         try:
             vocoder.refine = vocoder._steps(loaded.info.get("refine", 0))
         except ValueError as error:
