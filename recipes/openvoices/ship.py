@@ -22,6 +22,7 @@ from waveglow.config import parse_overrides
 from waveglow.models import checkpoint
 from waveglow.models.registry import build_vocoder
 from waveglow.models.shipped import DEFAULT_VOICE
+from waveglow.models.whole_directory import write_directory
 from waveglow.training.log import read_metrics
 
 ROOT = Path(__file__).parents[2]
@@ -124,7 +125,7 @@ def ship(run: Path, scores: list[tuple[str, Path]], settings: dict[str, Any]) ->
     )
     writers = checkpoint.model_writers(model, model_config, loaded.mel_spec, info)
     writers["README.md"] = partial(_write, text=card)
-    checkpoint.write_directory(DEFAULT_VOICE, writers)
+    write_directory(DEFAULT_VOICE, writers)
     print(f"{DEFAULT_VOICE}: {parameters:,} parameters, {size / 1e6:.1f} MB, step {info['step']}")
 
 
