@@ -21,7 +21,7 @@ import soundfile
 from waveglow.audio.mel import preset
 from waveglow.data.manifest import Clip, content_hash, read_manifest, write_manifest
 from waveglow.data.sampler import stratum
-from waveglow.data.speech import MOST_SYNTHETIC, SpeechCrops
+from waveglow.data.speech import MAX_SYNTHETIC, SpeechCrops
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "openvoices"
 
@@ -289,7 +289,7 @@ def test_synthetic_clips_are_drawn_by_their_share_of_seconds_and_never_above_the
     expected = share if share in (0, 1) else min(share, 0.25)
     assert sum(clip.synthetic for clip in drawn) == pytest.approx(12_000 * expected, abs=1)
     most = max(sum(clip.synthetic for clip in drawn[n : n + 8]) for n in range(0, 12_000, 8))
-    assert most <= (8 if share == 1 else 8 * MOST_SYNTHETIC)
+    assert most <= (8 if share == 1 else 8 * MAX_SYNTHETIC)
     for kind in (True, False):
         counts = [sum(clip is c for clip in drawn) for c in clips if c.synthetic == kind]
         assert not counts or max(counts) - min(counts) <= 1  # each once before any twice

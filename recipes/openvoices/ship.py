@@ -22,10 +22,11 @@ from waveglow.config import parse_overrides
 from waveglow.models import checkpoint
 from waveglow.models.registry import build_vocoder
 from waveglow.models.shipped import DEFAULT_VOICE
+from waveglow.models.whole_directory import write_directory
 from waveglow.training.log import read_metrics
 
 ROOT = Path(__file__).parents[2]
-MOST_BYTES = 24_000_000
+MAX_BYTES = 24_000_000
 
 CARD = """# lapglow: the voice that comes with waveglow
 
@@ -109,8 +110,8 @@ def ship(run: Path, scores: list[tuple[str, Path]], settings: dict[str, Any]) ->
                 parameter.data = parameter.half()
     parameters = sum(p.numel() for p in model.parameters())
     size = sum(t.nbytes for t in model.state_dict().values())
-    if size > MOST_BYTES:
-        raise ValueError(f"{run}: {size / 1e6:.1f} MB of weights; the package takes at most {MOST_BYTES / 1e6:.0f}")
+    if size > MAX_BYTES:
+        raise ValueError(f"{run}: {size / 1e6:.1f} MB of weights; the package takes at most {MAX_BYTES / 1e6:.0f}")
     kept = "" if scores or loaded.path != DEFAULT_VOICE else scores_of(DEFAULT_VOICE / "README.md")
     tables = [f"\n{title}:\n\n{(folder / 'evaluation.md').read_text(encoding='utf-8')}" for title, folder in scores]
     card = CARD.format(
@@ -124,7 +125,7 @@ def ship(run: Path, scores: list[tuple[str, Path]], settings: dict[str, Any]) ->
     )
     writers = checkpoint.model_writers(model, model_config, loaded.mel_spec, info)
     writers["README.md"] = partial(_write, text=card)
-    checkpoint.write_directory(DEFAULT_VOICE, writers)
+    write_directory(DEFAULT_VOICE, writers)
     print(f"{DEFAULT_VOICE}: {parameters:,} parameters, {size / 1e6:.1f} MB, step {info['step']}")
 
 

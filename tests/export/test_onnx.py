@@ -102,7 +102,7 @@ def test_a_long_mel_is_synthesized_in_pieces(exported, monkeypatch):
     _, path = exported
     runtime, mel = OnnxVocoder(path), mel_of(230, 2)
     whole = runtime.synthesize(mel, seed=[3, 4])
-    monkeypatch.setattr("waveglow.export.onnx_runtime.LONGEST_PIECE_FRAMES", 64)
+    monkeypatch.setattr("waveglow.export.onnx_runtime.MAX_PIECE_FRAMES", 64)
     asked, feed = [], runtime.feed
     monkeypatch.setattr(
         runtime, "feed", lambda mels, *rest, **first: asked.append(mels.shape[-1]) or feed(mels, *rest, **first)
@@ -249,7 +249,7 @@ def test_a_missing_package_is_named(of_lapglow, tmp_path, monkeypatch, capsys):
 
 
 def test_a_torch_that_is_too_old_is_named(of_lapglow, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("waveglow.export.onnx.LEAST_TORCH", "99.1")
+    monkeypatch.setattr("waveglow.export.onnx.MIN_TORCH", "99.1")
     assert main(["export", "onnx", str(of_lapglow), str(tmp_path / "a.onnx")]) == 2
     said = f"torch is {torch.__version__}, the export takes 99.1 or newer; pip install 'waveglow-vocoders[onnx]'"
     assert said in capsys.readouterr().err

@@ -17,8 +17,9 @@ from safetensors.torch import load_file
 
 from waveglow.audio.mel import preset
 from waveglow.models import checkpoint
-from waveglow.models.checkpoint import steps_of, verify
+from waveglow.models.checkpoint import steps_of
 from waveglow.models.registry import build
+from waveglow.models.whole_directory import verify
 from waveglow.training import state
 from waveglow.training.config import OptimConfig
 from waveglow.training.log import read_metrics
@@ -107,7 +108,7 @@ def three_saves(run, crash_at):
 
     os.fsync, os.rename = crashing(os.fsync), crashing(os.rename)
     for module in (checkpoint, state):
-        module.save_file, module.json_writer = crashing(module.save_file), crashing(module.json_writer)
+        module.save_file, module.write_json = crashing(module.save_file), crashing(module.write_json)
     moving = tiny_state()
     for moving.step in (1, 2, 3):
         state.save_state(run, moving, model_config=TINY_MODEL, mel_spec=preset("hifigan"), info={}, fixed={}, keep=2)

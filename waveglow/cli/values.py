@@ -47,9 +47,9 @@ def seed_of_many(text: str) -> int:
 
 def steps_of_refinement(text: str) -> int:
     """A whole number of them."""
-    from waveglow.audio.refine import MOST_STEPS  # not above: this module does without torch
+    from waveglow.audio.refine import MAX_STEPS  # not above: this module does without torch
 
-    return whole(text, 0, MOST_STEPS)
+    return whole(text, 0, MAX_STEPS)
 
 
 def non_negative(text: str) -> float:

@@ -21,7 +21,7 @@ from waveglow.distribution import install_hint
 from waveglow.noise import DRAWS, latent_noise
 
 METADATA = "waveglow"  # the key under which a file says what a caller has to know
-LONGEST_PIECE_FRAMES = 2048  # memory of longer mels is that of so many and what they depend on to both sides
+MAX_PIECE_FRAMES = 2048  # memory of longer mels is that of so many and what they depend on to both sides
 Samples = npt.NDArray[np.float32]
 
 
@@ -125,15 +125,14 @@ class OnnxVocoder:
         missing = max(0, self._least_frames - frames)
         lengthened = np.pad(batch, ((0, 0), (0, 0), (0, missing)), mode="edge")
         pieces = [
-            self._piece(lengthened, start, sigma, seeds)
-            for start in range(0, lengthened.shape[-1], LONGEST_PIECE_FRAMES)
+            self._piece(lengthened, start, sigma, seeds) for start in range(0, lengthened.shape[-1], MAX_PIECE_FRAMES)
         ]
         audio = np.concatenate(pieces, axis=-1)[:, : frames * self.mel_spec.hop]
         return audio if mels.ndim == 3 else audio[0]
 
     def _piece(self, mels: Samples, start: int, sigma: float, seeds: Sequence[int]) -> Samples:
-        """Audio of the frames from `start` on, at most LONGEST_PIECE_FRAMES."""
-        stop, hop = min(start + LONGEST_PIECE_FRAMES, mels.shape[-1]), self.mel_spec.hop
+        """Audio of the frames from `start` on, at most MAX_PIECE_FRAMES."""
+        stop, hop = min(start + MAX_PIECE_FRAMES, mels.shape[-1]), self.mel_spec.hop
         first, last = max(0, start - self._before), min(stop + self._after, mels.shape[-1])
         first = max(0, min(first, last - self._least_frames))
         (audio,) = self._session.run(None, self.feed(mels[..., first:last], sigma, seeds, first=first))
