@@ -42,7 +42,7 @@ def config_of(title: str) -> dict:
 
 @pytest.fixture(scope="module", params=NAMES)
 def exported(request, tmp_path_factory):
-    """(vocoder of random weights, its file) of a model; lapglow's have two steps of refinement, which knows no model."""
+    """(vocoder of random weights, its file) of a model; lapglow has two steps of refinement, which knows no model."""
     torch.manual_seed(0)
     model = build_vocoder(config_of(request.param))
     with torch.no_grad():
