@@ -26,7 +26,8 @@ TEXTS = [
     for path in sorted(ROOT.rglob("*"))
     if path.suffix in {".cff", ".ipynb", ".md", ".py", ".sh", ".toml", ".yaml", ".yml"}
     or path.name in {"Dockerfile", "Makefile"}
-    if not {".venv", ".oldest", ".git", "runs", "build", "dist", "_build"} & set(path.relative_to(ROOT).parts)
+    if not {".venv", ".oldest", ".git", "runs", "build", "dist", "_build", "generated"}
+    & set(path.relative_to(ROOT).parts)
 ]
 # `waveglow`, alone or with extras, as an argument of pip: on PyPI that is another package.
 SOMEBODY_ELSES = re.compile(r"pip install\b[^\n`;&|]*?[ '\"]waveglow(?![\w-])")
