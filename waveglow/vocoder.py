@@ -73,6 +73,18 @@ class Vocoder:
         refine: steps of refinement by which every sample is moved onto its mel (audio/refine.py) where a call names no
             other number; they need `mel_spec`.
         fused: of a WaveGlow, upsampling and conditioning as one map: faster, for more memory (export/fold.py).
+
+    Raises ValueError for another precision, or a mel convention or number of steps that doesn't fit.
+
+    >>> vocoder = Vocoder.load("lapglow")  # the voice that comes with the package
+    >>> wav = 0.1 * np.sin(2 * np.pi * 220 * np.arange(24000) / 24000)  # a second of a tone, at 24 kHz
+    >>> mel = vocoder.mel(wav, 24000)
+    >>> mel.shape  # 80 mels, a frame every 256 samples at 22.05 kHz
+    torch.Size([80, 86])
+    >>> vocoder.synthesize(mel).shape  # 86 · 256 samples
+    torch.Size([22016])
+    >>> vocoder(wav, 24000).shape  # copy-synthesis: as long as the recording
+    torch.Size([22050])
     """
 
     def __init__(
@@ -223,6 +235,12 @@ class Vocoder:
 
         Raises ValueError, when the first piece or a chunk is asked for, as `synthesize` does, where chunks differ in
         their batch, and for a negative context.
+
+        >>> vocoder = Vocoder.load("lapglow")
+        >>> mel = torch.full((80, 100), -5.0)
+        >>> pieces = [*vocoder.stream(mel.split(25, dim=-1))]
+        >>> torch.allclose(torch.cat(pieces), vocoder.synthesize(mel), atol=1e-4)
+        True
         """
         if context is not None and context < 0:
             raise ValueError(f"context is {context}; it must be at least 0 frames")
