@@ -35,7 +35,7 @@ ArrayLike = Tensor | npt.NDArray[np.floating]
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 NOISE_STEPS = 64
 MAX_PIECE_FRAMES = 2048  # memory of longer mels is that of so many and the reach to both sides
-SILENT_WINDOWS = 16  # of the STFT, to hear what the vocoder says in silence
+SILENT_WINDOWS = 16  # of the STFT, over which the hum is averaged
 SETTLED_FRAMES = 32  # from a clip's end; the hum of six trained models was within 1 % of its level after 12
 NO_MEL_SPEC = "this vocoder knows no mel convention; give Vocoder(model, mel_spec=preset(NAME))"
 
@@ -54,7 +54,7 @@ class Draw(NamedTuple):
 
 @contextmanager
 def float32_convolutions() -> Iterator[None]:
-    """Region in which a GPU's float32 convolutions are no TF32, which has float16's mantissa."""
+    """Within it, a GPU's float32 convolutions don't use TF32, whose mantissa is as short as float16's."""
     tf32, cudnn.allow_tf32 = cudnn.allow_tf32, False
     try:
         yield
@@ -283,8 +283,8 @@ class Vocoder:
     def denoise(self, audio: ArrayLike, strength: float = 0.1) -> Tensor:
         """Audio of this vocoder, at its sample rate, less its hum (audio/denoise.py): [T] to [T], [B, T] to [B, T].
 
-        The hum is what the flow alone, without refinement, says at sigma 0 given the mel of silence. 0.1 of it is a
-        usual strength, 0.01 a gentle one. Raises ValueError for a strength that is negative or not finite, for what is
+        The hum is the flow's audio for a silent mel, at sigma 0 and without refinement. To subtract 0.1 of it is usual,
+        0.01 is gentle. Raises ValueError for a strength that is negative or not finite, for what is
         no audio, and where no mel convention is known.
         """
         batch = self._audio(audio, self.sample_rate)

@@ -163,7 +163,10 @@ class MelSpec:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> MelSpec:
-        """The spec of a mapping such as `to_dict` makes. Raises ConfigError for an unknown, missing or unusable field."""
+        """The spec of a mapping such as `to_dict` makes.
+
+        Raises ConfigError for an unknown, missing or unusable field.
+        """
         return from_mapping(cls, values)
 
 
