@@ -88,8 +88,8 @@ def noise_vocoder(mel: str | MelSpec, *, refine: int = 64, device: str | torch.d
     >>> waveglow.noise_vocoder("bigvgan-44k-512").synthesize(torch.full((128, 10), -5.0), refine=2).shape
     torch.Size([5120])
     """
-    from waveglow.models import conventions
+    from waveglow.models import mel_lookup
     from waveglow.vocoder import Vocoder
 
-    spec = conventions.named(mel) if isinstance(mel, str) else mel
+    spec = mel_lookup.named(mel) if isinstance(mel, str) else mel
     return Vocoder.of_noise(spec, refine=refine, device=device)
