@@ -176,17 +176,16 @@ def _exists(name: str) -> bool:
 
 
 def api_page(name: str) -> str:
-    """Reference of a public package or module: its docstrings."""
-    text = f"# {name}\n\n{API[name]}\n{NOTES.get(name, '')}"
-    modules = [f"{name}.{m.name}" for m in _modules(name)]
-    own = _automodule(name, members=not modules)  # a package repeats names of its modules
-    return text + own + "".join(f"\n## {module}\n{_automodule(module)}" for module in modules)
+    """Reference of a public package or module: its docstrings. A package's own names are those of its modules."""
+    modules = _modules(name)
+    text = f"# {name}\n\n{API[name]}\n{NOTES.get(name, '')}{_automodule(name, members=not modules)}"
+    return text + "".join(f"\n## {module}\n{_automodule(module)}" for module in modules)
 
 
-def _modules(name: str) -> list[pkgutil.ModuleInfo]:
-    package = importlib.import_module(name)
-    paths = getattr(package, "__path__", None)
-    return [] if name == "waveglow" or paths is None else sorted(pkgutil.iter_modules(paths), key=lambda m: m.name)
+def _modules(name: str) -> list[str]:
+    paths = getattr(importlib.import_module(name), "__path__", None)
+    found = [] if name == "waveglow" or paths is None else pkgutil.iter_modules(paths)
+    return sorted(f"{name}.{module.name}" for module in found)
 
 
 def _automodule(name: str, *, members: bool = True) -> str:

@@ -22,7 +22,7 @@ from torch.backends import cudnn
 
 from waveglow.audio.denoise import BiasDenoiser
 from waveglow.audio.mel import MelSpec
-from waveglow.audio.refine import MOST_STEPS, MelRefiner
+from waveglow.audio.refine import MAX_STEPS, MelRefiner
 from waveglow.export.fold import folded
 from waveglow.models import checkpoint
 from waveglow.models.flow_vocoder import FlowVocoder
@@ -34,8 +34,8 @@ Precision = Literal["float32", "bf16", "fp16"]
 ArrayLike = Tensor | npt.NDArray[np.floating]
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 NOISE_STEPS = 64
-LONGEST_PIECE_FRAMES = 2048  # memory of longer mels is that of so many and the reach to both sides
-SILENT_WINDOWS = 16  # of the STFT, to hear what the vocoder says in silence
+MAX_PIECE_FRAMES = 2048  # memory of longer mels is that of so many and the reach to both sides
+SILENT_WINDOWS = 16  # of the STFT, over which the hum is averaged
 SETTLED_FRAMES = 32  # from a clip's end; the hum of six trained models was within 1 % of its level after 12
 NO_MEL_SPEC = "this vocoder knows no mel convention; give Vocoder(model, mel_spec=preset(NAME))"
 
@@ -54,7 +54,7 @@ class Draw(NamedTuple):
 
 @contextmanager
 def float32_convolutions() -> Iterator[None]:
-    """Region in which a GPU's float32 convolutions are no TF32, which has float16's mantissa."""
+    """Within it, a GPU's float32 convolutions don't use TF32, whose mantissa is as short as float16's."""
     tf32, cudnn.allow_tf32 = cudnn.allow_tf32, False
     try:
         yield
@@ -73,6 +73,18 @@ class Vocoder:
         refine: steps of refinement by which every sample is moved onto its mel (audio/refine.py) where a call names no
             other number; they need `mel_spec`.
         fused: of a WaveGlow, upsampling and conditioning as one map: faster, for more memory (export/fold.py).
+
+    Raises ValueError for another precision, or a mel convention or number of steps that doesn't fit.
+
+    >>> vocoder = Vocoder.load("lapglow")  # the voice that comes with the package
+    >>> wav = 0.1 * np.sin(2 * np.pi * 220 * np.arange(24000) / 24000)  # a second of a tone, at 24 kHz
+    >>> mel = vocoder.mel(wav, 24000)
+    >>> mel.shape  # 80 mels, a frame every 256 samples at 22.05 kHz
+    torch.Size([80, 86])
+    >>> vocoder.synthesize(mel).shape  # 86 · 256 samples
+    torch.Size([22016])
+    >>> vocoder(wav, 24000).shape  # copy-synthesis: as long as the recording
+    torch.Size([22050])
     """
 
     def __init__(
@@ -107,14 +119,23 @@ class Vocoder:
         *,
         precision: Precision = "float32",
         device: str | torch.device | None = None,
+        refine: int | None = None,
         fused: bool = False,
     ) -> Vocoder:
-        """Vocoder from a checkpoint directory, a training run or a voice's name. Raises CheckpointError.
+        """Vocoder from a checkpoint directory, a training run or a voice's name.
 
-        It refines as many steps as its validation did, which the checkpoint tells.
+        Where `refine` is None it refines as many steps as its validation did, which the checkpoint tells.
+        Raises CheckpointError for what is no checkpoint, ValueError for an option that doesn't fit.
+
+        >>> Vocoder.load("lapglow").mel_spec.hop
+        256
         """
         loaded = checkpoint.load_vocoder(path)
-        vocoder = cls(loaded.model, loaded.mel_spec, precision=precision, device=device, fused=fused)
+        vocoder = cls(
+            loaded.model, loaded.mel_spec, precision=precision, device=device, refine=refine or 0, fused=fused
+        )
+        if refine is not None:
+            return vocoder
         try:
             vocoder.refine = vocoder._steps(loaded.info.get("refine", 0))
         except ValueError as error:
@@ -185,10 +206,10 @@ class Vocoder:
         for length in sorted(set(frames)):
             rows = [row for row, n in enumerate(frames) if n == length]
             equal, of_rows = batch[rows, :, :length], draw.of(rows)
-            if length <= LONGEST_PIECE_FRAMES:
+            if length <= MAX_PIECE_FRAMES:
                 pieces = [self._decode(equal, of_rows, 0)]
             else:
-                pieces = [*self._pieces(equal.split(LONGEST_PIECE_FRAMES, dim=-1), of_rows)]
+                pieces = [*self._pieces(equal.split(MAX_PIECE_FRAMES, dim=-1), of_rows)]
             audio[rows, : length * self.model.hop] = torch.cat(pieces, dim=-1)
         return audio[0] if single else audio
 
@@ -214,6 +235,12 @@ class Vocoder:
 
         Raises ValueError, when the first piece or a chunk is asked for, as `synthesize` does, where chunks differ in
         their batch, and for a negative context.
+
+        >>> vocoder = Vocoder.load("lapglow")
+        >>> mel = torch.full((80, 100), -5.0)
+        >>> pieces = [*vocoder.stream(mel.split(25, dim=-1))]
+        >>> torch.allclose(torch.cat(pieces), vocoder.synthesize(mel), atol=1e-4)
+        True
         """
         if context is not None and context < 0:
             raise ValueError(f"context is {context}; it must be at least 0 frames")
@@ -256,8 +283,8 @@ class Vocoder:
     def denoise(self, audio: ArrayLike, strength: float = 0.1) -> Tensor:
         """Audio of this vocoder, at its sample rate, less its hum (audio/denoise.py): [T] to [T], [B, T] to [B, T].
 
-        The hum is what the flow alone, without refinement, says at sigma 0 given the mel of silence. 0.1 of it is a
-        usual strength, 0.01 a gentle one. Raises ValueError for a strength that is negative or not finite, for what is
+        The hum is the flow's audio for a silent mel, at sigma 0 and without refinement. To subtract 0.1 of it is usual,
+        0.01 is gentle. Raises ValueError for a strength that is negative or not finite, for what is
         no audio, and where no mel convention is known.
         """
         batch = self._audio(audio, self.sample_rate)
@@ -322,8 +349,8 @@ class Vocoder:
         return self._refiner.to_mel.of_any_length(audio)
 
     def _steps(self, refine: int) -> int:
-        if not isinstance(refine, (int, np.integer)) or not 0 <= refine <= MOST_STEPS:
-            raise ValueError(f"refine is {refine!r}; it must be a whole number of steps from 0 to {MOST_STEPS}")
+        if not isinstance(refine, (int, np.integer)) or not 0 <= refine <= MAX_STEPS:
+            raise ValueError(f"refine is {refine!r}; it must be a whole number of steps from 0 to {MAX_STEPS}")
         if refine and self._refiner is None:
             raise ValueError(f"refine is {refine}, and {NO_MEL_SPEC}")
         if refine and self._refiner:

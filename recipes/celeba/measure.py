@@ -20,7 +20,8 @@ import torch
 from demo_faces import read_attributes
 from torch import Tensor
 
-from waveglow.cli.image.common import add_model, opened_model, positive
+from waveglow.cli.image.common import add_model, opened_model
+from waveglow.cli.values import positive
 from waveglow.data.images import Images
 from waveglow.models.flow_image import FlowImage, Latents
 from waveglow.pictures import Opened, open_data, read_directions

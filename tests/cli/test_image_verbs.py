@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from waveglow.cli.image import VERBS, negative_lists_joined
+from waveglow.cli.image import VERBS, completed
 from waveglow.cli.image import prepare as image_prepare
 from waveglow.cli.main import main
 from waveglow.config import ConfigError
@@ -72,7 +72,7 @@ def test_an_unknown_verb_names_the_nearest(capsys):
 
 def test_lists_that_begin_with_a_minus():
     given = ["--alphas", "-1,-.5,0", "--seed", "-1", "-n", "-1,2", "a.png"]
-    assert negative_lists_joined(given) == ["--alphas=-1,-.5,0", "--seed", "-1", "-n", "-1,2", "a.png"]
+    assert completed(given) == ["--alphas=-1,-.5,0", "--seed", "-1", "-n", "-1,2", "a.png"]
 
 
 OUT, DATA = "{tmp}/out.png", ["--data", "{digits}"]

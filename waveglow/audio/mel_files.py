@@ -1,4 +1,4 @@
-"""Mel files of other programs: .npy, .npz, .pt, .safetensors. No code in a file is run, no claim of a size believed.
+"""Mel files of other programs: .npy, .npz, .pt, .safetensors. A file's code is not run, its sizes not trusted.
 
 F: frames. In memory a mel is float32 [n_mels, F].
 """
@@ -24,7 +24,7 @@ from waveglow.audio.mel import MelSpec, compare, convert, diagnose
 Mel = npt.NDArray[np.float32]
 Layout = Literal["auto", "CT", "TC"]
 
-MOST_BYTES = 1 << 30  # of an unpacked file; a mel of 10 hours at 22.05 kHz has 0.93 GiB
+MAX_BYTES = 1 << 30  # of an unpacked file; a mel of 10 hours at 22.05 kHz has 0.93 GiB
 
 
 class MelError(FileError):
@@ -34,7 +34,7 @@ class MelError(FileError):
 def read_mel(path: Path | str, spec: MelSpec, *, layout: Layout = "auto", assume: MelSpec | None = None) -> Mel:
     """The mel of a .npy, .npz, .pt or .safetensors file in the convention `spec`, [n_mels, F].
 
-    The file holds one array, or one named "mel", of shape [n_mels, F], [F, n_mels] or either after a 1.
+    The file holds one array, or one named "mel", of shape [n_mels, F], [F, n_mels] or either with a leading axis of 1.
 
     Args:
         layout: "CT" [n_mels, F], "TC" [F, n_mels]; "auto" tells by n_mels.
@@ -57,7 +57,7 @@ def read_mel(path: Path | str, spec: MelSpec, *, layout: Layout = "auto", assume
 
 
 def write_mel(path: Path | str, mel: npt.NDArray[np.floating]) -> None:
-    """Write `mel [n_mels, F]` as float32, whole or not at all, named "mel" where names exist. Raises MelError."""
+    """Write `mel [n_mels, F]` as float32, whole or not at all, as "mel" in formats that have names. Raises MelError."""
     path, values, buffer = Path(path), np.ascontiguousarray(mel, dtype=np.float32), io.BytesIO()
     match path.suffix.lower():
         case ".npy":
@@ -156,15 +156,15 @@ def _floats(path: Path, tensor: object) -> Mel:
 
 
 def _require_few(path: Path, values: int) -> None:
-    if 4 * values > MOST_BYTES:
-        raise MelError(path, f"holds {values} values; at most {MOST_BYTES // 4} are read")
+    if 4 * values > MAX_BYTES:
+        raise MelError(path, f"holds {values} values; at most {MAX_BYTES // 4} are read")
 
 
 def _require_small_zip(path: Path) -> None:
     with zipfile.ZipFile(path) as archive:
         unpacked = sum(member.file_size for member in archive.infolist())
-    if unpacked > MOST_BYTES:
-        raise MelError(path, f"unpacks to {unpacked} bytes; at most {MOST_BYTES} are read")
+    if unpacked > MAX_BYTES:
+        raise MelError(path, f"unpacks to {unpacked} bytes; at most {MAX_BYTES} are read")
 
 
 def _only(path: Path, names: Iterable[str], preferred: str) -> str:

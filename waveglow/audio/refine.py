@@ -21,8 +21,8 @@ from waveglow.audio.mel_spec import MelSpec
 from waveglow.audio.mel_spectrogram import MelSpectrogram
 
 MOMENTUM = 0.99
-MOST_STEPS = 1000
-MOST_NATS = 3.0  # of a gain in one step: a band that the sample left empty isn't filled with amplified rounding
+MAX_STEPS = 1000
+MAX_NATS = 3.0  # of a gain in one step: a band that the sample left empty isn't filled with amplified rounding
 
 
 class MelRefiner(nn.Module):
@@ -47,7 +47,7 @@ class MelRefiner(nn.Module):
         self.register_buffer("ceiling", self.to_mel.of_mel(ceiling), persistent=False)  # [1 or M, 1]
 
     def frames_seen(self, steps: int) -> int:
-        """How many frames before and after its own a sample depends on: windows overlap theirs, step by step."""
+        """How many frames before and after its own a sample depends on: each step reaches as far as windows overlap."""
         return math.ceil((steps + 1) * self.spec.n_fft / self.spec.hop) if steps else 0
 
     def require_overlap(self) -> None:
@@ -59,7 +59,7 @@ class MelRefiner(nn.Module):
             )
 
     def forward(self, audio: Tensor, mel: Tensor, steps: int) -> Tensor:
-        """`audio [B, T]` for `mel [B, M, F]`, refined: [B, T]. Less than `spec.min_samples` of it stay as they are.
+        """`audio [B, T]` for `mel [B, M, F]`, refined: [B, T]. Audio shorter than `spec.min_samples` stays as it is.
 
         Frames beyond the mel's end take the gains of its last one; bins that no band covers stay as they are.
         Raises ValueError for a convention whose windows overlap by less than half.
@@ -85,7 +85,7 @@ class MelRefiner(nn.Module):
         n = min(mel.shape[-1], spec.frames(audio.shape[-1]))
         asked = torch.minimum(mel[..., :n], self.ceiling) if spec.ceiling_value else mel[..., :n]
         lacking = (asked - to_mel.of_spectrum(X[..., lead : lead + n, :])) * self.nats
-        everywhere = F.pad(lacking.clamp(-MOST_NATS, MOST_NATS), (lead, X.shape[-2] - lead - n), mode="replicate")
+        everywhere = F.pad(lacking.clamp(-MAX_NATS, MAX_NATS), (lead, X.shape[-2] - lead - n), mode="replicate")
         gain = (everywhere.transpose(1, 2) @ self.share).exp()  # (B, F, K)
         first = spec.pad_left + lead * spec.hop - spec.n_fft // 2
         wav = to_mel.stft.inverse(X, gain)

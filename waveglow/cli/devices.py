@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from waveglow.devices import set_threads, usable_device
-from waveglow.models import conventions
+from waveglow.models import mel_lookup
 from waveglow.models.checkpoint import CheckpointError
 from waveglow.vocoder import Precision, Vocoder
 
@@ -15,8 +15,7 @@ NOISE = Path("noise")
 
 def open_vocoder(args: argparse.Namespace) -> Vocoder:
     """The vocoder that the options name. Raises CheckpointError, also where it has no mel convention, ValueError."""
-    if args.threads is not None:
-        set_threads(args.threads)
+    set_threads(args.threads)
     device = usable_device(args.device)
     vocoder = opened(args.checkpoint, args.mel, device=device, precision=args.precision, fused=args.fused)
     if not vocoder.has_mel_spec:
@@ -33,7 +32,7 @@ def opened(
     if path == NOISE and not path.exists():
         if mel is None:
             raise ValueError("-c noise takes any mel; say which with --mel, such as --mel hifigan")
-        return Vocoder.of_noise(conventions.named(mel), device=device)
+        return Vocoder.of_noise(mel_lookup.named(mel), device=device)
     if mel is not None:
         raise ValueError(f"--mel is {mel}, and {path} has a convention of its own; leave --mel out, or give -c noise")
     return Vocoder.load(path, precision=precision, device=device, fused=fused)

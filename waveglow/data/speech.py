@@ -22,7 +22,7 @@ from waveglow.data.manifest import Clip
 from waveglow.data.sampler import clip_index, stratum
 from waveglow.noise import Purpose, dequantization_noise, philox
 
-MOST_SYNTHETIC = Fraction(1, 4)  # a voice that speech synthesis spoke has the faults of its vocoder
+MAX_SYNTHETIC = Fraction(1, 4)  # a voice that speech synthesis spoke has the faults of its vocoder
 VALIDATION_PLACE = 1 << 62  # noise of validation clips stands apart from that of training samples
 
 
@@ -38,8 +38,9 @@ class Example(NamedTuple):
 class SpeechCrops(Dataset[Example]):
     """Random crops of `segment_samples`; item g is a function of (seed, g).
 
-    Clips shorter than a crop are padded with silence, which dequantization dithers. Synthetic clips are taken apart: as
-    often as their share of the speech, in seconds, and at most one of four samples, evenly (`sampler.stratum`).
+    Clips shorter than a crop are padded with silence, which dequantization dithers. Synthetic clips are drawn
+    separately: as often as their share of the speech, in seconds, and at most one of four samples, evenly
+    (`sampler.stratum`).
     """
 
     def __init__(self, clips: list[Clip], spec: MelSpec, *, segment_samples: int, seed: int) -> None:
@@ -131,7 +132,7 @@ def _synthetic_share(clips: list[Clip]) -> Fraction:
     """Share of the samples that are of synthetic clips: theirs of the speech in seconds, or the most there may be."""
     synthetic = sum(clip.frames for clip in clips if clip.synthetic)
     total = sum(clip.frames for clip in clips)
-    return Fraction(synthetic, total) if synthetic == total else min(Fraction(synthetic, total), MOST_SYNTHETIC)
+    return Fraction(synthetic, total) if synthetic == total else min(Fraction(synthetic, total), MAX_SYNTHETIC)
 
 
 def _usable(clips: list[Clip], spec: MelSpec) -> list[Clip]:

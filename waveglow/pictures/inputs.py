@@ -133,6 +133,28 @@ class Pictures:
     failed: list[str]
 
 
+def open_pictures(
+    opened: Opened,
+    paths: Sequence[Path],
+    *,
+    label: Sequence[int] | None = None,
+    data: Path | None = None,
+    split: str = "test",
+    n: int,
+) -> Pictures:
+    """Photos (`photos`), or n images of a split of prepared `data` (`held_out`).
+
+    Raises ValueError where both are given or none, or as those do.
+    """
+    if bool(paths) == bool(data):
+        raise ValueError("give either photos, or --data FOLDER, which `waveglow image prepare` has made")
+    if data is None:
+        return photos(opened, paths, label=label)
+    if label:
+        raise ValueError("--label is the class of photos; images of --data have their own")
+    return held_out(opened, data, split=split, n=n)
+
+
 def held_out(opened: Opened, folder: Path, *, split: str = "test", n: int) -> Pictures:
     """n images of a split of prepared data, at random by the model's seed.
 

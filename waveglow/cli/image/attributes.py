@@ -18,7 +18,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from waveglow.cli.image.common import add_batch_size, add_model, numbers, opened_model, positive
+from waveglow.cli.image.common import add_batch_size, add_model, opened_model
+from waveglow.cli.values import numbers, positive
 from waveglow.data.pictures import save_png
 from waveglow.pictures.directions import FILE, find_directions
 from waveglow.pictures.grids import mended_text, require_folder, show, write_json
@@ -29,7 +30,6 @@ ALPHAS = "-1,-.5,0,.5,1"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
     add_model(parser)
     parser.add_argument("out", type=Path, metavar="OUT", help="folder for the results")
     parser.add_argument("--data", type=Path, required=True, metavar="FOLDER", help="of `waveglow image prepare`")

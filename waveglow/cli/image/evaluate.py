@@ -16,14 +16,14 @@ import argparse
 import sys
 from pathlib import Path
 
-from waveglow.cli.image.common import add_batch_size, add_model, add_split, opened_model, positive
+from waveglow.cli.image.common import add_batch_size, add_model, add_split, opened_model
+from waveglow.cli.values import positive
 from waveglow.pictures.bits import evaluate
 from waveglow.pictures.grids import require_folder, show
 from waveglow.pictures.inputs import open_data
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
     add_model(parser)
     parser.add_argument("out", type=Path, metavar="OUT", help="folder for the results")
     parser.add_argument("--data", type=Path, required=True, metavar="FOLDER", help="of `waveglow image prepare`")

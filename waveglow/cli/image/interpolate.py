@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import argparse
 
-from waveglow.cli.image.common import add_model, add_out, add_pictures, opened_model, opened_pictures, positive
+from waveglow.cli.image.common import add_model, add_out, add_pictures, opened_model, opened_pictures
+from waveglow.cli.values import positive
 from waveglow.pictures.grids import mended_text, output
 from waveglow.pictures.interpolation import WAYS, interpolate
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
     add_model(parser)
     add_pictures(parser)
     add_out(parser)

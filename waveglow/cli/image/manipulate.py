@@ -21,7 +21,8 @@ import math
 import sys
 from pathlib import Path
 
-from waveglow.cli.image.common import add_model, add_out, add_pictures, numbers, opened_model, opened_pictures, positive
+from waveglow.cli.image.common import add_model, add_out, add_pictures, opened_model, opened_pictures
+from waveglow.cli.values import numbers, positive
 from waveglow.models.shipped import DEFAULT_IMAGE_MODEL
 from waveglow.pictures.directions import read_directions
 from waveglow.pictures.grids import mended_text, output
@@ -31,7 +32,6 @@ ALPHAS = "-1,-.5,.5,1"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
     add_model(parser)
     add_pictures(parser)
     add_out(parser)

@@ -10,20 +10,13 @@ them are shown too. The file needs no network and no script.
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
+from waveglow.cli import report
 from waveglow.pages.pictures import write_report
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
-    parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="directory that `waveglow image train` wrote")
-    parser.add_argument("--out", type=Path, help="the HTML file to write (RUN_DIR/report.html)")
+add_arguments = report.add_arguments
 
 
 def run(args: argparse.Namespace) -> int:
     """Write it."""
-    out = args.out or args.run_dir / "report.html"
-    write_report(args.run_dir, out)
-    print(out)
-    return 0
+    return report.run(args, write_report)

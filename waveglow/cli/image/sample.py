@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import argparse
 
-from waveglow.cli.image.common import add_batch_size, add_model, add_out, numbers, opened_model, positive
+from waveglow.cli.image.common import add_batch_size, add_model, add_out, opened_model
+from waveglow.cli.values import numbers, positive
 from waveglow.pictures import samples
 from waveglow.pictures.grids import output
 
@@ -22,7 +23,6 @@ TEMPERATURES = "0,.25,.5,.6,.7,.8,.9,1"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
     add_model(parser)
     add_out(parser)
     several, alone = samples.COLUMNS, samples.ALONE
