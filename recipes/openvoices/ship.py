@@ -110,8 +110,7 @@ def main() -> None:
         parser.error("give RUN, or --samples")
     try:
         if args.samples:
-            page = SAMPLES.format(table=(args.samples / "evaluation.md").read_text(encoding="utf-8"))
-            (ROOT / "audio_samples" / "README.md").write_text(page, encoding="utf-8")
+            write_samples(args.samples)
         if args.run:
             scores, likelihoods = ([_titled(text) for text in texts] for texts in (args.scores, args.likelihood))
             ship(args.run, scores, likelihoods=likelihoods, settings=parse_overrides(args.set), valid=args.valid)
@@ -174,6 +173,16 @@ def ship(
     writers["README.md"] = partial(_write, text=card)
     write_directory(DEFAULT_VOICE, writers)
     print(f"{DEFAULT_VOICE}: {parameters:,} parameters, {size / 1e6:.1f} MB, step {info['step']}")
+
+
+def write_samples(evaluation: Path) -> None:
+    """The page of audio_samples; of an evaluation of the NLL alone that number is taken, and the other scores stay."""
+    page, table = ROOT / "audio_samples" / "README.md", (evaluation / "evaluation.md").read_text(encoding="utf-8")
+    nll = NLL.search(table)
+    if nll and table.startswith("|  |\n"):  # a table without columns
+        page.write_text(NLL.sub(nll[0], page.read_text(encoding="utf-8")), encoding="utf-8")
+    else:
+        page.write_text(SAMPLES.format(table=table), encoding="utf-8")
 
 
 def credits(info: dict[str, Any]) -> str:
