@@ -14,7 +14,9 @@ import pytest
 import soundfile
 import torch
 
+from waveglow.data.images import prepare_images
 from waveglow.data.manifest import prepare
+from waveglow.models import checkpoint
 from waveglow.models.flow_vocoder import FlowVocoder
 from waveglow.models.registry import build
 
@@ -77,3 +79,35 @@ def manifest(ljspeech: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     prepare(ljspeech, folder, sample_rate=22050)
     return folder / "manifest.jsonl"
+
+
+IMAGE_FLOWS = {
+    "glow": {"name": "glow", "n_levels": 2, "n_steps": 2, "n_hidden": 8},
+    "nice": {"name": "nice", "n_hidden": 16, "n_layers": 2},
+    "realnvp": {"name": "realnvp", "n_channels": 4, "n_blocks": 1},
+    "classes": {"name": "glow", "n_levels": 2, "n_steps": 1, "n_hidden": 8, "n_classes": 10},
+}
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The prepared digits, images of 1×8×8; to be read, not written."""
+    return prepare_images("digits", None, tmp_path_factory.mktemp("data") / "digits").folder
+
+
+@pytest.fixture(scope="session")
+def image_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of checkpoints for digits in 4 bits, by the names of IMAGE_FLOWS, that are no identity anywhere."""
+    folder = tmp_path_factory.mktemp("models")
+    for name, numbers in IMAGE_FLOWS.items():
+        config = {**numbers, "image_size": 8, "channels": 1, "n_bits": 4}
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            model = build(config).eval()
+            with torch.no_grad():
+                for parameter in model.parameters():
+                    parameter.add_(0.05 * torch.randn_like(parameter))
+            if model.n_classes:
+                torch.nn.init.normal_(model.flow.levels[-1].net.of_class)
+        checkpoint.save(folder / name, model, config, info={"step": 7})
+    return folder

@@ -15,7 +15,7 @@ LAYERS = [
     {"flows", "nn", "audio", "devices"},
     {"models", "data", "metrics"},
     {"training", "vocoder", "export"},
-    {"evaluation", "pictures", "bench"},
+    {"batch", "evaluation", "pictures", "bench"},
     {"pages", "serve"},
     {"cli"},
 ]
@@ -179,7 +179,6 @@ WITHOUT_TORCH = [
     "waveglow.audio.mel_files",
     "waveglow.audio.mel_spec",
     "waveglow.cli.common",
-    "waveglow.cli.files",
     "waveglow.cli.main",
     "waveglow.config",
     "waveglow.noise",

@@ -6,6 +6,7 @@ An example that would take seconds, or files, is marked `# doctest: +SKIP`.
 import doctest
 import importlib
 import inspect
+import pkgutil
 from pathlib import Path
 
 import pytest
@@ -53,3 +54,9 @@ def test_everything_public_says_what_it_does(package):
     functions = [value for name in package.__all__ if inspect.isroutine(value := getattr(package, name))]
     assert len(functions) > 5
     assert [value.__name__ for value in functions if not value.__doc__] == []
+
+
+@pytest.mark.parametrize("package", [waveglow.flows, waveglow.nn], ids=lambda package: package.__name__)
+def test_no_public_name_hides_a_module(package):
+    """`import waveglow.nn.conv as conv` would give the function, were it exported."""
+    assert {module.name for module in pkgutil.iter_modules(package.__path__)}.isdisjoint(package.__all__)

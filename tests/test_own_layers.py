@@ -14,7 +14,7 @@ from waveglow.audio.mel import preset
 from waveglow.export.fold import folded
 from waveglow.export.onnx import export_onnx
 from waveglow.export.onnx_runtime import OnnxVocoder
-from waveglow.flows.actnorm import ActNorm
+from waveglow.flows.actnorm import ActNorm, initialize_
 from waveglow.flows.base import Flow, coupling_nets, zero_log_det
 from waveglow.flows.compose import Chain, MultiScale, Split
 from waveglow.flows.coupling import ChannelMask, Coupling
@@ -140,6 +140,28 @@ class Halved(Silent):
 
     def reach_places(self, shape):
         return 0
+
+
+class Centred(nn.Module):
+    """Has its own idea of data-dependent initialization."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("initialized", torch.tensor(False))
+
+    def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return x, zero_log_det(x)
+
+    def set_statistics_(self, x: Tensor, name: str) -> None:
+        self.seen = (name, x.mean().item())
+        self.initialized.fill_(True)
+
+
+def test_a_layer_of_ones_own_is_initialized_from_data():
+    layers = nn.Sequential(Centred())
+    assert initialize_(layers, torch.full((2, 3, 4), 5.0)) == 1
+    assert layers[0].seen == ("0", 5.0)
+    assert initialize_(layers, torch.zeros(2, 3, 4)) == 0
 
 
 class SilentNet(nn.Module):

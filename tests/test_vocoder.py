@@ -720,7 +720,7 @@ def test_less_context_is_allowed_and_closer_with_more(piecewise):
 def test_a_long_mel_is_synthesized_in_pieces(piecewise, monkeypatch):
     mels = speech_mels(piecewise, 2, 90)
     whole = piecewise.synthesize(mels, lengths=[90, 33], refine=1)
-    monkeypatch.setattr("waveglow.vocoder.LONGEST_PIECE_FRAMES", 32)
+    monkeypatch.setattr("waveglow.vocoder.MAX_PIECE_FRAMES", 32)
     decoded, decode = [], piecewise.model.decode
     monkeypatch.setattr(piecewise.model, "decode", lambda zs, mel: decoded.append(mel.shape[-1]) or decode(zs, mel))
     again = piecewise.synthesize(mels, lengths=[90, 33], refine=1)

@@ -9,24 +9,66 @@ torch.Size([2560])
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import torch
+
+    from waveglow.audio.mel import preset
+    from waveglow.audio.mel_spec import MelSpec
+    from waveglow.evaluation import evaluate
+    from waveglow.models.checkpoint import CheckpointError
     from waveglow.vocoder import Precision, Vocoder
 
 __version__ = "0.1.0"
+__all__ = ["CheckpointError", "MelSpec", "Vocoder", "evaluate", "load", "preset"]
+
+HOMES = {  # imported when first asked for: `import waveglow` loads no torch
+    "CheckpointError": "waveglow.models.checkpoint",
+    "MelSpec": "waveglow.audio.mel_spec",
+    "Vocoder": "waveglow.vocoder",
+    "evaluate": "waveglow.evaluation",
+    "preset": "waveglow.audio.mel",
+}
 
 
-def load(path: str | Path | None = None, *, precision: Precision = "float32", device: str | None = None) -> Vocoder:
+def __getattr__(name: str) -> object:
+    if name not in HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *HOMES})
+
+
+def load(
+    path: str | Path | None = None,
+    *,
+    precision: Precision = "float32",
+    device: str | torch.device | None = None,
+    refine: int | None = None,
+    fused: bool = False,
+) -> Vocoder:
     """Vocoder from a checkpoint directory, a training run's (its newest whole checkpoint), or a voice of the package.
 
-    None is the voice that comes with the package, whatever lies in the current folder.
+    Arguments:
+        path: None is the voice that comes with the package, whatever lies in the current folder.
+        precision: of the coupling nets: "float32", "bf16" or "fp16".
+        device: where to compute, e.g. "cuda"; None is the CPU.
+        refine: steps of refinement where a call names no other number; None is what the checkpoint was validated with.
+        fused: of a WaveGlow, upsampling and conditioning as one map: faster, for more memory.
 
-    `precision` is that of the coupling nets: "float32", "bf16" or "fp16". Raises CheckpointError (a ValueError).
+    Raises CheckpointError (a ValueError) for what is no checkpoint, ValueError for an option that doesn't fit.
+
+    >>> import waveglow
+    >>> waveglow.load("lapglow", refine=0).sample_rate
+    22050
     """
     from waveglow.models.shipped import DEFAULT_VOICE
     from waveglow.vocoder import Vocoder
 
-    return Vocoder.load(path or DEFAULT_VOICE, precision=precision, device=device)
+    return Vocoder.load(path or DEFAULT_VOICE, precision=precision, device=device, refine=refine, fused=fused)

@@ -9,8 +9,10 @@ from pathlib import Path
 import torch
 
 
-def set_threads(threads: int) -> None:
-    """Use so many CPU threads. Raises ValueError."""
+def set_threads(threads: int | None) -> None:
+    """Use so many CPU threads, or as many as before. Raises ValueError."""
+    if threads is None:
+        return
     if threads < 1:
         raise ValueError(f"--threads is {threads}; it must be at least 1")
     torch.set_num_threads(threads)

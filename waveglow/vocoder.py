@@ -22,7 +22,7 @@ from torch.backends import cudnn
 
 from waveglow.audio.denoise import BiasDenoiser
 from waveglow.audio.mel import MelSpec
-from waveglow.audio.refine import MOST_STEPS, MelRefiner
+from waveglow.audio.refine import MAX_STEPS, MelRefiner
 from waveglow.export.fold import folded
 from waveglow.models import checkpoint
 from waveglow.models.flow_vocoder import FlowVocoder
@@ -34,7 +34,7 @@ Precision = Literal["float32", "bf16", "fp16"]
 ArrayLike = Tensor | npt.NDArray[np.floating]
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 NOISE_STEPS = 64
-LONGEST_PIECE_FRAMES = 2048  # memory of longer mels is that of so many and the reach to both sides
+MAX_PIECE_FRAMES = 2048  # memory of longer mels is that of so many and the reach to both sides
 SILENT_WINDOWS = 16  # of the STFT, to hear what the vocoder says in silence
 SETTLED_FRAMES = 32  # from a clip's end; the hum of six trained models was within 1 % of its level after 12
 NO_MEL_SPEC = "this vocoder knows no mel convention; give Vocoder(model, mel_spec=preset(NAME))"
@@ -107,14 +107,23 @@ class Vocoder:
         *,
         precision: Precision = "float32",
         device: str | torch.device | None = None,
+        refine: int | None = None,
         fused: bool = False,
     ) -> Vocoder:
-        """Vocoder from a checkpoint directory, a training run or a voice's name. Raises CheckpointError.
+        """Vocoder from a checkpoint directory, a training run or a voice's name.
 
-        It refines as many steps as its validation did, which the checkpoint tells.
+        Where `refine` is None it refines as many steps as its validation did, which the checkpoint tells.
+        Raises CheckpointError for what is no checkpoint, ValueError for an option that doesn't fit.
+
+        >>> Vocoder.load("lapglow").mel_spec.hop
+        256
         """
         loaded = checkpoint.load_vocoder(path)
-        vocoder = cls(loaded.model, loaded.mel_spec, precision=precision, device=device, fused=fused)
+        vocoder = cls(
+            loaded.model, loaded.mel_spec, precision=precision, device=device, refine=refine or 0, fused=fused
+        )
+        if refine is not None:
+            return vocoder
         try:
             vocoder.refine = vocoder._steps(loaded.info.get("refine", 0))
         except ValueError as error:
@@ -185,10 +194,10 @@ class Vocoder:
         for length in sorted(set(frames)):
             rows = [row for row, n in enumerate(frames) if n == length]
             equal, of_rows = batch[rows, :, :length], draw.of(rows)
-            if length <= LONGEST_PIECE_FRAMES:
+            if length <= MAX_PIECE_FRAMES:
                 pieces = [self._decode(equal, of_rows, 0)]
             else:
-                pieces = [*self._pieces(equal.split(LONGEST_PIECE_FRAMES, dim=-1), of_rows)]
+                pieces = [*self._pieces(equal.split(MAX_PIECE_FRAMES, dim=-1), of_rows)]
             audio[rows, : length * self.model.hop] = torch.cat(pieces, dim=-1)
         return audio[0] if single else audio
 
@@ -322,8 +331,8 @@ class Vocoder:
         return self._refiner.to_mel.of_any_length(audio)
 
     def _steps(self, refine: int) -> int:
-        if not isinstance(refine, (int, np.integer)) or not 0 <= refine <= MOST_STEPS:
-            raise ValueError(f"refine is {refine!r}; it must be a whole number of steps from 0 to {MOST_STEPS}")
+        if not isinstance(refine, (int, np.integer)) or not 0 <= refine <= MAX_STEPS:
+            raise ValueError(f"refine is {refine!r}; it must be a whole number of steps from 0 to {MAX_STEPS}")
         if refine and self._refiner is None:
             raise ValueError(f"refine is {refine}, and {NO_MEL_SPEC}")
         if refine and self._refiner:

@@ -20,11 +20,11 @@ import torch
 from demo_faces import read_attributes
 from torch import Tensor
 
-from waveglow.cli.image.common import Opened, add_model, open_model, positive
+from waveglow.cli.image.common import add_model, opened_model
+from waveglow.cli.values import positive
 from waveglow.data.images import Images
 from waveglow.models.flow_image import FlowImage, Latents
-from waveglow.pictures.directions import read_directions
-from waveglow.pictures.inputs import open_data
+from waveglow.pictures import Opened, open_data, read_directions
 
 ALPHAS = (0.75, 0.8, 0.85, 0.9, 0.95, 1.0, 1.1, 1.25, 1.5, 2.0, 2.5, 3.0, 3.5)
 
@@ -72,7 +72,7 @@ def main() -> None:
 
 def measure(args: argparse.Namespace) -> None:
     """Print and write the table. Raises ValueError, OSError."""
-    opened = open_model(args)
+    opened = opened_model(args)
     directions = read_directions(args.directions, opened)
     tuning, held_out = (
         encoded(opened, open_data(args.data, split, opened.model), faces)

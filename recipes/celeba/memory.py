@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from waveglow.bench.memory import MODES, kept_bytes
-from waveglow.cli.image.common import positive
+from waveglow.cli.values import positive
 from waveglow.flows.compose import Chain
 from waveglow.models.flow_image import FlowImage
 from waveglow.models.image_builders import glow

@@ -16,12 +16,11 @@ from pathlib import Path
 
 import torch
 
-from waveglow.cli.image.common import add_model, open_model
 from waveglow.cli.main import main as waveglow
 from waveglow.data.images import read_images
 from waveglow.models import checkpoint
 from waveglow.models.shipped import DEFAULT_IMAGE_MODEL
-from waveglow.pictures.directions import read_directions
+from waveglow.pictures import open_model, read_directions
 
 CARD = """# demo-faces: the image flow that comes with waveglow
 
@@ -71,7 +70,7 @@ def ship(run: Path, data: Path) -> None:
         here = Path(__file__).parent
         measure = [sys.executable, str(here / "measure.py"), "--data", str(data), *directions]
         subprocess.run(measure, check=True)
-        found = read_directions(Path(folder), open_model(_defaults()))
+        found = read_directions(Path(folder), open_model())
         made_with = {"checkpoint": shipped.name, "data": "demo-faces", "dataset": "demo-faces", "data_version": DRAWN}
         replace(found, facts={**found.facts, **made_with}).save(shipped)
         measured = (Path(folder) / "measured.txt").read_text(encoding="utf-8")
@@ -84,12 +83,6 @@ def ship(run: Path, data: Path) -> None:
     )
     (shipped / "README.md").write_text(card, encoding="utf-8")
     print(shipped)
-
-
-def _defaults() -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
-    add_model(parser)
-    return parser.parse_args([])
 
 
 if __name__ == "__main__":

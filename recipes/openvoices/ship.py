@@ -2,6 +2,7 @@
 
     python ship.py RUN [--scores "test split=RUN/evaluation" ...]    # waveglow/voices/lapglow
     python ship.py lapglow --set high_base=heavy-tailed              # the shipped weights under another base density
+    python ship.py lapglow --likelihood "test split=EVALUATION"      # another NLL in the card, the other scores as they are
     python ship.py --samples EVALUATION                              # audio_samples/README.md
 
 Matrices become float16, vectors stay float32. The card holds the tables of `waveglow evaluate`, which has to be run on
@@ -11,21 +12,26 @@ what was shipped; ship.sh does all of it in turn.
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
+from prepare import WIDE  # beside this file
 
 from waveglow.config import parse_overrides
+from waveglow.data.manifest import read_manifest
 from waveglow.models import checkpoint
 from waveglow.models.registry import build_vocoder
 from waveglow.models.shipped import DEFAULT_VOICE
+from waveglow.models.whole_directory import write_directory
 from waveglow.training.log import read_metrics
 
 ROOT = Path(__file__).parents[2]
-MOST_BYTES = 24_000_000
+MAX_BYTES = 24_000_000
 
 CARD = """# lapglow: the voice that comes with waveglow
 
@@ -41,8 +47,7 @@ training: `recipes/openvoices`.
 **Training.** {training}; held-out exact NLL {nll:.3f} nats per sample on the validation clips (bands above a
 recording's bandwidth left out). The curve: `recipes/openvoices/EXPERIMENTS.md`, and `waveglow report` of a run.
 
-**How wide it is.** The recordings hold speech up to 7 or 7.6 kHz; above that the model has heard only recordings played
-up to 1.38 times as fast, and draws noise whose energy it infers from the mel.
+**How wide it is.** {width}
 
 {scores_title}
 {scores}
@@ -60,6 +65,17 @@ DATA = """Russian, English, Spanish and Italian, four speakers, 3 h in Debian's 
 BSD-like) and `asterisk-core-sounds-{en,es,it,ru}-g722` (Allison Smith, CC-BY-SA-3.0; Carlo Flora, CC-BY-3.0;
 ivrvoice.ru, CC-BY-3.0). Details and credits: `recipes/openvoices/README.md`. The weights are released under
 CC-BY-SA-3.0, the strictest of these licences."""
+WIDE_DATA = """Russian, English, Spanish and Italian, four speakers, 3 h in Debian's `festvox-ru` (Nickolay V. Shmyrev,
+BSD-like) and `asterisk-core-sounds-{en,es,it,ru}-g722` (Allison Smith, CC-BY-SA-3.0; Carlo Flora, CC-BY-3.0;
+ivrvoice.ru, CC-BY-3.0); wide-band Mandarin of `audio-cmn` (Yue Tan, Chen Wang; CC-BY-SA-3.0) and Scottish Gaelic,
+Spanish and English of `GCompris-voices` (public domain; Smart4Kids.com and art4apps.org, CC-BY-SA){synthetic}.
+Details and credits: `recipes/openvoices/README.md`. The weights are released under CC-BY-SA-3.0, the strictest of these
+licences."""
+SYNTHETIC_DATA = ";\nsentences spoken by Kokoro-82M (synthetic; the model is Apache-2.0)"
+WIDTH = """The recordings hold speech up to 7 or 7.6 kHz; above that the model has heard only recordings played
+up to 1.38 times as fast, and draws noise whose energy it infers from the mel."""
+WIDE_WIDTH = """Above 7.6 kHz the model has heard the wide-band words alone (to 10 kHz and above), and draws noise whose
+energy it infers from the mel."""
 
 
 def main() -> None:
@@ -73,6 +89,13 @@ def main() -> None:
         "--samples", type=Path, metavar="DIR", help="folder of an evaluation of audio_samples/reference"
     )
     parser.add_argument(
+        "--likelihood",
+        action="append",
+        default=[],
+        metavar="TITLE=DIR",
+        help="as --scores, of which only the NLL is taken",
+    )
+    parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="of the model, without weights of its own"
     )
     args = parser.parse_args()
@@ -83,7 +106,8 @@ def main() -> None:
             page = SAMPLES.format(table=(args.samples / "evaluation.md").read_text(encoding="utf-8"))
             (ROOT / "audio_samples" / "README.md").write_text(page, encoding="utf-8")
         if args.run:
-            ship(args.run, [_titled(scores) for scores in args.scores], parse_overrides(args.set))
+            scores, likelihoods = ([_titled(text) for text in texts] for texts in (args.scores, args.likelihood))
+            ship(args.run, scores, likelihoods=likelihoods, settings=parse_overrides(args.set))
     except (ValueError, OSError) as error:
         print(f"ship.py: {error}", file=sys.stderr)
         sys.exit(2)
@@ -96,8 +120,13 @@ def _titled(text: str) -> tuple[str, Path]:
     return title, Path(folder)
 
 
-def ship(run: Path, scores: list[tuple[str, Path]], settings: dict[str, Any]) -> None:
-    """Write the voice of a run, with the tables of evaluations (title, folder) and the model's `settings` changed."""
+def ship(
+    run: Path, scores: list[tuple[str, Path]], *, likelihoods: list[tuple[str, Path]], settings: dict[str, Any]
+) -> None:
+    """Write the voice of a run, with the tables of evaluations (title, folder) and the model's `settings` changed.
+
+    Of `likelihoods`, evaluations too, the NLL alone is put into the tables that the card has.
+    """
     loaded = checkpoint.load_vocoder(run)
     info = training_facts(run, loaded.info)
     model_config = {**loaded.model_config, **settings}
@@ -109,14 +138,17 @@ def ship(run: Path, scores: list[tuple[str, Path]], settings: dict[str, Any]) ->
                 parameter.data = parameter.half()
     parameters = sum(p.numel() for p in model.parameters())
     size = sum(t.nbytes for t in model.state_dict().values())
-    if size > MOST_BYTES:
-        raise ValueError(f"{run}: {size / 1e6:.1f} MB of weights; the package takes at most {MOST_BYTES / 1e6:.0f}")
+    if size > MAX_BYTES:
+        raise ValueError(f"{run}: {size / 1e6:.1f} MB of weights; the package takes at most {MAX_BYTES / 1e6:.0f}")
     kept = "" if scores or loaded.path != DEFAULT_VOICE else scores_of(DEFAULT_VOICE / "README.md")
+    for title, folder in likelihoods:
+        kept = with_nll(kept, title, (folder / "evaluation.md").read_text(encoding="utf-8"))
     tables = [f"\n{title}:\n\n{(folder / 'evaluation.md').read_text(encoding='utf-8')}" for title, folder in scores]
     card = CARD.format(
         parameters=parameters / 1e6,
         size=size / 1e6,
-        data=DATA,
+        data=credits(info),
+        width=WIDE_WIDTH if info.get("wide") else WIDTH,
         training=info.get("training") or f"{info['training_hours']:.1f} hours, {info['step']:,} steps",
         nll=info["nll_nats"],
         scores_title=SCORES_TITLE,
@@ -124,13 +156,33 @@ def ship(run: Path, scores: list[tuple[str, Path]], settings: dict[str, Any]) ->
     )
     writers = checkpoint.model_writers(model, model_config, loaded.mel_spec, info)
     writers["README.md"] = partial(_write, text=card)
-    checkpoint.write_directory(DEFAULT_VOICE, writers)
+    write_directory(DEFAULT_VOICE, writers)
     print(f"{DEFAULT_VOICE}: {parameters:,} parameters, {size / 1e6:.1f} MB, step {info['step']}")
+
+
+def credits(info: dict[str, Any]) -> str:
+    """Whose recordings the weights were trained on."""
+    if not info.get("wide"):
+        return DATA
+    return WIDE_DATA.replace("{synthetic}", SYNTHETIC_DATA if info.get("synthetic") else "")
 
 
 def scores_of(card: Path) -> str:
     """The tables of a card; they stay where the same weights are shipped again and no evaluations are given."""
     return card.read_text(encoding="utf-8").partition(SCORES_TITLE + "\n")[2].removesuffix("\n")
+
+
+NLL = re.compile(r"NLL \S+ ± \S+ nats per sample")
+
+
+def with_nll(tables: str, title: str, evaluation: str) -> str:
+    """The tables of a card with the NLL of an evaluation in the one of that title. Raises ValueError where it lacks."""
+    before, found, after = tables.partition(f"\n{title}:\n")
+    table, mark, others = after.partition("\n- ")
+    nll = NLL.search(evaluation)
+    if not found or nll is None or not NLL.search(table):
+        raise ValueError(f"{title!r} has no NLL in the card, or none in its evaluation; titles stand above the tables")
+    return before + found + NLL.sub(nll[0], table) + mark + others
 
 
 def _write(path: Path, text: str) -> None:
@@ -146,12 +198,21 @@ def training_facts(run: Path, info: dict[str, Any]) -> dict[str, Any]:
     if not valid:
         raise ValueError(f"{run}: is no training run, or has not validated yet (metrics.jsonl); train on")
     hours = max(m["elapsed_seconds"] for m in lines) / 3600
+    trained = [clip for clip in read_manifest(_manifest(run)) if clip.split == "train"]
+    corpora = {Path(clip.path).parent.name for clip in trained}
     return {
         "step": info["step"],
         "training_hours": round(hours, 2),
         "nll_nats": round(valid[-1]["nll_nats"], 4),
         "refine": info.get("refine", 0),
+        "wide": any(corpus.name in corpora for corpus in WIDE),
+        "synthetic": any(clip.synthetic for clip in trained),
     }
+
+
+def _manifest(run: Path) -> Path:
+    given = Path(yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))["data"]["manifest"])
+    return given / "manifest.jsonl" if given.is_dir() else given
 
 
 if __name__ == "__main__":

@@ -272,7 +272,7 @@ def test_fault_22_zip_bombs_are_refused_before_unpacking(tmp_path, mel, suffix, 
     path = tmp_path / f"a{suffix}"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("mel.npy", bytes(4_000_000))
-    monkeypatch.setattr(mel_files, "MOST_BYTES", 3_000_000)
+    monkeypatch.setattr(mel_files, "MAX_BYTES", 3_000_000)
     monkeypatch.setattr(zipfile.ZipFile, "read", None)
     monkeypatch.setattr(torch, "load", None)
     refused(path, "unpacks to 4000000 bytes; at most 3000000 are read")
@@ -281,7 +281,7 @@ def test_fault_22_zip_bombs_are_refused_before_unpacking(tmp_path, mel, suffix, 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 def test_a_tensor_of_too_many_values_is_refused(tmp_path, dtype, monkeypatch):
     safetensors.torch.save_file({"mel": torch.zeros(80, 30, dtype=dtype)}, tmp_path / "a.safetensors")
-    monkeypatch.setattr(mel_files, "MOST_BYTES", 9000)
+    monkeypatch.setattr(mel_files, "MAX_BYTES", 9000)
     refused(tmp_path / "a.safetensors", "holds 2400 values; at most 2250 are read")
 
 

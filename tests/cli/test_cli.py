@@ -772,8 +772,8 @@ def test_prepare(ljspeech, tmp_path, capsys):
     [
         ("absent", [], "is no folder"),
         (".", [], "0 usable recordings"),
-        (".", ["--valid-fraction", "1"], "--valid-fraction is 1.0; it must be between 0 and 1"),
-        (".", ["--valid-fraction", "0"], "--valid-fraction is 0.0"),
+        (".", ["--valid-fraction", "1"], "valid_fraction is 1.0; it must be between 0 and 1"),
+        (".", ["--valid-fraction", "0"], "valid_fraction is 0.0"),
     ],
 )
 def test_what_cannot_be_prepared(tmp_path, corpus, options, message, capsys):

@@ -10,7 +10,6 @@ import torch
 import yaml
 
 from waveglow.cli.main import main
-from waveglow.data.images import prepare_images
 from waveglow.models import checkpoint
 from waveglow.models.checkpoint import steps_of
 from waveglow.models.registry import build
@@ -32,11 +31,6 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def digits(tmp_path_factory):
-    return prepare_images("digits", None, tmp_path_factory.mktemp("data") / "digits").folder
 
 
 @pytest.fixture

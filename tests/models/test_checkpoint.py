@@ -17,7 +17,8 @@ from safetensors.torch import load_file, save_file
 
 from waveglow.audio.mel import preset
 from waveglow.models import checkpoint
-from waveglow.models.checkpoint import CONFIG, MANIFEST, WEIGHTS, CheckpointError, load, save, verify, write_directory
+from waveglow.models.checkpoint import CONFIG, WEIGHTS, CheckpointError, load, save
+from waveglow.models.whole_directory import MANIFEST, sha256, verify, write_directory
 
 NUMBERS = {"n_mels": 2, "hop": 8, "n_group": 4, "n_flows": 2, "n_layers": 2, "n_channels": 4}
 
@@ -186,7 +187,7 @@ def test_a_manifest_leads_nowhere_else(directory, name):
     (directory / "sub").mkdir()
     (directory / "sub" / "inside").write_bytes(b"secret")
     manifest = json.loads((directory / MANIFEST).read_text())
-    manifest[name] = {"bytes": 6, "sha256": checkpoint.sha256(directory.parent / "outside")}
+    manifest[name] = {"bytes": 6, "sha256": sha256(directory.parent / "outside")}
     (directory / MANIFEST).write_text(json.dumps(manifest))
     refused(directory, "is missing")
 

@@ -1,15 +1,13 @@
 """The image flow that comes with the package."""
 
-import argparse
-
 import pytest
 import torch
 
-from waveglow.cli.image.common import add_model, open_model
 from waveglow.models import checkpoint
 from waveglow.models.checkpoint import CheckpointError
 from waveglow.models.shipped import DEFAULT_IMAGE_MODEL
-from waveglow.pictures.directions import FILE, read_directions
+from waveglow.pictures import open_model, read_directions
+from waveglow.pictures.directions import FILE
 
 FACES = ("Smiling", "Eyeglasses", "Blond_Hair", "Pale_Skin", "Oval_Face", "Tilted")
 
@@ -34,9 +32,7 @@ def test_its_pictures_are_its_latents():
 
 
 def test_its_directions_are_its_own_and_name_no_machine():
-    parser = argparse.ArgumentParser()
-    add_model(parser)
-    directions = read_directions(DEFAULT_IMAGE_MODEL / FILE, open_model(parser.parse_args([])))
+    directions = read_directions(DEFAULT_IMAGE_MODEL / FILE, open_model())
     assert tuple(directions.names) == FACES
     facts = directions.facts
     assert facts["checkpoint"] == facts["data"] == facts["dataset"] == "demo-faces"

@@ -92,8 +92,8 @@ def test_the_configuration_builds_the_model_again(name):
         ("glow2d_affine_lu", None, "blocks.0.flows.1.actnorm.loc", {}, "lacks 'blocks.0.flows.1.actnorm.loc'"),
         ("realnvp", None, "flows.in_couplings.1.st_net.in_conv.conv.bias", {}, "lacks the tensor of our"),
         ("realnvp", None, "flows.in_couplings.1.rescale.weight_v", {}, "lacks 'flows.in_couplings.1.rescale.weight_v'"),
-        ("realnvp", None, "", {"image_sise": 8}, "--set image_sise .* did you mean 'image_size'"),
-        ("realnvp", None, "", {"image_size": "big"}, "--set image_size is 'big'"),
+        ("realnvp", None, "", {"image_sise": 8}, "image_sise is no argument .* did you mean 'image_size'"),
+        ("realnvp", None, "", {"image_size": "big"}, "image_size is 'big'"),
     ],
 )
 def test_what_does_not_fit_is_named(name, family, drop, config, message):

@@ -4,6 +4,7 @@ import itertools
 import json
 import math
 import os
+import shutil
 import signal
 
 import filelock
@@ -48,6 +49,21 @@ def train(config_file, manifest, tmp_path):
         return code, run_dir
 
     return run
+
+
+@pytest.fixture(scope="module")
+def three_steps(config_file, manifest, tmp_path_factory):
+    """A run of three steps; to be read, not written."""
+    run = tmp_path_factory.mktemp("three") / "run"
+    given = ["--config", str(config_file), "--data", str(manifest), "--run-dir", str(run), "--device", "cpu"]
+    assert main(["train", *given, "train.steps=3"]) == 0
+    return run
+
+
+@pytest.fixture
+def begun(three_steps, tmp_path):
+    """The same run where `train` goes on with it."""
+    return shutil.copytree(three_steps, tmp_path / "run")
 
 
 @pytest.fixture
@@ -125,9 +141,8 @@ def test_a_limit_on_cpu_time_saves_and_ends_well(trainer):
     assert steps_of(made.run_dir)[-1].name == "step_00000003"
 
 
-def test_tensorboard_has_curves_sound_pictures_and_histograms(train):
-    _, run = train("train.steps=3")
-    board = EventAccumulator(str(run / "tensorboard"), size_guidance={"images": 0, "audio": 0}).Reload()
+def test_tensorboard_has_curves_sound_pictures_and_histograms(three_steps):
+    board = EventAccumulator(str(three_steps / "tensorboard"), size_guidance={"images": 0, "audio": 0}).Reload()
     tags = board.Tags()
     assert {"train/loss", "train/grad_norm", "train/lr", "train/audio_seconds_per_second"} <= set(tags["scalars"])
     assert {"valid/nll_nats", "valid/prior_nats", "valid/log_det_nats"} <= set(tags["scalars"])
@@ -141,16 +156,16 @@ def test_tensorboard_has_curves_sound_pictures_and_histograms(train):
     assert tags["histograms"] == ["latent/0"]
 
 
-def test_the_log_dets_by_layer_add_up_to_the_whole(train):
-    """At a validation, the layers' log-determinants per sample sum to what the first clip's likelihood is made of."""
-    _, run = train("train.steps=3", "valid.clips=1")
-    board = EventAccumulator(str(run / "tensorboard")).Reload()
+def test_the_log_dets_by_layer_add_up_to_the_whole(three_steps):
+    """At a validation, the layers' log-determinants per sample sum to what the one clip's likelihood is made of."""
+    board = EventAccumulator(str(three_steps / "tensorboard")).Reload()
     parts = [board.Scalars(t)[-1].value for t in board.Tags()["scalars"] if t.startswith("log_det_per_sample/")]
-    assert sum(parts) == pytest.approx(lines(run, "valid")[-1]["log_det_nats"], rel=1e-5)
+    assert sum(parts) == pytest.approx(lines(three_steps, "valid")[-1]["log_det_nats"], rel=1e-5)
 
 
 def test_training_lowers_the_loss(train):
-    _, run = train("train.steps=60", "train.validate_every_steps=30", "optim.lr=3e-3")
+    rare = ("train.validate_every_steps=15", "train.checkpoint_every_steps=30")
+    _, run = train("train.steps=30", *rare, "optim.lr=5e-3")
     losses = [m["loss"] for m in lines(run, "train")]
     assert sum(losses[-5:]) / 5 < sum(losses[:5]) / 5 - 0.1
     held_out = [m["nll_nats"] for m in lines(run, "valid")]
@@ -345,8 +360,7 @@ def test_half_precision_nets_train(train):
     assert all(math.isfinite(m["loss"]) for m in lines(run, "train"))
 
 
-def test_the_same_command_resumes_and_says_so(train, capsys):
-    train("train.steps=3")
+def test_the_same_command_resumes_and_says_so(train, begun):
     code, run = train("train.steps=6")
     assert code == 0
     assert [m["what"] for m in lines(run, "event")] == ["resumed from step_00000003"]
@@ -365,14 +379,12 @@ def test_the_same_command_resumes_and_says_so(train, capsys):
         (["train.seed=1"], 4, "train.seed was 0 and is now 1"),
     ],
 )
-def test_a_resume_that_would_not_be_the_same_run_is_refused(train, capsys, settings, code, message):
-    train("train.steps=3")
+def test_a_resume_that_would_not_be_the_same_run_is_refused(train, begun, capsys, settings, code, message):
     assert train(*settings)[0] == code
     assert message in capsys.readouterr().err
 
 
-def test_a_changed_manifest_is_refused_unless_allowed(train, manifest, tmp_path, capsys):
-    train("train.steps=3")
+def test_a_changed_manifest_is_refused_unless_allowed(train, begun, manifest, tmp_path, capsys):
     changed = tmp_path / "changed.jsonl"
     changed.write_text("".join(sorted(manifest.read_text().splitlines(keepends=True), reverse=True)))
     text = [json.loads(line) for line in changed.read_text().splitlines()]
@@ -385,7 +397,7 @@ def test_a_changed_manifest_is_refused_unless_allowed(train, manifest, tmp_path,
     assert train(*again, "--allow-data-change")[0] == 0
 
 
-def test_resuming_from_an_older_checkpoint_sets_the_newer_ones_aside(train):
+def test_resuming_from_an_older_checkpoint_sets_the_newer_ones_aside(train, begun):
     _, run = train("train.steps=6")
     older = ["--resume", str(run / "checkpoints" / "step_00000003")]
     assert train("train.steps=5", *older)[0] == 0
@@ -395,16 +407,14 @@ def test_resuming_from_an_older_checkpoint_sets_the_newer_ones_aside(train):
     assert lines(run, "event")[-1]["what"] == "resumed from step_00000005"
 
 
-def test_weights_alone_are_no_place_to_resume_from(train, capsys):
-    _, run = train("train.steps=3")
-    assert train("--resume", str(run / "best"))[0] == 4
+def test_weights_alone_are_no_place_to_resume_from(train, begun, capsys):
+    assert train("--resume", str(begun / "best"))[0] == 4
     assert "use it with --init-from" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("setting", ["model.n_channels=16", "model.lu=true", "mel=hifigan"])
-def test_fine_tuning_another_model_than_that_of_the_weights_is_refused(train, tmp_path, capsys, setting):
-    _, first = train("train.steps=1")
-    code, _ = train("--init-from", str(first), setting, run_dir=tmp_path / "tuned")
+def test_fine_tuning_another_model_than_that_of_the_weights_is_refused(train, three_steps, tmp_path, capsys, setting):
+    code, _ = train("--init-from", str(three_steps), setting, run_dir=tmp_path / "tuned")
     assert code == 2
     assert "--init-from" in capsys.readouterr().err
 

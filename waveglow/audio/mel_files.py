@@ -24,7 +24,7 @@ from waveglow.audio.mel import MelSpec, compare, convert, diagnose
 Mel = npt.NDArray[np.float32]
 Layout = Literal["auto", "CT", "TC"]
 
-MOST_BYTES = 1 << 30  # of an unpacked file; a mel of 10 hours at 22.05 kHz has 0.93 GiB
+MAX_BYTES = 1 << 30  # of an unpacked file; a mel of 10 hours at 22.05 kHz has 0.93 GiB
 
 
 class MelError(FileError):
@@ -156,15 +156,15 @@ def _floats(path: Path, tensor: object) -> Mel:
 
 
 def _require_few(path: Path, values: int) -> None:
-    if 4 * values > MOST_BYTES:
-        raise MelError(path, f"holds {values} values; at most {MOST_BYTES // 4} are read")
+    if 4 * values > MAX_BYTES:
+        raise MelError(path, f"holds {values} values; at most {MAX_BYTES // 4} are read")
 
 
 def _require_small_zip(path: Path) -> None:
     with zipfile.ZipFile(path) as archive:
         unpacked = sum(member.file_size for member in archive.infolist())
-    if unpacked > MOST_BYTES:
-        raise MelError(path, f"unpacks to {unpacked} bytes; at most {MOST_BYTES} are read")
+    if unpacked > MAX_BYTES:
+        raise MelError(path, f"unpacks to {unpacked} bytes; at most {MAX_BYTES} are read")
 
 
 def _only(path: Path, names: Iterable[str], preferred: str) -> str:

@@ -21,8 +21,8 @@ from waveglow.audio.mel_spec import MelSpec
 from waveglow.audio.mel_spectrogram import MelSpectrogram
 
 MOMENTUM = 0.99
-MOST_STEPS = 1000
-MOST_NATS = 3.0  # of a gain in one step: a band that the sample left empty isn't filled with amplified rounding
+MAX_STEPS = 1000
+MAX_NATS = 3.0  # of a gain in one step: a band that the sample left empty isn't filled with amplified rounding
 
 
 class MelRefiner(nn.Module):
@@ -85,7 +85,7 @@ class MelRefiner(nn.Module):
         n = min(mel.shape[-1], spec.frames(audio.shape[-1]))
         asked = torch.minimum(mel[..., :n], self.ceiling) if spec.ceiling_value else mel[..., :n]
         lacking = (asked - to_mel.of_spectrum(X[..., lead : lead + n, :])) * self.nats
-        everywhere = F.pad(lacking.clamp(-MOST_NATS, MOST_NATS), (lead, X.shape[-2] - lead - n), mode="replicate")
+        everywhere = F.pad(lacking.clamp(-MAX_NATS, MAX_NATS), (lead, X.shape[-2] - lead - n), mode="replicate")
         gain = (everywhere.transpose(1, 2) @ self.share).exp()  # (B, F, K)
         first = spec.pad_left + lead * spec.hop - spec.n_fft // 2
         wav = to_mel.stft.inverse(X, gain)

@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-MOST_DECIBELS = 200.0  # what is equal to the last bit is said to have
+MAX_DECIBELS = 200.0  # what is equal to the last bit is said to have
 
 
 def snr(reference: Tensor, audio: Tensor) -> float:
-    """Power of the reference above that of the difference, in decibels; at most MOST_DECIBELS.
+    """Power of the reference above that of the difference, in decibels; at most MAX_DECIBELS.
 
     >>> import torch
     >>> round(snr(torch.ones(4), 1.1 * torch.ones(4)), 3)
@@ -21,7 +21,7 @@ def snr(reference: Tensor, audio: Tensor) -> float:
     wanted, got = reference.detach().cpu().double(), audio.detach().cpu().double()
     noise = float((got - wanted).square().sum())
     power = float(wanted.square().sum())
-    return min(MOST_DECIBELS, 10 * math.log10(max(power, 1e-300) / max(noise, 1e-300)))
+    return min(MAX_DECIBELS, 10 * math.log10(max(power, 1e-300) / max(noise, 1e-300)))
 
 
 def hum(length_seconds: float, sample_rate: int, *, voice: int = 0) -> npt.NDArray[np.float32]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,3 +74,15 @@ def machine(device: torch.device) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
     }
+
+
+def as_text(device: torch.device, tables: Iterable[Table]) -> Iterator[str]:
+    """The machine and the tables for reading, each when it is there."""
+    yield ", ".join(f"{key} {value}" for key, value in machine(device).items())
+    for table in tables:
+        yield f"\n{table.text()}"
+
+
+def as_json(device: torch.device, tables: Iterable[Table]) -> Iterator[str]:
+    """All of it as one JSON document."""
+    yield json.dumps({**machine(device), "tables": [table.plain() for table in tables]}, indent=1)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import math
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from waveglow import batch
+from waveglow.cli.values import non_negative, seed, steps_of_refinement
 from waveglow.models.shipped import DEFAULT_VOICE
 
 
@@ -15,6 +18,12 @@ def add_paths(parser: argparse.ArgumentParser, kind: str, out: str) -> None:
     parser.add_argument("inputs", nargs="+", type=Path, metavar=kind, help="files, or folders searched recursively")
     parser.add_argument("out", type=Path, metavar="OUT", help=out)
     parser.add_argument("--skip-existing", action="store_true", help="leave outputs that are already there")
+
+
+def add_machine(parser: argparse.ArgumentParser) -> None:
+    """Where to compute."""
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, mps (default: cuda where there is one)")
+    parser.add_argument("--threads", type=int, help="CPU threads (as many as the environment says)")
 
 
 def add_vocoder(parser: argparse.ArgumentParser) -> None:
@@ -31,8 +40,7 @@ def add_vocoder(parser: argparse.ArgumentParser) -> None:
         metavar="CONVENTION",
         help="of -c noise, which has no weights and takes any: a preset, a checkpoint or a YAML file",
     )
-    parser.add_argument("--device", help="cpu, cuda, cuda:1, mps (default: cuda where there is one)")
-    parser.add_argument("--threads", type=int, help="CPU threads")
+    add_machine(parser)
     parser.add_argument("--precision", choices=("float32", "bf16", "fp16"), default="float32", help="of the nets")
     parser.add_argument(
         "--fused",
@@ -44,7 +52,7 @@ def add_vocoder(parser: argparse.ArgumentParser) -> None:
 def add_sampling(parser: argparse.ArgumentParser) -> None:
     """Options of synthesis."""
     parser.add_argument("--sigma", type=non_negative, default=0.7, help="spread of the noise; lower is smoother (0.7)")
-    parser.add_argument("--seed", type=_seed, default=0, help="of the noise: the same seed gives the same audio (0)")
+    parser.add_argument("--seed", type=seed, default=0, help="of the noise: the same seed gives the same audio (0)")
     parser.add_argument(
         "--refine",
         type=steps_of_refinement,
@@ -69,27 +77,11 @@ def sampling(args: argparse.Namespace) -> dict[str, Any]:
     return {"sigma": args.sigma, "seed": args.seed, "refine": args.refine}
 
 
-def steps_of_refinement(text: str) -> int:
-    """A whole number of them."""
-    from waveglow.audio.refine import MOST_STEPS  # not above: this module does without torch
-
-    if not (text.isdecimal() and int(text) <= MOST_STEPS):
-        raise argparse.ArgumentTypeError(f"{text} is no whole number from 0 to {MOST_STEPS}")
-    return int(text)
-
-
-def non_negative(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is no finite number >= 0")
-    return value
-
-
-def _seed(text: str) -> int:
-    value = int(text) if text.isdigit() else -1
-    if not 0 <= value < 2**64:
-        raise argparse.ArgumentTypeError(f"{text} is no integer from 0 to 2**64 - 1")
-    return value
+def each_file(args: argparse.Namespace, suffixes: Sequence[str], out_suffix: str, work: batch.Work) -> int:
+    """Run the files of `add_paths`, print what became of them, and return the exit code: 0, or 3 where one failed."""
+    done = batch.each_file(args.inputs, args.out, suffixes, out_suffix, work, skip_existing=args.skip_existing)
+    for outcome in done.outcomes:
+        if outcome.status == "failed" and not outcome.output:
+            print(f"failed: {outcome.input}: {outcome.reason}", file=sys.stderr)
+    print(done.text())
+    return 3 if done.count("failed") else 0

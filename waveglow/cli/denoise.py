@@ -15,14 +15,13 @@ from pathlib import Path
 
 from waveglow.audio.files import AUDIO_SUFFIXES
 from waveglow.audio.io import Samples, load_audio, save_audio
-from waveglow.cli.common import add_denoising, add_paths, add_vocoder
+from waveglow.batch import Outcome
+from waveglow.cli.common import add_denoising, add_paths, add_vocoder, each_file
 from waveglow.cli.devices import open_vocoder
-from waveglow.cli.files import Outcome, each_file
 from waveglow.metrics.spectral import tone_prominence
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
     add_paths(parser, "WAV", "folder for the denoised, or one .wav file for one wav")
     add_vocoder(parser)
     add_denoising(parser, "--strength", default=0.1)

@@ -15,8 +15,7 @@ NOISE = Path("noise")
 
 def open_vocoder(args: argparse.Namespace) -> Vocoder:
     """The vocoder that the options name. Raises CheckpointError, also where it has no mel convention, ValueError."""
-    if args.threads is not None:
-        set_threads(args.threads)
+    set_threads(args.threads)
     device = usable_device(args.device)
     vocoder = opened(args.checkpoint, args.mel, device=device, precision=args.precision, fused=args.fused)
     if not vocoder.has_mel_spec:

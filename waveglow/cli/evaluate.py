@@ -20,6 +20,7 @@ from pathlib import Path
 
 from waveglow.cli.common import add_sampling, add_vocoder
 from waveglow.cli.devices import NOISE, open_vocoder
+from waveglow.cli.values import checked, numbers
 from waveglow.evaluation import evaluate, markdown, notices
 from waveglow.evaluation.scores import SIGMAS, SWEEP_CLIPS, require_metrics, require_sigmas
 from waveglow.metrics import METRICS, USUAL
@@ -31,7 +32,6 @@ SOME_SIGMAS = ",".join(f"{sigma:g}" for sigma in SIGMAS)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
     parser.add_argument("input", type=Path, metavar="INPUT", help="folder of recordings, or a manifest.jsonl")
     parser.add_argument("out", type=Path, metavar="OUT", help="folder for the results")
     add_vocoder(parser)
@@ -42,33 +42,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--metrics",
-        type=_metrics,
+        type=checked(lambda text: require_metrics(name.strip() for name in text.split(","))),
         default=list(USUAL),
         metavar="LIST",
         help=f"of {','.join(METRICS)} (all but {' and '.join(UNUSUAL)}, which take minutes a clip)",
     )
     parser.add_argument(
         "--sigmas",
-        type=_sigmas,
+        type=checked(lambda text: [] if text == "none" else require_sigmas(numbers(text))),
         default=list(SIGMAS),
         metavar="LIST",
         help=f"to compare, on {SWEEP_CLIPS} clips at most; or none ({SOME_SIGMAS})",
     )
-
-
-def _metrics(text: str) -> list[str]:
-    try:
-        return require_metrics(name.strip() for name in text.split(","))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def _sigmas(text: str) -> list[float]:
-    try:
-        return [] if text == "none" else require_sigmas(float(part) for part in text.split(","))
-    except ValueError as error:
-        rule = f"{text!r} is neither none nor a list of numbers >= 0, such as {SOME_SIGMAS}"
-        raise argparse.ArgumentTypeError(rule) from error
 
 
 def run(args: argparse.Namespace) -> int:

@@ -16,46 +16,22 @@ from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
     parser.add_argument("checkpoint", type=Path, metavar="CKPT", help="checkpoint, training run, voice, or .onnx file")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print it."""
-    facts = _of_onnx(args.checkpoint) if args.checkpoint.suffix == ".onnx" else _of_checkpoint(args.checkpoint)
+    if args.checkpoint.suffix == ".onnx":
+        from waveglow.export.onnx_runtime import OnnxVocoder  # each where it is needed: this one does without torch
+
+        facts = OnnxVocoder(args.checkpoint).about()
+    else:
+        from waveglow.models import checkpoint
+
+        facts = checkpoint.load(args.checkpoint).about()
     print(json.dumps(facts, indent=1, ensure_ascii=False) if args.json else _table(facts))
     return 0
-
-
-def _of_onnx(path: Path) -> dict[str, object]:
-    from waveglow.export.onnx_runtime import OnnxVocoder
-
-    vocoder = OnnxVocoder(path)
-    return {
-        "file": str(path),
-        "bytes": path.stat().st_size,
-        "refine": vocoder.refine,
-        "int8": vocoder.int8,
-        "latents": {f"z{i}": f"{z.channels} channels, {z.places} a frame" for i, z in enumerate(vocoder.latents)},
-        "mel": vocoder.mel_spec.to_dict(),
-        "mel_fingerprint": vocoder.mel_spec.fingerprint,
-    }
-
-
-def _of_checkpoint(path: Path) -> dict[str, object]:
-    from waveglow.models import checkpoint
-
-    loaded = checkpoint.load(path)
-    spec = loaded.mel_spec
-    return {
-        "checkpoint": str(loaded.path),
-        "parameters": sum(p.numel() for p in loaded.model.parameters()),
-        "model": loaded.model_config,
-        "mel": spec.to_dict() if spec else None,
-        "mel_fingerprint": spec.fingerprint if spec else None,
-        **loaded.info,
-    }
 
 
 def _table(facts: dict[str, object]) -> str:

@@ -45,11 +45,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
 
 
-def dispatch(command: str, given: list[str], verbs: Mapping[str, str], *, description: str) -> int:
+def dispatch(command: str, given: list[str], verbs: Mapping[str, str], *, description: str | None) -> int:
     """Run the verb that `given` begins with, by its module; returns the exit code.
 
-    `command` is what stands before the verb. A verb that has verbs of its own has a module with `main(given)`; any
-    other a module with `add_arguments(parser)` and `run(args)`.
+    `command` is what stands before the verb. A verb that has verbs of its own is a package with `VERBS` and
+    `completed(given)`, what was meant by that; any other is a module with `add_arguments(parser)` and `run(args)`.
     """
     if not given or given[0].startswith("-"):
         return _overview(command, given, verbs, description)
@@ -58,13 +58,10 @@ def dispatch(command: str, given: list[str], verbs: Mapping[str, str], *, descri
         return 2
     name = f"{command} {given[0]}"
     module = importlib.import_module(f"waveglow.cli.{'.'.join(name.split()[1:]).replace('-', '_')}")
-    if hasattr(module, "main"):
-        return int(module.main(given[1:]))
+    if hasattr(module, "VERBS"):
+        return dispatch(name, module.completed(given[1:]), module.VERBS, description=module.__doc__)
     parser = argparse.ArgumentParser(
-        prog=name,
-        description=module.__doc__,
-        epilog=EXIT_CODES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog=name, description=module.__doc__, epilog=EXIT_CODES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     module.add_arguments(parser)
     args = parser.parse_args(given[1:])
@@ -86,20 +83,12 @@ def dispatch(command: str, given: list[str], verbs: Mapping[str, str], *, descri
 
 def _exit_code(error: Exception) -> int | None:
     """The documented exit code of what a user can cause; None for what only a bug can."""
-    codes = {
-        "CheckpointError": 4,
-        "UnreadableCheckpoint": 4,
-        "OnnxFileError": 4,
-        "DivergedError": 5,
-        "OutOfMemoryError": 2,
-    }
-    for name, code in codes.items():
-        if type(error).__name__ == name:
-            return code
-    return None if isinstance(error, RuntimeError) else 2
+    bad_checkpoint = dict.fromkeys(("CheckpointError", "UnreadableCheckpoint", "OnnxFileError"), 4)
+    codes = {**bad_checkpoint, "DivergedError": 5, "OutOfMemoryError": 2}
+    return codes.get(type(error).__name__, None if isinstance(error, RuntimeError) else 2)
 
 
-def _overview(command: str, given: list[str], verbs: Mapping[str, str], description: str) -> int:
+def _overview(command: str, given: list[str], verbs: Mapping[str, str], description: str | None) -> int:
     width = max(10, 1 + max(map(len, verbs)))
     parser = argparse.ArgumentParser(
         prog=command,

@@ -18,13 +18,12 @@ from waveglow.audio.io import load_audio
 from waveglow.audio.mel import PRESETS, preset
 from waveglow.audio.mel_files import write_mel
 from waveglow.audio.mel_spectrogram import MelSpectrogram
-from waveglow.cli.common import add_paths
-from waveglow.cli.files import Outcome, each_file
+from waveglow.batch import Outcome
+from waveglow.cli.common import add_paths, each_file
 from waveglow.models.conventions import of_checkpoint
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
     add_paths(parser, "WAV", "folder for the mels, or one mel file for one wav")
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--preset", metavar="PRESET", help=f"mel convention: {', '.join(PRESETS)}")
@@ -43,8 +42,5 @@ def run(args: argparse.Namespace) -> int:
         write_mel(target, to_mel.of_any_length(torch.from_numpy(audio.samples)[None])[0].numpy())
         outcome.seconds = len(audio.samples) / spec.sample_rate
 
-    return each_file(args, AUDIO_SUFFIXES, args.format or _suffix(args.out), work)
-
-
-def _suffix(out: Path) -> str:
-    return out.suffix if out.suffix in MEL_SUFFIXES else ".npy"
+    as_out_ends = args.out.suffix if args.out.suffix in MEL_SUFFIXES else ".npy"
+    return each_file(args, AUDIO_SUFFIXES, args.format or as_out_ends, work)

@@ -16,7 +16,6 @@ from waveglow.models.conventions import named
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
     what = f"a preset ({', '.join(PRESETS)}), a checkpoint, a voice or a YAML file"
     parser.add_argument("a", metavar="A", help=f"convention of the mels: {what}")
     parser.add_argument("b", metavar="B", help=f"convention of the vocoder: {what}")

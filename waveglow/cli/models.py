@@ -19,7 +19,6 @@ from waveglow.models.registry import VOCODERS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 

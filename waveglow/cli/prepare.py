@@ -20,7 +20,6 @@ from waveglow.data.manifest import prepare
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
     parser.add_argument("corpus", type=Path, metavar="CORPUS", help="folder of recordings")
     parser.add_argument("out", type=Path, metavar="OUT", help="folder for manifest.jsonl")
     parser.add_argument("--sample-rate", type=int, default=22050, metavar="HZ", help="of the manifest (22050)")
@@ -30,10 +29,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the manifest."""
-    if not args.corpus.is_dir():
-        raise ValueError(f"{args.corpus} is no folder; give LJSpeech-1.1 or any folder of recordings")
-    if not 0 < args.valid_fraction < 1:
-        raise ValueError(f"--valid-fraction is {args.valid_fraction}; it must be between 0 and 1")
     prepared = prepare(
         args.corpus,
         args.out,
@@ -46,10 +41,5 @@ def run(args: argparse.Namespace) -> int:
         print(f"refused: {line}", file=sys.stderr)
     if prepared.notices:
         print(f"{len(prepared.notices)} notices, such as {prepared.notices[0]}", file=sys.stderr)
-    held_out = sum(clip.split == "valid" for clip in prepared.clips)
-    seconds = sum(clip.frames for clip in prepared.clips) / args.sample_rate
-    print(
-        f"{args.out / 'manifest.jsonl'}: {len(prepared.clips)} clips, {seconds / 60:.1f} minutes "
-        f"at {args.sample_rate} Hz, {held_out} held out, {len(prepared.refused)} refused"
-    )
+    print(f"{args.out / 'manifest.jsonl'}: {prepared.text()}")
     return 3 if prepared.refused else 0

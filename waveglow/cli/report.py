@@ -9,20 +9,20 @@ run's directory: `metrics.jsonl`, `samples/step_<n>/<clip>.wav`, `samples/refere
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 from waveglow.pages.run import write_report
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
-    parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="directory that `waveglow train` wrote")
+    parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="directory of the run")
     parser.add_argument("--out", type=Path, help="the HTML file to write (RUN_DIR/report.html)")
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace, write: Callable[[Path, Path], None] = write_report) -> int:
     """Write it."""
     out = args.out or args.run_dir / "report.html"
-    write_report(args.run_dir, out)
+    write(args.run_dir, out)
     print(out)
     return 0

@@ -14,13 +14,12 @@ from pathlib import Path
 
 from waveglow.audio.files import AUDIO_SUFFIXES
 from waveglow.audio.io import load_audio, save_audio
-from waveglow.cli.common import add_denoising, add_paths, add_sampling, add_vocoder, sampling
+from waveglow.batch import Outcome
+from waveglow.cli.common import add_denoising, add_paths, add_sampling, add_vocoder, each_file, sampling
 from waveglow.cli.devices import open_vocoder
-from waveglow.cli.files import Outcome, each_file
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
     add_paths(parser, "WAV", "folder for the copies, or one .wav file for one wav")
     add_vocoder(parser)
     add_sampling(parser)

@@ -18,12 +18,11 @@ from waveglow.audio.files import MEL_SUFFIXES
 from waveglow.audio.io import Samples, save_audio
 from waveglow.audio.mel import PRESETS, MelSpec, compare, preset
 from waveglow.audio.mel_files import read_mel
-from waveglow.cli.common import add_denoising, add_paths, add_sampling, add_vocoder, sampling
-from waveglow.cli.files import Outcome, each_file
+from waveglow.batch import Outcome
+from waveglow.cli.common import add_denoising, add_paths, add_sampling, add_vocoder, each_file, sampling
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
     add_paths(parser, "MEL", "folder for the wavs, or one .wav file for one mel")
     add_vocoder(parser)
     add_sampling(parser)

@@ -12,36 +12,16 @@ from __future__ import annotations
 
 import argparse
 
-import yaml
-
 from waveglow.cli import training
-from waveglow.config import to_mapping
-from waveglow.devices import set_threads
 from waveglow.models import checkpoint
-from waveglow.training.vocoder_run import configuration, train
+from waveglow.training import vocoder_run
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
     training.add_arguments(parser, data="manifest, folder with one, or any folder of recordings")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the configuration, or train."""
-    if args.threads is not None:
-        set_threads(args.threads)
     initial = checkpoint.load_vocoder(args.init_from) if args.init_from else None
-    overrides = training.overrides(args, data="manifest")
-    config = configuration(args.run_dir, file=args.config, overrides=overrides, initial=initial)
-    if args.print_config:
-        print(yaml.safe_dump(to_mapping(config), sort_keys=False), end="")
-        return 0
-    train(
-        config,
-        args.run_dir,
-        initial=initial,
-        resume=args.resume,
-        allow_data_change=args.allow_data_change,
-        device=args.device,
-    )
-    return 0
+    return training.run(args, vocoder_run, initial, data="manifest")

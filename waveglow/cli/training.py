@@ -1,13 +1,17 @@
-"""The options of the verbs that train, and the settings that they ask for."""
+"""The options of the verbs that train, and what they call."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from waveglow.config import merged, parse_overrides
+import yaml
+
+from waveglow.config import merged, parse_overrides, to_mapping
+from waveglow.devices import set_threads
+from waveglow.models.checkpoint import Checkpoint
 
 
 def add_arguments(parser: argparse.ArgumentParser, *, data: str) -> None:
@@ -31,7 +35,21 @@ def add_arguments(parser: argparse.ArgumentParser, *, data: str) -> None:
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="settings, such as train.batch_size=24")
 
 
-def overrides(args: argparse.Namespace, *, data: str) -> Mapping[str, Any]:
-    """What --data and KEY=VALUE set; `data` is the setting in the group `data` that --data stands for."""
+def run(args: argparse.Namespace, kind: ModuleType, initial: Checkpoint[Any] | None, *, data: str) -> int:
+    """Print the configuration, or train: `kind` does both. --data is `data`, a setting of the group `data`."""
+    set_threads(args.threads)
     given = {"data": {data: str(args.data)}} if args.data else {}
-    return merged(given, parse_overrides(args.overrides))
+    overrides = merged(given, parse_overrides(args.overrides))
+    config = kind.configuration(args.run_dir, file=args.config, overrides=overrides, initial=initial)
+    if args.print_config:
+        print(yaml.safe_dump(to_mapping(config), sort_keys=False), end="")
+        return 0
+    kind.train(
+        config,
+        args.run_dir,
+        initial=initial,
+        resume=args.resume,
+        allow_data_change=args.allow_data_change,
+        device=args.device,
+    )
+    return 0

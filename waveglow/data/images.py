@@ -66,6 +66,20 @@ class ImageSet:
     attribute_names: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
 
+    def text(self) -> str:
+        """What it holds, in some lines."""
+        counts = ", ".join(f"{n} {split}" for split, n in self.counts.items())
+        shape = f"{self.channels}×{self.size}×{self.size}"
+        named = {"classes": self.class_names, "attributes": self.attribute_names}
+        return "\n".join(
+            [
+                f"{self.folder}: {counts}, of {shape}; {len(self.refused)} refused",
+                f"version: {self.version}",
+                *(f"{kind}: {', '.join(names)}" for kind, names in named.items() if names),
+                f"hash: {self.hash}",
+            ]
+        )
+
     def __post_init__(self) -> None:
         counts = [self.counts.get(split) for split in SPLITS]
         if len(self.counts) != len(SPLITS) or not all(isinstance(n, int) and n >= 0 for n in counts):

@@ -108,6 +108,16 @@ class Prepared:
     refused: list[str]
     notices: list[str]
 
+    def text(self) -> str:
+        """How much it is, in a line."""
+        seconds = sum(clip.frames / clip.sample_rate for clip in self.clips)
+        held_out = sum(clip.split == "valid" for clip in self.clips)
+        rate = self.clips[0].sample_rate
+        return (
+            f"{len(self.clips)} clips, {seconds / 60:.1f} minutes at {rate} Hz, {held_out} held out, "
+            f"{len(self.refused)} refused"
+        )
+
 
 def prepare(
     corpus: Path,
@@ -124,8 +134,13 @@ def prepare(
     whole, and silent ones, are refused by name. The held-out split is the `valid_fraction` of the clips whose names
     have the smallest hashes, at least one. `mels` is a folder of mel files with the clips' names (training on the mels
     of an acoustic model); a clip without one is refused.
-    Raises ConfigError where fewer than two clips remain, ValueError where `out`/wavs lies among the recordings.
+    Raises ConfigError for a corpus that is no folder, a fraction that is none, and where fewer than two clips remain,
+    ValueError where `out`/wavs lies among the recordings.
     """
+    if not corpus.is_dir():
+        raise ConfigError(f"{corpus} is no folder; give LJSpeech-1.1 or any folder of recordings")
+    if not 0 < valid_fraction < 1:
+        raise ConfigError(f"valid_fraction is {valid_fraction}; it must be between 0 and 1")
     inputs = find_inputs([wav_folder(corpus)], AUDIO_SUFFIXES, out=out / "wavs")
     clips, refused, notices = [], [f"{s.path}: {s.reason}" for s in inputs.skipped], []
     for file, stem in progress(inputs.found):

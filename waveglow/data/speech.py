@@ -22,7 +22,7 @@ from waveglow.data.manifest import Clip
 from waveglow.data.sampler import clip_index, stratum
 from waveglow.noise import Purpose, dequantization_noise, philox
 
-MOST_SYNTHETIC = Fraction(1, 4)  # a voice that speech synthesis spoke has the faults of its vocoder
+MAX_SYNTHETIC = Fraction(1, 4)  # a voice that speech synthesis spoke has the faults of its vocoder
 VALIDATION_PLACE = 1 << 62  # noise of validation clips stands apart from that of training samples
 
 
@@ -131,7 +131,7 @@ def _synthetic_share(clips: list[Clip]) -> Fraction:
     """Share of the samples that are of synthetic clips: theirs of the speech in seconds, or the most there may be."""
     synthetic = sum(clip.frames for clip in clips if clip.synthetic)
     total = sum(clip.frames for clip in clips)
-    return Fraction(synthetic, total) if synthetic == total else min(Fraction(synthetic, total), MOST_SYNTHETIC)
+    return Fraction(synthetic, total) if synthetic == total else min(Fraction(synthetic, total), MAX_SYNTHETIC)
 
 
 def _usable(clips: list[Clip], spec: MelSpec) -> list[Clip]:

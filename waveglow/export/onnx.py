@@ -34,7 +34,7 @@ from waveglow.models.reach import reach
 
 OPSET = 18
 TRACED_FRAMES = 16
-LEAST_TORCH = "2.12"  # before, torch.export refuses lengths that it can't tell; the extra `onnx` has it
+MIN_TORCH = "2.12"  # before, torch.export refuses lengths that it can't tell; the extra `onnx` has it
 CALIBRATION_FRAMES = 256  # of a mel, at most
 
 
@@ -61,10 +61,8 @@ def export_onnx(
     """
     onnx = needed("onnx")
     needed("onnxscript")
-    if torch.__version__ < LEAST_TORCH:
-        raise ValueError(
-            f"torch is {torch.__version__}, the export takes {LEAST_TORCH} or newer; {install_hint('onnx')}"
-        )
+    if torch.__version__ < MIN_TORCH:
+        raise ValueError(f"torch is {torch.__version__}, the export takes {MIN_TORCH} or newer; {install_hint('onnx')}")
     mels = list(int8_from)
     if mels and drawn_sigma is not None:
         raise ValueError("int8 needs the latents as inputs, to measure with the same noise; leave the drawn noise out")

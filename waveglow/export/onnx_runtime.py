@@ -21,7 +21,7 @@ from waveglow.distribution import install_hint
 from waveglow.noise import DRAWS, latent_noise
 
 METADATA = "waveglow"  # the key under which a file says what a caller has to know
-LONGEST_PIECE_FRAMES = 2048  # memory of longer mels is that of so many and what they depend on to both sides
+MAX_PIECE_FRAMES = 2048  # memory of longer mels is that of so many and what they depend on to both sides
 Samples = npt.NDArray[np.float32]
 
 
@@ -52,6 +52,7 @@ class OnnxVocoder:
 
     def __init__(self, path: Path | str, *, threads: int | None = None) -> None:
         runtime = needed("onnxruntime")
+        self.path = Path(path)
         if not Path(path).is_file():
             raise OnnxFileError(
                 f"{path}: is no file; what onnxruntime runs is made by `waveglow export onnx CKPT OUT.onnx`"
@@ -79,6 +80,19 @@ class OnnxVocoder:
             raise OnnxFileError(f"{path}: its metadata can't be understood ({error})") from error
         if not self.latents:
             raise OnnxFileError(f"{path}: draws its own noise, for other runtimes; export it without --drawn-noise")
+
+    def about(self) -> dict[str, Any]:
+        """What the file is, in JSON types."""
+        latents = {f"z{i}": f"{z.channels} channels, {z.places} a frame, {z.base}" for i, z in enumerate(self.latents)}
+        return {
+            "file": str(self.path),
+            "bytes": self.path.stat().st_size,
+            "refine": self.refine,
+            "int8": self.int8,
+            "latents": latents,
+            "mel": self.mel_spec.to_dict(),
+            "mel_fingerprint": self.mel_spec.fingerprint,
+        }
 
     @property
     def sample_rate(self) -> int:
@@ -111,15 +125,14 @@ class OnnxVocoder:
         missing = max(0, self._least_frames - frames)
         lengthened = np.pad(batch, ((0, 0), (0, 0), (0, missing)), mode="edge")
         pieces = [
-            self._piece(lengthened, start, sigma, seeds)
-            for start in range(0, lengthened.shape[-1], LONGEST_PIECE_FRAMES)
+            self._piece(lengthened, start, sigma, seeds) for start in range(0, lengthened.shape[-1], MAX_PIECE_FRAMES)
         ]
         audio = np.concatenate(pieces, axis=-1)[:, : frames * self.mel_spec.hop]
         return audio if mels.ndim == 3 else audio[0]
 
     def _piece(self, mels: Samples, start: int, sigma: float, seeds: Sequence[int]) -> Samples:
-        """Audio of the frames from `start` on, at most LONGEST_PIECE_FRAMES."""
-        stop, hop = min(start + LONGEST_PIECE_FRAMES, mels.shape[-1]), self.mel_spec.hop
+        """Audio of the frames from `start` on, at most MAX_PIECE_FRAMES."""
+        stop, hop = min(start + MAX_PIECE_FRAMES, mels.shape[-1]), self.mel_spec.hop
         first, last = max(0, start - self._before), min(stop + self._after, mels.shape[-1])
         first = max(0, min(first, last - self._least_frames))
         (audio,) = self._session.run(None, self.feed(mels[..., first:last], sigma, seeds, first=first))

@@ -199,14 +199,13 @@ class ConditionalActNorm(Flow):
 def initialize_(model: nn.Module, *inputs: Tensor) -> int:
     """Data-dependent initialization (Glow §3.1): one pass of `model(*inputs)` sets every ActNorm that is not yet set.
 
-    The statistics are those of the whole batch, so give a large one. Each layer sees the outputs of those before it,
-    which are set by then. Returns how many were set.
+    So it does with any layer that has a buffer `initialized` and a method `set_statistics_(x, name)`. The statistics
+    are those of the whole batch, so give a large one. Each layer sees the outputs of those before it, which are set by
+    then. Returns how many were set.
     """
-    kinds = (ActNorm, ConditionalActNorm)
-    pending = [(name, m) for name, m in model.named_modules() if isinstance(m, kinds) and not m.initialized]
+    pending = [(name, m) for name, m in model.named_modules() if hasattr(m, "set_statistics_") and not m.initialized]
 
-    def set_from_input(module: nn.Module, arguments: tuple[Tensor, ...], *, name: str) -> None:
-        assert isinstance(module, kinds)
+    def set_from_input(module: ActNorm | ConditionalActNorm, arguments: tuple[Tensor, ...], *, name: str) -> None:
         if not module.initialized:  # a layer may run more than once
             module.set_statistics_(arguments[0], name)
 

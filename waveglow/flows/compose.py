@@ -194,7 +194,7 @@ class MultiScale(nn.Module):
         """zs, as `forward` gives them, to x [B, C, *S]. Raises ValueError where their number is wrong."""
         if len(zs) != self.n_latents:
             raise ValueError(f"got {len(zs)} latents; this flow has {self.n_latents}")
-        *left, x = zs
+        left, x = [*zs[:-1]], zs[-1]  # `*left, x = zs` makes a tuple in torch 2.10's compiler
         conds = conditions(self.parts(), cond)
         for level, level_cond in zip(reversed(self.parts()), conds[-2::-1], strict=True):
             x = level.inverse(left.pop(), x, level_cond) if isinstance(level, Split) else level.inverse(x, level_cond)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Mapping
-from functools import partial
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
@@ -56,16 +54,25 @@ def waveglow(
     _require_multiple(hop, n_group, "n_group")
     _require_channels_left(n_group, n_flows, n_early_every, n_early_size)
 
-    net = partial(
-        WaveNet, cond_channels=n_mels * n_group, n_channels=n_channels, n_layers=n_layers, kernel_size=kernel_size
-    )
-
-    def step(k: int, channels: int) -> list[Flow]:
-        coupling = _coupling(channels, net, moves="first" if alternating and k % 2 else "last")
+    levels: list[Flow | Split] = []
+    layers: list[Flow] = [Squeeze(n_group)]
+    channels = n_group
+    for k in range(n_flows):
+        if k and k % n_early_every == 0:
+            levels += [Chain(layers), Split(n_early_size)]
+            channels, layers = channels - n_early_size, []
+        mask = ChannelMask(channels, moves="first" if alternating and k % 2 else "last")
+        net = WaveNet(
+            mask.kept_channels,
+            2 * mask.moved_channels,
+            cond_channels=n_mels * n_group,
+            n_channels=n_channels,
+            n_layers=n_layers,
+            kernel_size=kernel_size,
+        )
         mix = InvertibleConvLU(channels) if lu else InvertibleConv(channels)
-        return [*([ActNorm(channels)] if actnorm else []), mix, coupling]
-
-    levels = _levels([Squeeze(n_group)], n_group, step, n_flows, n_early_every, n_early_size)
+        layers += [*([ActNorm(channels)] if actnorm else []), mix, Coupling(net, mask)]
+    levels.append(Chain(layers))
     upsample = TransposedConvUpsample(n_mels, hop=hop, kernel_size=upsample_kernel or 4 * hop)
     return FlowVocoder(MultiScale(levels), upsample, hop=hop, n_mels=n_mels)
 
@@ -90,13 +97,23 @@ def squeezewave(
     _require_multiple(hop, n_group, "n_group")
     _require_channels_left(n_group, n_flows, n_early_every, n_early_size)
 
-    net = partial(SeparableWaveNet, cond_channels=n_mels, n_channels=n_channels, n_layers=n_layers)
-
-    def step(k: int, channels: int) -> list[Flow]:
-        return [InvertibleConv(channels), _coupling(channels, net)]
-
-    squeeze = Squeeze(n_group, squeeze_cond=False)
-    levels = _levels([squeeze], n_group, step, n_flows, n_early_every, n_early_size)
+    levels: list[Flow | Split] = []
+    layers: list[Flow] = [Squeeze(n_group, squeeze_cond=False)]
+    channels = n_group
+    for k in range(n_flows):
+        if k and k % n_early_every == 0:
+            levels += [Chain(layers), Split(n_early_size)]
+            channels, layers = channels - n_early_size, []
+        mix, mask = InvertibleConv(channels), ChannelMask(channels)
+        net = SeparableWaveNet(
+            mask.kept_channels,
+            2 * mask.moved_channels,
+            cond_channels=n_mels,
+            n_channels=n_channels,
+            n_layers=n_layers,
+        )
+        layers += [mix, Coupling(net, mask)]
+    levels.append(Chain(layers))
     return FlowVocoder(MultiScale(levels), Repeat(hop // n_group), hop=hop, n_mels=n_mels)
 
 
@@ -119,21 +136,33 @@ def flowavenet(
     _require_buildable(n_blocks * n_flows * n_layers)
     _require_multiple(hop, 2**n_blocks, "2 ** n_blocks")
 
-    def coupling(channels: int, cond_channels: int) -> Coupling:
-        net = partial(deep_ended_wavenet, cond_channels=cond_channels, n_channels=n_channels, n_layers=n_layers)
-        return _coupling(channels, net, form="(x-t)/s")
-
-    channels, cond_channels, levels = 1, n_mels, list[Flow | Split]()
+    levels: list[Flow | Split] = []
+    channels, cond_channels = 1, n_mels
     for block in range(1, n_blocks + 1):
         channels, cond_channels = 2 * channels, 2 * cond_channels
-        steps = [
-            (ActNorm(channels), coupling(channels, cond_channels // 2), Swap(swap_cond=True)) for _ in range(n_flows)
-        ]
-        levels.append(Chain([Squeeze(2), *itertools.chain(*steps)]))
+        layers: list[Flow] = [Squeeze(2)]
+        for _ in range(n_flows):
+            coupling = _shifted_and_divided(channels, cond_channels // 2, n_channels, n_layers)
+            layers += [ActNorm(channels), coupling, Swap(swap_cond=True)]
+        levels.append(Chain(layers))
         if block % blocks_per_split == 0 and block < n_blocks:
-            levels.append(Split(channels // 2, leaves="last", prior=coupling(channels, cond_channels)))
+            prior = _shifted_and_divided(channels, cond_channels, n_channels, n_layers)
+            levels.append(Split(channels // 2, leaves="last", prior=prior))
             channels //= 2
     return FlowVocoder(MultiScale(levels), SmoothUpsample(hop), hop=hop, n_mels=n_mels)
+
+
+def _shifted_and_divided(channels: int, cond_channels: int, n_channels: int, n_layers: int) -> Coupling:
+    """FloWaveNet's coupling, `(x − t) / s`: a step's, and a prior's, which standardizes the channels that leave."""
+    mask = ChannelMask(channels)
+    net = deep_ended_wavenet(
+        mask.kept_channels,
+        2 * mask.moved_channels,
+        cond_channels=cond_channels,
+        n_channels=n_channels,
+        n_layers=n_layers,
+    )
+    return Coupling(net, mask, form="(x-t)/s")
 
 
 HEIGHT_CYCLES = {32: 3, 64: 5, 128: 7}  # the WaveFlow paper's table 2; 1, neighbouring rows in every layer, elsewhere
@@ -161,15 +190,14 @@ def waveflow(
     """
     _require_rows(hop, n_height, n_flows, n_layers)
 
-    def net() -> WaveNet2d:
-        cycle = height_cycle or HEIGHT_CYCLES.get(n_height, 1)
-        stack = _row_stack(n_mels, cycle, n_layers, n_channels, residual_gain=0.5**0.5 if all_rows else 1.0)
-        return WaveNet2d(stack, 2, gained=all_rows)
-
+    cycle = height_cycle or HEIGHT_CYCLES.get(n_height, 1)
+    gain = 0.5**0.5 if all_rows else 1.0
     steps: list[Flow] = []
     for k in range(n_flows):
         flip = FlipRows(2 if bipartite and k >= n_flows // 2 else 1)
-        move = RowAutoregressive(net(), RowsAboveMask(1, first="moved" if all_rows else "kept"))
+        stack = _row_stack(n_mels, cycle, n_layers, n_channels, residual_gain=gain)
+        mask = RowsAboveMask(1, first="moved" if all_rows else "kept")
+        move = RowAutoregressive(WaveNet2d(stack, 2, gained=all_rows), mask)
         steps += [flip, move] if all_rows else [move, flip]
     return _of_rows(steps, n_height, hop, n_mels)
 
@@ -210,33 +238,6 @@ def _of_rows(steps: list[Flow], n_height: int, hop: int, n_mels: int) -> FlowVoc
     return FlowVocoder(flow, SmoothUpsample(hop), hop=hop, n_mels=n_mels)
 
 
-def _coupling(
-    channels: int, net: Callable[[int, int], nn.Module], *, moves: Literal["first", "last"] = "last", **how: str
-) -> Coupling:
-    """Of half the channels by the other half, with a net of so many inputs and outputs."""
-    mask = ChannelMask(channels, moves=moves)
-    return Coupling(net(mask.kept_channels, 2 * mask.moved_channels), mask, **how)
-
-
-def _levels(
-    layers: list[Flow],
-    channels: int,
-    step: Callable[[int, int], list[Flow]],
-    n_flows: int,
-    n_early_every: int,
-    n_early_size: int,
-) -> list[Flow | Split]:
-    """The first layers, then `n_flows` steps; before every `n_early_every`-th some channels leave."""
-    levels: list[Flow | Split] = []
-    for k in range(n_flows):
-        if k and k % n_early_every == 0:
-            levels += [Chain(layers), Split(n_early_size)]
-            channels -= n_early_size
-            layers = []
-        layers = [*layers, *step(k, channels)]
-    return [*levels, Chain(layers)]
-
-
 def lapglow(
     *,
     n_mels: int = 80,
@@ -273,20 +274,6 @@ def lapglow(
             f"{bands - n_high - n_early * n_early_size} of {bands} bands; at least 2 must remain"
         )
 
-    net = partial(
-        WaveNet,
-        cond_channels=n_cond,
-        n_channels=n_channels,
-        n_layers=n_layers,
-        kernel_size=kernel_size,
-        dilation_cycle=dilation_cycle,
-        weight_norm=False,
-    )
-
-    def step(k: int, channels: int) -> list[Flow]:
-        coupling = _coupling(channels, net, scale="bounded")
-        return [ActNorm(channels), InvertibleConv(channels), coupling]
-
     squeezes: dict[str, Callable[[], Flow]] = {
         "mdct": lambda: LappedSqueeze(bands),
         "reshape": lambda: Squeeze(bands, squeeze_cond=False),
@@ -301,21 +288,38 @@ def lapglow(
     if base != "normal" and not n_high:
         raise ValueError(f"high_base is {base!r} and n_high is 0: no bands leave first; set n_high, or drop high_base")
     levels: list[Flow | Split] = []
+    channels = bands - n_high
     if n_high:
         levels, layers = [Chain(layers), Split(n_high, leaves="last")], []
-    levels += _levels(layers, bands - n_high, step, n_flows, n_early_every, n_early_size)
+    for k in range(n_flows):
+        if k and k % n_early_every == 0:
+            levels += [Chain(layers), Split(n_early_size)]
+            channels, layers = channels - n_early_size, []
+        mask = ChannelMask(channels)
+        net = WaveNet(
+            mask.kept_channels,
+            2 * mask.moved_channels,
+            cond_channels=n_cond,
+            n_channels=n_channels,
+            n_layers=n_layers,
+            kernel_size=kernel_size,
+            dilation_cycle=dilation_cycle,
+            weight_norm=False,
+        )
+        layers += [ActNorm(channels), InvertibleConv(channels), Coupling(net, mask, scale="bounded")]
+    levels.append(Chain(layers))
     encoder = MelEncoder(n_mels, n_cond, places_per_frame=hop // bands)
     flow = MultiScale(levels)
     bases = [base, *["normal"] * (flow.n_latents - 1)]
     return FlowVocoder(flow, encoder, hop=hop, n_mels=n_mels, bases=bases)
 
 
-MOST_LAYERS = 1024
+MAX_LAYERS = 1024
 
 
 def _require_buildable(layers: int) -> None:
-    if layers > MOST_LAYERS:
-        raise ValueError(f"the nets of all flows have {layers} layers; at most {MOST_LAYERS} layers are built")
+    if layers > MAX_LAYERS:
+        raise ValueError(f"the nets of all flows have {layers} layers; at most {MAX_LAYERS} layers are built")
 
 
 def _require_multiple(hop: int, factor: int, name: str) -> None:

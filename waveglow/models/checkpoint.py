@@ -6,16 +6,13 @@
         …                      what training adds to resume from (training/state.py)
         MANIFEST.json          size and SHA-256 of every file, written last
 
-The directory is filled under a temporary name and renamed when everything is on disk: a name without `.tmp` is whole.
+How a directory is written so that a name without `.tmp` is whole: whole_directory.py.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -32,19 +29,14 @@ from waveglow.models.flow_vocoder import FlowVocoder
 from waveglow.models.registry import Model, build
 from waveglow.models.shipped import IMAGE_MODELS, VOICES
 from waveglow.models.weights import fill_, own_state
+from waveglow.models.whole_directory import CheckpointError as CheckpointError
+from waveglow.models.whole_directory import Writer, verify, write_directory
+from waveglow.models.whole_directory import sha256 as sha256
 
 FORMAT = 1
-MANIFEST = "MANIFEST.json"
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 STEPS = "checkpoints"
-
-Writer = Callable[[Path], None]
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that is missing, damaged or doesn't fit; the message names the file, the fault and what to do."""
-
 
 M = TypeVar("M", bound=nn.Module, covariant=True)
 N = TypeVar("N", FlowVocoder, FlowImage)
@@ -60,86 +52,17 @@ class Checkpoint(Generic[M]):
     info: dict[str, Any]
     path: Path
 
-
-def write_directory(target: Path, writers: Mapping[str, Writer]) -> None:
-    """Write files (name to a function that writes its path) as one directory: all of them are there, or none.
-
-    Every file is flushed to disk, then the manifest, then the directory is renamed into place. An older directory of
-    that name is replaced, and stays where that fails. Raises OSError where the disk refuses.
-    """
-    temporary = target.with_name(f"{target.name}.tmp-{os.getpid()}")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    try:
-        manifest = {}
-        for name, write in writers.items():
-            write(temporary / name)
-            (temporary / name).chmod(0o644)  # safetensors makes its files private
-            _flush(temporary / name)
-            manifest[name] = {"bytes": (temporary / name).stat().st_size, "sha256": sha256(temporary / name)}
-        (temporary / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-        _flush(temporary / MANIFEST)
-        _flush(temporary)
-        _move(temporary, target)
-        _flush(target.parent)
-    except SafetensorError as error:  # its own error for a full disk
-        raise OSError(f"{target}: can't be written ({error})") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _move(temporary: Path, target: Path) -> None:
-    """Rename, replacing an older directory, which comes back where the rename fails."""
-    replaced = target.with_name(f"{target.name}.replaced-{os.getpid()}")
-    if not target.exists():
-        os.rename(temporary, target)
-        return
-    shutil.rmtree(replaced, ignore_errors=True)
-    os.rename(target, replaced)
-    try:
-        os.rename(temporary, target)
-    except OSError:
-        os.rename(replaced, target)
-        raise
-    shutil.rmtree(replaced, ignore_errors=True)
-
-
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def sha256(path: Path) -> str:
-    """Hex digest of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file)
-
-
-def _digest(file: Any) -> str:
-    digest = hashlib.sha256()
-    while block := file.read(1 << 20):
-        digest.update(block)
-    return digest.hexdigest()
-
-
-def verify(directory: Path) -> None:
-    """Raises CheckpointError unless every file of the manifest is there with its size and hash."""
-    try:
-        manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
-        entries = [(name, entry["bytes"], entry["sha256"]) for name, entry in manifest.items()]
-    except OSError as error:
-        raise CheckpointError(f"{directory}: is no checkpoint, {MANIFEST} can't be read ({error.strerror})") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{directory}: {MANIFEST} is damaged; use another checkpoint") from error
-    for name, size, digest in entries:
-        path = directory / name
-        if path.parent != directory or not os.path.isfile(path):
-            raise CheckpointError(f"{directory}: {name} is missing; copy the checkpoint again or use another one")
-        if path.stat().st_size != size or sha256(path) != digest:
-            raise CheckpointError(f"{path}: differs from its manifest (damaged or edited); use another checkpoint")
+    def about(self) -> dict[str, Any]:
+        """What it is, in JSON types: its size, model, mel convention, and what else it was saved with."""
+        spec = self.mel_spec
+        return {
+            "checkpoint": str(self.path),
+            "parameters": sum(p.numel() for p in self.model.parameters()),
+            "model": self.model_config,
+            "mel": spec.to_dict() if spec else None,
+            "mel_fingerprint": spec.fingerprint if spec else None,
+            **self.info,
+        }
 
 
 def model_writers(
@@ -155,12 +78,12 @@ def model_writers(
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in own_state(model).items()}
     return {
-        CONFIG: lambda path: json_writer(path, config),
+        CONFIG: lambda path: write_json(path, config),
         WEIGHTS: lambda path: save_file(tensors, path),
     }
 
 
-def json_writer(path: Path, content: Any) -> None:
+def write_json(path: Path, content: Any) -> None:
     """Write JSON for people and programs."""
     path.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
 

@@ -74,28 +74,34 @@ def realnvp(
     """
     _require_divisible(image_size, 2 ** (n_scales - 1), "n_scales", n_scales)
 
-    def coupled(mask: Mask, width: int, total: int) -> list[Flow]:
-        sparse = isinstance(mask, CheckerboardMask)
-        net = ResidualNet(mask.kept_channels, 2 * mask.moved_channels, width, n_blocks, sparse=sparse)
-        norm = [FlowBatchNorm(total)] if flow_batch_norm else []
-        return [Coupling(net, mask, form="(x+t)*s"), *norm]
-
     levels: list[Flow | Split] = []
     c, width = channels, n_channels
     for scale in range(n_scales):
         last = scale == n_scales - 1
         layers: list[Flow] = [Logit()] if scale == 0 else []
-        for moves in ("even", "odd", "even", *(["odd"] if last else [])):
-            layers += coupled(CheckerboardMask(c, moves=moves), width, c)  # type: ignore[arg-type]
+        boards = [
+            CheckerboardMask(c, moves="even"),
+            CheckerboardMask(c, moves="odd"),
+            CheckerboardMask(c, moves="even"),
+        ]
+        for board in [*boards, *([CheckerboardMask(c, moves="odd")] if last else [])]:
+            layers += _residual_step(board, c, width, n_blocks, batch_norm=flow_batch_norm)
         if last:
             levels.append(Chain(layers))
             break
         layers.append(Squeeze(2))
-        for moved in ("first", "last", "first"):
-            layers += coupled(ChannelMask(4 * c, moves=moved), 2 * width, 4 * c)
+        for part in (ChannelMask(4 * c, moves="first"), ChannelMask(4 * c), ChannelMask(4 * c, moves="first")):
+            layers += _residual_step(part, 4 * c, 2 * width, n_blocks, batch_norm=flow_batch_norm)
         levels += [Chain([*layers, Shuffle(4 * c, order=diagonals_first(c))]), Split(2 * c, leaves="last")]
         c, width = 2 * c, 2 * width
     return FlowImage(MultiScale(levels), shape=(channels, image_size, image_size), n_bits=n_bits)
+
+
+def _residual_step(mask: Mask, channels: int, width: int, n_blocks: int, *, batch_norm: bool) -> list[Flow]:
+    """RealNVP's coupling with a residual net, and the batch norm behind it; of a checkerboard, half the input is 0."""
+    sparse = isinstance(mask, CheckerboardMask)
+    net = ResidualNet(mask.kept_channels, 2 * mask.moved_channels, width, n_blocks, sparse=sparse)
+    return [Coupling(net, mask, form="(x+t)*s"), *([FlowBatchNorm(channels)] if batch_norm else [])]
 
 
 def diagonals_first(channels: int) -> list[int]:
@@ -130,18 +136,18 @@ def glow(
     if n_classes and not learned_top:
         raise ValueError(f"n_classes is {n_classes} and learned_top is off; classes enter by the learned top prior")
 
-    def step(c: int) -> list[Flow]:
-        mask, scale = ChannelMask(c), COUPLINGS[coupling]
-        outputs = mask.moved_channels * (1 if scale == "additive" else 2)
-        net = GlowNet(mask.kept_channels, outputs, n_hidden, norm=ActNorm if net_actnorm else None)
-        return [ActNorm(c), PERMUTATIONS[permutation](c), Coupling(net, mask, form="(x+t)*s", scale=scale)]
-
+    scale = COUPLINGS[coupling]
     levels: list[Flow | Split] = []
     c = channels
     for level in range(1, n_levels + 1):
         c *= 4
-        steps = [layer for _ in range(n_steps) for layer in step(c)]
-        levels.append(Chain([Squeeze(2, squeeze_cond=False), *steps]))
+        layers: list[Flow] = [Squeeze(2, squeeze_cond=False)]
+        for _ in range(n_steps):
+            mask = ChannelMask(c)
+            outputs = mask.moved_channels * (1 if scale == "additive" else 2)
+            net = GlowNet(mask.kept_channels, outputs, n_hidden, norm=ActNorm if net_actnorm else None)
+            layers += [ActNorm(c), PERMUTATIONS[permutation](c), Coupling(net, mask, form="(x+t)*s", scale=scale)]
+        levels.append(Chain(layers))
         if level < n_levels:
             prior = Coupling(ZeroConv2d(c // 2, c), ChannelMask(c), form="(x-t)/s")
             levels.append(Split(c // 2, leaves="last", prior=prior))

@@ -10,12 +10,11 @@ starts as the identity. It also says how far it looks (`reach_places`), by which
 >>> net(torch.randn(2, 4, 100), torch.randn(2, 80, 100)).shape, net.reach_places()
 (torch.Size([2, 8, 100]), 15)
 
-Public is what `__all__` lists, under the promise that `waveglow.flows` makes of its own.
+Public is what `__all__` lists, and `waveglow.nn.conv.conv`, under the promise that `waveglow.flows` makes of its own.
 """
 
 from waveglow.nn.conv import (
     GainedZeroConv,
-    conv,
     convolved_places,
     from_channels_last,
     normed_conv,
@@ -53,7 +52,6 @@ __all__ = [
     "WaveNet",
     "WaveNet2d",
     "ZeroConv2d",
-    "conv",
     "convolved_places",
     "deep_ended_wavenet",
     "from_channels_last",

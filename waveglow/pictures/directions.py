@@ -18,10 +18,10 @@ from safetensors.torch import save
 from torch import Tensor
 
 from waveglow.audio.files import write_atomically
-from waveglow.cli.image.common import Opened
 from waveglow.config import nearest
 from waveglow.data.images import Images
 from waveglow.models.flow_image import FlowImage, Latents
+from waveglow.pictures.inputs import Opened, chosen, data_facts, encoded
 
 FILE = "directions.safetensors"
 KEY = "waveglow"  # one key of metadata, since safetensors writes several in any order
@@ -85,12 +85,14 @@ class Sums:
 class Directions:
     """Directions of A attributes: `levels` [A, C_i, *S_i] and the mean latents `means` [C_i, *S_i].
 
-    `facts` are what they were made from, and of each attribute how many images had it, and the direction's norm.
+    `facts` are what they were made from, and of each attribute how many images had it, and the direction's norm;
+    `source` is the file or folder that they were read from.
     """
 
     levels: Latents
     means: Latents
     facts: dict[str, Any]
+    source: Path | None = None
 
     @property
     def names(self) -> list[str]:
@@ -121,12 +123,46 @@ class Directions:
         shares = [attribute["with"] / self.facts["images"] for attribute in self.facts["attributes"]]
         return away @ v.T / v.square().sum(1) + away.new_tensor(shares)
 
+    def text(self) -> str:
+        """A line for each attribute: how many images had it, how many had not, and the direction's norm."""
+        width = max(9, *map(len, self.names))
+        lines = [f"{'attribute':<{width}} {'with':>7} {'without':>8} {'|v|':>8}"]
+        for found in self.facts["attributes"]:
+            lines.append(f"{found['name']:<{width}} {found['with']:>7} {found['without']:>8} {found['norm']:>8.2f}")
+        return "\n".join(lines)
+
     def save(self, folder: Path) -> None:
         """Write directions.safetensors, whole or not at all; its metadata hold the facts."""
         tensors = {f"directions.{i}": level.contiguous() for i, level in enumerate(self.levels)}
         tensors |= {f"mean.{i}": mean.contiguous() for i, mean in enumerate(self.means)}
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / FILE, save(tensors, metadata={KEY: json.dumps(self.facts)}))
+
+
+def find_directions(
+    opened: Opened, images: Images, *, n: int = 2000, regress: bool = False, batch_size: int = 64
+) -> tuple[Directions, list[str]]:
+    """The direction of each attribute of the images, or of each class where they have no attributes.
+
+    It is the mean of the latents, of all levels, of images that have it less the mean of those that have not (Glow,
+    2018, §6).
+
+    Arguments:
+        n: images to encode, at random by the model's seed.
+        regress: instead, the least-squares fit of the latents to all attributes at once, which tells apart those that
+            go together.
+        batch_size: images in memory at once.
+
+    Returns the directions on the model's device, and the names of attributes that have none because all of the images,
+    or none, have them. Raises ValueError where the data have neither attributes nor classes, or no attribute varies.
+    """
+    names, has = attributes_of(images)
+    sums = Sums(len(names), math.prod(opened.model.shape))
+    for batch in encoded(opened, images, chosen(len(images), n, seed=opened.seed), batch_size=batch_size):
+        sums.add(batch.zs, has[batch.places])
+    facts = {**opened.facts, **data_facts(images)}
+    found, constant = from_sums(sums, names, opened.model, regress=regress, facts=facts)
+    return found.to(opened.device), constant
 
 
 def from_sums(
@@ -159,6 +195,7 @@ def by_level(model: FlowImage, flat: Tensor) -> Latents:
 
 def read_directions(path: Path, opened: Opened) -> Directions:
     """Directions of these very weights, on their device, from a file or its folder. Raises ValueError."""
+    source = path
     path = path / FILE if path.is_dir() else path
     if not path.is_file():
         raise ValueError(f"{path}: not found; `waveglow image attributes` makes it")
@@ -167,7 +204,7 @@ def read_directions(path: Path, opened: Opened) -> Directions:
             facts = json.loads(file.metadata()[KEY])
             levels = range(len(opened.model.latent_shapes()))
             vectors, means = ([file.get_tensor(f"{kind}.{i}") for i in levels] for kind in ("directions", "mean"))
-        found = Directions(vectors, means, facts)
+        found = Directions(vectors, means, facts, source)
         made_of, count = facts["weights_sha256"], len(found.names)
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: is no whole file of directions ({error}); make it again") from error

@@ -1,4 +1,4 @@
-"""What the verbs of images write: a picture, its numbers as JSON beside it, and each image by itself.
+"""What work with an image flow writes: a picture, its numbers as JSON beside it, and each image by itself.
 
 Shapes: images are uint8 [N, C, H, W]; a picture is uint8 [3, H', W'].
 """
@@ -9,20 +9,28 @@ import json
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from waveglow.audio.files import write_atomically
-from waveglow.cli.image.common import Opened
 from waveglow.data.pictures import grid, labelled, save_png
 from waveglow.models.flow_image import FlowImage
+from waveglow.pictures.inputs import Opened
 
 CELL_PX = 64  # smaller images are enlarged to it in pictures
 OTHER_SUFFIXES = (".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".pdf", ".svg")
-OUT_HELP = "picture.png, or a folder that also gets every image by itself"
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A picture uint8 [3, H', W'], its numbers, and every image uint8 [C, H, W] in it by the name of its file."""
+
+    picture: Tensor
+    facts: dict[str, Any]
+    images: dict[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -37,12 +45,13 @@ class Output:
         """The numbers beside the picture."""
         return self.picture.with_suffix(".json")
 
-    def write(self, picture: Tensor, facts: Mapping[str, Any], images: Mapping[str, Tensor]) -> None:
-        """Write it all; images [C, H, W] by the name of their file."""
-        for name, image in images.items() if self.folder else ():
+    def write(self, opened: Opened, drawing: Drawing) -> None:
+        """Write it all, and `show` the picture. Raises OSError."""
+        for name, image in drawing.images.items() if self.folder else ():
             save_png(self.picture.with_name(f"{name}.png"), image)
-        save_png(self.picture, picture)
-        write_json(self.json, facts)
+        save_png(self.picture, drawing.picture)
+        write_json(self.json, drawing.facts)
+        show(opened, self.picture.stem, drawing.picture)
 
 
 def output(out: Path, name: str) -> Output:

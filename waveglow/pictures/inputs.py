@@ -1,11 +1,10 @@
-"""What the verbs of images are given: prepared data, photos, and the loop over encoded batches.
+"""What work with an image flow begins with: the model, prepared data, photos, and the loop over encoded batches.
 
 Shapes: pixels uint8 [B, C, H, W]; x [B, C, H, W] in the flow's domain.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,11 +16,70 @@ from torch import Tensor
 from tqdm import tqdm
 
 from waveglow.audio.files import FileError
-from waveglow.cli.image.common import Opened, require_class
 from waveglow.data.image_sources import open_photo
 from waveglow.data.images import Images
+from waveglow.devices import usable_device
+from waveglow.models import checkpoint
 from waveglow.models.flow_image import FlowImage, Latents
+from waveglow.models.shipped import DEFAULT_IMAGE_MODEL
 from waveglow.noise import Purpose, philox
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An image flow on its device, what results say of it, and the image set that it learned, if that is known."""
+
+    model: FlowImage
+    device: torch.device
+    path: Path
+    facts: dict[str, Any]
+    dataset: str | None
+
+    @property
+    def weights_sha256(self) -> str:
+        """SHA-256 of the weights' file: latents mean something to these weights only."""
+        return str(self.facts["weights_sha256"])
+
+    @property
+    def seed(self) -> int:
+        """Of all that is drawn with it."""
+        return int(self.facts["seed"])
+
+
+def open_model(path: str | Path = DEFAULT_IMAGE_MODEL, *, device: str | None = None, seed: int = 0) -> Opened:
+    """An image flow to work with.
+
+    Arguments:
+        path: a checkpoint directory, a training run (its newest one), or a model of the package.
+        device: "cpu", "cuda", "cuda:1"; None is a GPU where there is one.
+        seed: of all that is drawn with it; the same seed, the same result.
+
+    Raises CheckpointError, and ValueError for a device that can't be used.
+    """
+    where = torch.device(usable_device(device))
+    loaded = checkpoint.load_image(path)
+    model = loaded.model.requires_grad_(False).to(where)
+    facts = {
+        "checkpoint": str(loaded.path),
+        "weights_sha256": checkpoint.sha256(loaded.path / checkpoint.WEIGHTS),
+        "model": loaded.model_config,
+        "step": loaded.info.get("step"),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "n_bits": model.n_bits,
+        "device": str(where),
+        "threads": torch.get_num_threads(),
+        "seed": seed,
+    }
+    data = loaded.info.get("data")
+    dataset = str(data.get("dataset")) if isinstance(data, dict) else None
+    return Opened(model, where, loaded.path, facts, dataset)
+
+
+def require_class(model: FlowImage, label: int) -> None:
+    """Raises ValueError where --label is no class of the model."""
+    if not 0 <= label < model.n_classes:
+        rule = f"has classes 0 to {model.n_classes - 1}" if model.n_classes else "has no classes"
+        raise ValueError(f"--label is {label}; this model {rule}")
 
 
 def open_data(folder: Path, split: str, model: FlowImage) -> Images:
@@ -75,27 +133,41 @@ class Pictures:
     failed: list[str]
 
 
-def open_pictures(opened: Opened, args: argparse.Namespace, *, n: int) -> Pictures:
-    """The photos, or n images of the split, that the options of `add_pictures` name.
+def open_pictures(
+    opened: Opened,
+    paths: Sequence[Path],
+    *,
+    label: Sequence[int] | None = None,
+    data: Path | None = None,
+    split: str = "test",
+    n: int,
+) -> Pictures:
+    """Photos (`photos`), or n images of a split of prepared `data` (`held_out`).
 
-    Raises ValueError where they name neither or both, no photo can be read, or the split has less than n images.
+    Raises ValueError where both are given or none, or as those do.
     """
-    if bool(args.photos) == bool(args.data):
+    if bool(paths) == bool(data):
         raise ValueError("give either photos, or --data FOLDER, which `waveglow image prepare` has made")
-    if args.data and args.label:
+    if data is None:
+        return photos(opened, paths, label=label)
+    if label:
         raise ValueError("--label is the class of photos; images of --data have their own")
-    return _of_data(opened, args, n) if args.data else _photos(opened, args.photos, args.label)
+    return held_out(opened, data, split=split, n=n)
 
 
-def _of_data(opened: Opened, args: argparse.Namespace, n: int) -> Pictures:
-    images = open_data(args.data, args.split, opened.model)
+def held_out(opened: Opened, folder: Path, *, split: str = "test", n: int) -> Pictures:
+    """n images of a split of prepared data, at random by the model's seed.
+
+    Raises ConfigError, and ValueError where the split has fewer, or images of another shape.
+    """
+    images = open_data(folder, split, opened.model)
     if len(images) < n:
-        raise ValueError(f"{args.data}: its {args.split} split has {len(images)} images; {n} are asked for")
-    places = chosen(len(images), n, seed=args.seed)
+        raise ValueError(f"{folder}: its {split} split has {len(images)} images; {n} are asked for")
+    places = chosen(len(images), n, seed=opened.seed)
     pixels = images.pixels(places)
     x = opened.model.dequantize(pixels, seed=places).to(opened.device)
     y = _labels(opened, images, places)
-    names = [f"{args.split}-{place}" for place in places]
+    names = [f"{split}-{place}" for place in places]
     return Pictures(pixels, x, y, names, {**data_facts(images), "labels": _listed(y)}, [])
 
 
@@ -108,7 +180,16 @@ def _listed(y: Tensor | None) -> list[int] | None:
     return None if y is None else y.tolist()
 
 
-def _photos(opened: Opened, paths: Sequence[Path], label: list[int] | None) -> Pictures:
+def photos(opened: Opened, paths: Sequence[Path], *, label: Sequence[int] | None = None) -> Pictures:
+    """Photos (PNG, JPEG, WebP), cropped and resized as the model's data were.
+
+    Those that can't be read are in `failed`, a sentence each.
+
+    Arguments:
+        label: their class, for a model of classes: one for all, or one each.
+
+    Raises ValueError where no photo can be read, or `label` doesn't fit.
+    """
     classes = _classes(opened, label, len(paths))
     pixels, names, failed, read = [], [], [], []
     for place, path in enumerate(paths):
@@ -127,7 +208,7 @@ def _photos(opened: Opened, paths: Sequence[Path], label: list[int] | None) -> P
     return Pictures(torch.stack(pixels), x, y, names, facts, failed)
 
 
-def _classes(opened: Opened, label: list[int] | None, n: int) -> Tensor | None:
+def _classes(opened: Opened, label: Sequence[int] | None, n: int) -> Tensor | None:
     """Classes [n] of n photos, as --label has them; None for a model that takes none. Raises ValueError."""
     if label is None:
         if opened.model.n_classes:
@@ -137,7 +218,7 @@ def _classes(opened: Opened, label: list[int] | None, n: int) -> Tensor | None:
         require_class(opened.model, each)
     if len(label) not in (1, n):
         raise ValueError(f"--label has {len(label)} classes, there are {n} photos; give one, or one each")
-    return torch.tensor(label, device=opened.device).expand(n)
+    return torch.tensor(list(label), device=opened.device).expand(n)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from waveglow.audio.mel import MelSpec, preset
-from waveglow.audio.refine import MOST_STEPS
+from waveglow.audio.refine import MAX_STEPS
 from waveglow.config import ConfigError
 from waveglow.flows.compose import Memory
 from waveglow.models.registry import resolved
@@ -76,8 +76,8 @@ class LossConfig:
 
 
 def _require_steps(name: str, steps: int) -> None:
-    if not 0 <= steps <= MOST_STEPS:
-        raise ConfigError(f"{name} is {steps}; it must be from 0 to {MOST_STEPS} steps")
+    if not 0 <= steps <= MAX_STEPS:
+        raise ConfigError(f"{name} is {steps}; it must be from 0 to {MAX_STEPS} steps")
 
 
 @dataclass(frozen=True)

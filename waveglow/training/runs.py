@@ -13,8 +13,8 @@ import filelock
 from waveglow.config import ConfigError, merged, read_with_base
 from waveglow.devices import usable_device
 from waveglow.models import checkpoint
-from waveglow.training import state as states
 from waveglow.training.distributed import World, world
+from waveglow.training.state import chosen, newest
 
 FINE_TUNING: dict[str, Any] = {"optim": {"lr": 1e-5}}
 
@@ -90,9 +90,9 @@ def resume_from(run_dir: Path, resume: str, here: World) -> Path | None:
     """
     found: Path | None = None
     if here.is_first and resume not in ("auto", "never"):
-        found = states.chosen(run_dir, checkpoint.resolve(Path(resume)))
+        found = chosen(run_dir, checkpoint.resolve(Path(resume)))
     elif here.is_first:
-        found, problems = states.newest(run_dir)
+        found, problems = newest(run_dir)
         for problem in problems:
             print(f"notice: {problem}", file=sys.stderr)
         if found and resume == "never":

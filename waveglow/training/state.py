@@ -23,15 +23,14 @@ from waveglow.audio.mel import MelSpec
 from waveglow.models.checkpoint import (
     STEPS,
     CheckpointError,
-    json_writer,
     model_writers,
     read_config,
     step_number,
     steps_of,
-    verify,
-    write_directory,
+    write_json,
 )
 from waveglow.models.weights import fill_, own_state
+from waveglow.models.whole_directory import verify, write_directory
 from waveglow.training.optim import MovingAverage
 
 TENSORS = "train.safetensors"
@@ -79,7 +78,7 @@ def save_state(
     _require_space(run, tensors)
     writers = model_writers(state.average.module, model_config, mel_spec, info)
     writers[TENSORS] = lambda path: save_file(tensors, path)
-    writers[META] = lambda path: json_writer(path, meta)
+    writers[META] = lambda path: write_json(path, meta)
     write_directory(directory, writers)
     for old in steps_of(run)[:-keep]:
         shutil.rmtree(old, ignore_errors=True)

@@ -15,8 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from waveglow.cli.main import dispatch
-
 VERBS = {
     "all": "all four, in small sizes; what `waveglow bench` alone does",
     "synthesis": "speed and exactness of every form: as published, folded, half precision, compiled, ONNX",
@@ -28,8 +26,6 @@ VERBS = {
 HELP = ("-h", "--help", "--version")
 
 
-def main(given: Sequence[str]) -> int:
-    """Run one benchmark, or all; returns the exit code."""
-    if not given or (given[0].startswith("-") and given[0] not in HELP):
-        given = ["all", *given]
-    return dispatch("waveglow bench", list(given), VERBS, description=__doc__)
+def completed(given: Sequence[str]) -> list[str]:
+    """Without a verb, all of them."""
+    return ["all", *given] if not given or (given[0].startswith("-") and given[0] not in HELP) else list(given)

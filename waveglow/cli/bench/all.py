@@ -21,7 +21,6 @@ from waveglow.vocoder import Vocoder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
     add_common(parser)
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
-import math
 from collections.abc import Iterable
 from pathlib import Path
 
 import torch
 
-from waveglow.bench.table import Table, machine
+from waveglow.bench.table import Table, as_json, as_text
+from waveglow.cli.values import positive
 from waveglow.config import nearest
 from waveglow.devices import set_threads, usable_device
 from waveglow.models.registry import VOCODERS
@@ -63,29 +62,6 @@ def add_batch(parser: argparse.ArgumentParser, *, batch: int, segment: int) -> N
     )
 
 
-def whole(text: str, least: int = 0) -> int:
-    """A whole number."""
-    if not (text.isdecimal() and int(text) >= least):
-        raise argparse.ArgumentTypeError(f"{text} is no whole number >= {least}")
-    return int(text)
-
-
-def positive(text: str) -> int:
-    """A whole number of at least 1."""
-    return whole(text, 1)
-
-
-def seconds(text: str) -> float:
-    """A finite number above 0."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is no number of seconds above 0")
-    return value
-
-
 def vocoder_name(text: str) -> str:
     """A vocoder of the registry."""
     if text not in VOCODERS:
@@ -95,8 +71,7 @@ def vocoder_name(text: str) -> str:
 
 def opened_device(args: argparse.Namespace) -> torch.device:
     """The device that the options name, the threads set. Raises ValueError where it can't be used."""
-    if args.threads is not None:
-        set_threads(args.threads)
+    set_threads(args.threads)
     return torch.device(usable_device(args.device))
 
 
@@ -107,11 +82,6 @@ def opened_voice(args: argparse.Namespace, device: torch.device) -> Vocoder:
 
 def show(args: argparse.Namespace, device: torch.device, tables: Iterable[Table]) -> int:
     """Print the machine and the tables, each when it is there, or all as JSON; returns the exit code."""
-    here = machine(device)
-    if args.json:
-        print(json.dumps({**here, "tables": [table.plain() for table in tables]}, indent=1))
-        return 0
-    print(", ".join(f"{key} {value}" for key, value in here.items()), flush=True)
-    for table in tables:
-        print(f"\n{table.text()}", flush=True)
+    for part in as_json(device, tables) if args.json else as_text(device, tables):
+        print(part, flush=True)
     return 0

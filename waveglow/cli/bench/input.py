@@ -18,11 +18,11 @@ import argparse
 from pathlib import Path
 
 from waveglow.bench import input
-from waveglow.cli.bench.common import add_batch, add_common, opened_device, positive, show, whole
+from waveglow.cli.bench.common import add_batch, add_common, opened_device, show
+from waveglow.cli.values import positive, whole
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
     parser.add_argument("corpus", nargs="?", type=Path, metavar="CORPUS", help="folder or manifest (synthetic hums)")
     parser.add_argument("--workers", nargs="+", type=whole, default=[0, 1, 2], metavar="N", help="processes (0 1 2)")
     parser.add_argument("--batches", type=positive, default=24, help="that a run counts (24)")

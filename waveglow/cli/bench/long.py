@@ -11,12 +11,11 @@ from __future__ import annotations
 import argparse
 
 from waveglow.bench import long
-from waveglow.cli.bench.common import add_machine, add_voice, opened_device, opened_voice, positive, seconds, show
-from waveglow.cli.common import steps_of_refinement
+from waveglow.cli.bench.common import add_machine, add_voice, opened_device, opened_voice, show
+from waveglow.cli.values import positive, seconds, steps_of_refinement
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
     add_voice(parser)
     parser.add_argument("--refine", type=steps_of_refinement, metavar="STEPS", help="(as the voice was validated)")
     parser.add_argument("--hours", type=seconds, default=1.0, help="of audio (1)")

@@ -15,11 +15,11 @@ from __future__ import annotations
 import argparse
 
 from waveglow.bench import streaming
-from waveglow.cli.bench.common import add_common, add_voice, opened_device, opened_voice, positive, seconds, show, whole
+from waveglow.cli.bench.common import add_common, add_voice, opened_device, opened_voice, show
+from waveglow.cli.values import positive, seconds, whole
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
     add_voice(parser)
     chunks, contexts = streaming.CHUNKS, streaming.CONTEXTS
     parser.add_argument("--chunks", nargs="+", type=positive, default=chunks, metavar="FRAMES", help="(4 8 … 128)")

@@ -31,12 +31,11 @@ import argparse
 
 from waveglow.bench import synthesis
 from waveglow.bench.forms import FORMS
-from waveglow.cli.bench.common import add_common, add_models, opened_device, seconds, show
-from waveglow.cli.common import steps_of_refinement
+from waveglow.cli.bench.common import add_common, add_models, opened_device, show
+from waveglow.cli.values import seconds, steps_of_refinement
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
     add_models(parser, *synthesis.MODELS)
     parser.add_argument("--forms", nargs="+", choices=FORMS, metavar="FORM", help="of those above (by model)")
     parser.add_argument("--seconds", type=seconds, default=4.0, help="of audio to synthesize (4)")
@@ -50,11 +49,6 @@ def run(args: argparse.Namespace) -> int:
     """Measure and print."""
     device = opened_device(args)
     tables = synthesis.tables(
-        args.models,
-        forms=args.forms,
-        seconds=args.seconds,
-        refine=args.refine,
-        repeats=args.repeats,
-        device=device,
+        args.models, forms=args.forms, seconds=args.seconds, refine=args.refine, repeats=args.repeats, device=device
     )
     return show(args, device, tables)

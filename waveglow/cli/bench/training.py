@@ -29,12 +29,12 @@ import torch
 from waveglow.bench import memory, training
 from waveglow.bench.step import FORMS
 from waveglow.bench.table import Table
-from waveglow.cli.bench.common import add_batch, add_common, add_models, opened_device, positive, show
+from waveglow.cli.bench.common import add_batch, add_common, add_models, opened_device, show
+from waveglow.cli.values import positive
 from waveglow.pages.figures import line_chart_svg
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
     add_models(parser, *training.MODELS)
     parser.add_argument("--forms", nargs="+", choices=FORMS, default=training.DEFAULT, help="(the first three)")
     add_batch(parser, batch=2, segment=16000)

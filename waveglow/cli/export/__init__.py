@@ -6,18 +6,8 @@ A graph is compared with the checkpoint once it is written.
   waveglow export nvidia runs/ljspeech waveglow.pt
 """
 
-from __future__ import annotations
-
-from collections.abc import Sequence
-
-from waveglow.cli.main import dispatch
-
 VERBS = {
     "onnx": "one .onnx file, in float32 or with 8-bit nets",
     "nvidia": "a WaveGlow as NVIDIA's glow.py loads it",
 }
-
-
-def main(given: Sequence[str]) -> int:
-    """Run one verb; returns the exit code."""
-    return dispatch("waveglow export", list(given), VERBS, description=__doc__)
+completed = list

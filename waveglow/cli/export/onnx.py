@@ -15,15 +15,14 @@ import argparse
 import sys
 from pathlib import Path
 
-from waveglow.cli.common import non_negative, steps_of_refinement
 from waveglow.cli.devices import opened
+from waveglow.cli.values import non_negative, steps_of_refinement
 from waveglow.evaluation.exported import CLIPS, difference, hummed_mel, recorded_mels
 from waveglow.export.onnx import export_onnx
 from waveglow.export.onnx_runtime import OnnxVocoder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
     parser.add_argument(
         "checkpoint", type=Path, help="checkpoint directory, training run, a voice of the package (lapglow), or noise"
     )
@@ -56,14 +55,7 @@ def run(args: argparse.Namespace) -> int:
     mels = recorded_mels(vocoder, args.int8) if args.int8 else []
     print(f"exporting {args.checkpoint} with {refine} steps of refinement ...", file=sys.stderr)
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    export_onnx(
-        vocoder.model,
-        spec,
-        args.out,
-        refine=refine,
-        drawn_sigma=args.drawn_noise,
-        int8_from=mels,
-    )
+    export_onnx(vocoder.model, spec, args.out, refine=refine, drawn_sigma=args.drawn_noise, int8_from=mels)
     print(f"{args.out}: {args.out.stat().st_size / 2**20:.1f} MiB", end="")
     if args.drawn_noise is not None:
         print("; mel in, audio out")

@@ -19,8 +19,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from waveglow.cli.main import dispatch
-
 VERBS = {
     "prepare": "cache a published image set, or a folder of pictures, for training",
     "train": "train an image flow; the same command resumes",
@@ -33,15 +31,10 @@ VERBS = {
 }
 
 
-def main(given: Sequence[str]) -> int:
-    """Run one verb; returns the exit code."""
-    return dispatch("waveglow image", negative_lists_joined(given), VERBS, description=__doc__)
-
-
-def negative_lists_joined(given: Sequence[str]) -> list[str]:
+def completed(given: Sequence[str]) -> list[str]:
     """`--alphas -1,0` as `--alphas=-1,0`: what begins with a minus and is not one number, argparse takes for an option.
 
-    >>> negative_lists_joined(["--alphas", "-1,0", "out.png"])
+    >>> completed(["--alphas", "-1,0", "out.png"])
     ['--alphas=-1,0', 'out.png']
     """
     joined: list[str] = []

@@ -20,24 +20,21 @@ import argparse
 import math
 import sys
 from pathlib import Path
-from typing import Any
 
-import torch
-
-from waveglow.cli.image.common import add_model, add_pictures, numbers, open_model, positive
+from waveglow.cli.image.common import add_model, add_out, add_pictures, opened_model, opened_pictures
+from waveglow.cli.values import numbers, positive
 from waveglow.models.shipped import DEFAULT_IMAGE_MODEL
-from waveglow.pictures.directions import moved, read_directions
-from waveglow.pictures.grids import OUT_HELP, mended_text, output, show, table, to_pixels
-from waveglow.pictures.inputs import open_pictures
+from waveglow.pictures.directions import read_directions
+from waveglow.pictures.grids import mended_text, output
+from waveglow.pictures.sliders import manipulate
 
 ALPHAS = "-1,-.5,.5,1"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
     add_model(parser)
     add_pictures(parser)
-    parser.add_argument("out", type=Path, metavar="OUT", help=OUT_HELP)
+    add_out(parser)
     parser.add_argument(
         "--directions",
         type=Path,
@@ -66,35 +63,17 @@ def _weighted(text: str) -> tuple[str, float]:
 def run(args: argparse.Namespace) -> int:
     """Manipulate them."""
     out = output(args.out, "manipulated")
-    opened = open_model(args)
-    model = opened.model
-    directions = read_directions(args.directions, opened)
+    opened = opened_model(args)
     weights = dict(args.attribute)
-    direction = directions.of(weights)
-    found = open_pictures(opened, args, n=args.images)
+    directions = read_directions(args.directions, opened)
+    directions.of(weights)  # ValueError for an unknown one, before the pictures
+    found = opened_pictures(args, opened, n=args.images)
     for line in found.failed:
         print(f"failed: {line}", file=sys.stderr)
-    zs, _ = model.encode(found.x, found.y)
-    had = directions.amounts(zs)
-    x = moved(model, zs, direction, [0.0, *args.alphas], y=found.y).transpose(0, 1)  # (N, 1 + alphas, C, H, W)
-    strips, facts, singles = [], [], {}
-    for i, name in enumerate(found.names):
-        again, counts = to_pixels(model, x[i, :1], f"{name}, decoded")
-        strips += [found.pixels[i, None], again]
-        amounts = {attribute: float(had[i, directions.names.index(attribute)]) for attribute in weights}
-        row: dict[str, Any] = {"image": name, "had": amounts, "decoded": counts, "alphas": []}
-        for alpha, result in zip(args.alphas, x[i, 1:], strict=True):
-            pixels, counts = to_pixels(model, result[None], f"{name}, alpha {alpha:+g}")
-            strips.append(pixels)
-            row["alphas"].append({"alpha": alpha, **counts})
-            singles[f"{i + 1}_{name}_{alpha:+g}"] = pixels[0]
-        facts.append(row)
-    columns = ["original", "decoded", *(f"{alpha:+g}" for alpha in args.alphas)]
-    picture = table(torch.cat(strips), rows=found.names, columns=columns)
-    made_of = {"directions": str(args.directions), "method": directions.facts["method"], "weights": weights}
-    out.write(picture, {**opened.facts, **found.facts, **made_of, "failed": found.failed, "rows": facts}, singles)
-    show(opened, out.picture.stem, picture)
+    drawn = manipulate(opened, found, directions, weights=weights, alphas=args.alphas)
+    out.write(opened, drawn)
     added = ", ".join(f"{name} × {weight:g}" for name, weight in weights.items())
-    mended = mended_text([alpha for row in facts for alpha in row["alphas"]])
-    print(f"{out.picture}: {len(facts)} pictures, {added}; {mended}; {out.json.name}")
+    rows = drawn.facts["rows"]
+    mended = mended_text([alpha for row in rows for alpha in row["alphas"]])
+    print(f"{out.picture}: {len(rows)} pictures, {added}; {mended}; {out.json.name}")
     return 3 if found.failed else 0

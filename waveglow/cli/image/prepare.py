@@ -19,14 +19,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from waveglow.cli.image.common import positive
+from waveglow.cli.values import positive
 from waveglow.data.image_sources import CELEBA_TERMS, download_celeba
 from waveglow.data.images import prepare_images
-from waveglow.pictures.inputs import shape_text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
     parser.add_argument("source", type=Path, nargs="?", metavar="SOURCE", help="folder or archive of the set")
     parser.add_argument("out", type=Path, metavar="OUT", help="folder for the cache")
     parser.add_argument("--dataset", required=True, metavar="NAME", help="celeba, cifar10, imagefolder, …; see above")
@@ -47,12 +45,5 @@ def run(args: argparse.Namespace) -> int:
         print(f"notice: {CELEBA_TERMS}", file=sys.stderr)
     for line in images.refused:
         print(f"refused: {line}", file=sys.stderr)
-    counts = ", ".join(f"{n} {split}" for split, n in images.counts.items())
-    shape = shape_text((images.channels, images.size, images.size))
-    print(f"{args.out}: {counts}, of {shape}; {len(images.refused)} refused")
-    print(f"version: {images.version}")
-    for kind, names in (("classes", images.class_names), ("attributes", images.attribute_names)):
-        if names:
-            print(f"{kind}: {', '.join(names)}")
-    print(f"hash: {images.hash}")
+    print(images.text())
     return 3 if images.refused else 0

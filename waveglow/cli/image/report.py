@@ -1,5 +1,22 @@
-from waveglow.pages import pictures as _work
-from waveglow.pages.pictures import add_arguments, run
+"""One HTML file about a training run of an image flow: curves, a verdict, and all of its pictures.
 
-__doc__ = _work.__doc__
-__all__ = ["add_arguments", "run"]
+The pictures are those of training (RUN/samples, the first and the newest step) and whatever other PNG files lie in the
+run's directory, such as the results of `waveglow image sample | interpolate | attributes | evaluate`; text files beside
+them are shown too. The file needs no network and no script.
+
+  waveglow image report runs/faces
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from waveglow.cli import report
+from waveglow.pages.pictures import write_report
+
+add_arguments = report.add_arguments
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write it."""
+    return report.run(args, write_report)

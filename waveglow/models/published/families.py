@@ -19,6 +19,10 @@ from waveglow.models.registry import Model, build
 from waveglow.models.weights import fill_, own_state
 
 
+class UnknownFamilyError(ConfigError):
+    """Tensors whose names are those of no family; the user may know it."""
+
+
 def from_state_dict(
     state: Mapping[str, Tensor], *, family: str | None = None, config: Mapping[str, Any] | None = None
 ) -> Model:
@@ -29,10 +33,13 @@ def from_state_dict(
             precision; of NVIDIA/waveglow layouts A, B and C.
         family: one of FAMILIES; told from the names where it is None, but for "nvidia-waveglow-old", whose names are
             those of "nvidia-waveglow".
-        config: the published repository's own constructor arguments, inferred from the shapes where absent; what no
-            tensor tells must be given: `n_height` and `bipartize` of WaveFlow; `image_size` and `n_bits` of images.
+        config: the published repository's own constructor arguments, all of them or some. What the tensors tell needs
+            not be given, and must agree with them; what no tensor tells must be: `n_height` and `bipartize` of
+            WaveFlow, `n_height` of NanoFlow. Beyond those, `hop` (samples) of NVIDIA's WaveGlow and of SqueezeWave,
+            `image_size` (pixels) and `n_bits` of images, where they differ from what was published.
 
-    Raises ConfigError where the family is unknown or the tensors don't fit it.
+    Raises ConfigError where the family is unknown or the tensors don't fit it, ArgumentError (one of those) where
+    `config` doesn't.
     """
     return convert(state, family=family, config=config)[0]
 
@@ -77,9 +84,8 @@ def _family(state: State) -> str:
         if family.signs and all(fnmatch.filter(state, sign) for sign in family.signs):
             return name
     known = "; ".join(f"{name} has {' and '.join(family.signs)}" for name, family in FAMILIES.items() if family.signs)
-    raise ConfigError(
-        f"the family can't be told from these tensors: {known}; here are {', '.join(sorted(state)[:3])} …; name it "
-        "with --family"
+    raise UnknownFamilyError(
+        f"the family can't be told from these tensors: {known}; here are {', '.join(sorted(state)[:3])} …; name it"
     )
 
 
@@ -97,9 +103,9 @@ def _cleaned(state: Mapping[str, Tensor]) -> State:
 def _check(ours: State, expected: Mapping[str, Tensor]) -> None:
     for name, tensor in expected.items():
         if name not in ours:
-            raise ConfigError(f"the checkpoint lacks the tensor of our {name!r}; is it whole, and --family right?")
+            raise ConfigError(f"the checkpoint lacks the tensor of our {name!r}; is it whole, and of this family?")
         if ours[name].shape != tensor.shape:
             raise ConfigError(
-                f"{name} has shape {list(ours[name].shape)}, the configuration asks for {list(tensor.shape)}; give the "
-                "published constructor's arguments with --set"
+                f"our {name} has shape {list(ours[name].shape)}, the checkpoint's other tensors ask for "
+                f"{list(tensor.shape)}; is it whole?"
             )

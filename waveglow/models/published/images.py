@@ -10,7 +10,7 @@ import torch
 
 from waveglow.config import ConfigError
 from waveglow.models.image_builders import diagonals_first
-from waveglow.models.published.parts import Converted, Part, State, log_s_first, renamed, require_keys, whole_number
+from waveglow.models.published.parts import Converted, Part, State, log_s_first, renamed, settled
 
 # ---- rosinality/glow-pytorch: Glow(in_channel, n_flow, n_block, affine, conv_lu) -------------------------------------
 
@@ -20,7 +20,6 @@ def glow_rosinality(state: State, config: Mapping[str, Any]) -> Converted:
 
     Its last block's 1×1 convolutions are by LU whatever `conv_lu` says: where they differ, all become plain matrices.
     """
-    image_size, n_bits = _of_images(config, {"image_size": 64, "n_bits": 5})
     n_levels = 1 + max((int(name.split(".")[1]) for name in state if name.startswith("blocks.")), default=0)
     n_steps = len({name.split(".")[3] for name in state if name.startswith("blocks.0.flows.")})
     by_lu = not any(name.endswith("invconv.weight") for name in state)
@@ -38,11 +37,16 @@ def glow_rosinality(state: State, config: Mapping[str, Any]) -> Converted:
     first = Part(state, "blocks.0.flows.0.")
     squeezed_channels = first["actnorm.loc"].numel()
     affine = first["coupling.net.4.conv.bias"].numel() == squeezed_channels
+    told = {"in_channel": squeezed_channels // 4, "n_flow": n_steps, "n_block": n_levels, "affine": affine}
+    if n_levels > 1:
+        told["conv_lu"] = "invconv.w_p" in first
+    defaults = {"image_size": 64, "n_bits": 5}
+    chosen = settled(config, "rosinality's Glow", told=told, defaults=defaults, ignored=["conv_lu"])
     return {
         "name": "glow",
-        "image_size": image_size,
-        "channels": squeezed_channels // 4,
-        "n_bits": n_bits,
+        "image_size": chosen["image_size"],
+        "channels": told["in_channel"],
+        "n_bits": chosen["n_bits"],
         "n_levels": n_levels,
         "n_steps": n_steps,
         "n_hidden": first["coupling.net.2.bias"].numel(),
@@ -87,10 +91,12 @@ def realnvp_chrischute(state: State, config: Mapping[str, Any]) -> Converted:
 
     Its z is one picture: our latents from the last to the first, each in the place from which it left.
     """
-    image_size, n_bits = _of_images(config, {"image_size": 32, "n_bits": 8})
     all_of_it, first = Part(state, ""), Part(state, "flows.in_couplings.0.")
     channels, hidden = first["rescale.weight_g"].numel(), first["st_net.in_conv.conv.bias"].numel()
     n_scales = 1 + max(name.count("next_block.") for name in state)
+    n_blocks = sum(bool(re.fullmatch(r"st_net\.blocks\.\d+\.in_norm\.bias", name)) for name in first)
+    told = {"num_scales": n_scales, "in_channels": channels, "mid_channels": hidden, "num_blocks": n_blocks}
+    chosen = settled(config, "chrischute's RealNVP", told=told, defaults={"image_size": 32, "n_bits": 8})
     ours: State = {}
     for scale in range(n_scales - 1):
         order = torch.tensor(diagonals_first(channels * 2**scale))
@@ -102,12 +108,12 @@ def realnvp_chrischute(state: State, config: Mapping[str, Any]) -> Converted:
             ours[_realnvp_name(name)] = tensor.long() if name.endswith("num_batches_tracked") else tensor
     return {
         "name": "realnvp",
-        "image_size": image_size,
+        "image_size": chosen["image_size"],
         "channels": channels,
-        "n_bits": n_bits,
+        "n_bits": chosen["n_bits"],
         "n_scales": n_scales,
         "n_channels": hidden,
-        "n_blocks": sum(bool(re.fullmatch(r"st_net\.blocks\.\d+\.in_norm\.bias", name)) for name in first),
+        "n_blocks": n_blocks,
         "flow_batch_norm": False,
     }, ours
 
@@ -123,7 +129,7 @@ OF_A_CONV = {
 def _realnvp_name(name: str) -> str:
     parts = COUPLING.fullmatch(name)
     if parts is None:
-        raise ConfigError(f"the checkpoint has {name!r}, which chrischute's RealNVP hasn't; is --family right?")
+        raise ConfigError(f"the checkpoint has {name!r}, which chrischute's RealNVP hasn't; is it of this family?")
     scale, rest = parts[1].count("."), parts[4]
     layer = _first_coupling(scale) + int(parts[3]) + (4 if parts[2] == "out" else 0)  # behind three and the squeeze
     for theirs, here in OF_A_CONV.items():
@@ -134,9 +140,3 @@ def _realnvp_name(name: str) -> str:
 def _first_coupling(scale: int) -> int:
     """Its place at a scale: behind the logit at the first."""
     return 1 if scale == 0 else 0
-
-
-def _of_images(config: Mapping[str, Any], defaults: Mapping[str, int]) -> tuple[int, ...]:
-    """What no tensor tells, from the configuration or by the published default."""
-    require_keys(config, defaults)
-    return tuple(whole_number(key, config.get(key, default)) for key, default in defaults.items())

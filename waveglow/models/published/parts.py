@@ -1,4 +1,4 @@
-"""What readers of published state dicts share: named parts, weight norm, and the arguments that no tensor tells."""
+"""What readers of published state dicts share: named parts, weight norm, and the published constructor's arguments."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Part(State):
         return super().__getitem__(name)
 
     def __missing__(self, name: str) -> Tensor:
-        raise ConfigError(f"the checkpoint lacks {self.prefix + name!r}; is it whole, and --family right?")
+        raise ConfigError(f"the checkpoint lacks {self.prefix + name!r}; is it whole, and of this family?")
 
     def count(self, prefix: str) -> int:
         """How many numbers follow the prefix."""
@@ -43,7 +43,7 @@ class Part(State):
         """Raises ConfigError for a tensor of which nothing was made."""
         for name in self:
             if self.prefix + name not in self.read:
-                raise ConfigError(f"the checkpoint has {name!r}, which {whose} hasn't; is --family right?")
+                raise ConfigError(f"the checkpoint has {name!r}, which {whose} hasn't; is it of this family?")
 
 
 def nets_of(model: nn.Module) -> list[str]:
@@ -103,17 +103,71 @@ def log_s_first(tensor: Tensor) -> Tensor:
     return tensor.roll(tensor.shape[axis] // 2, axis)
 
 
-def require_keys(config: Mapping[str, Any], known: Iterable[str]) -> None:
-    """Raises ConfigError for an argument that isn't among these."""
-    known = list(known)
-    for key in config:
+class ArgumentError(ConfigError):
+    """An argument of a published constructor that is missing or unknown, or says other than the tensors.
+
+    Arguments:
+        reason: what is wrong, without how to give arguments: that differs between Python and the shell.
+        missing: arguments that must be given, with example values.
+    """
+
+    def __init__(self, reason: str, *, missing: Mapping[str, Any] | None = None) -> None:
+        super().__init__(f"{reason}; give what is true of it, such as config={dict(missing)}" if missing else reason)
+        self.reason, self.missing = reason, dict(missing or {})
+
+
+def settled(
+    given: Mapping[str, Any],
+    whose: str,
+    *,
+    told: Mapping[str, Any],
+    needed: Mapping[str, Any] | None = None,
+    defaults: Mapping[str, Any] | None = None,
+    ignored: Iterable[str] = (),
+) -> dict[str, Any]:
+    """Values of the `needed` arguments and of those with `defaults`, once all that are given were checked.
+
+    Arguments:
+        given: any of the published constructor's arguments.
+        whose: constructor, for messages.
+        told: what the tensors say of an argument; mappings are compared key by key.
+        needed: example values of arguments that no tensor tells and that have no default.
+        defaults: of arguments that no tensor tells, whole numbers.
+        ignored: arguments that say nothing of the model.
+
+    Raises ArgumentError.
+    """
+    needed, defaults = needed or {}, defaults or {}
+    _require_agreement(given, whose, {**told, **needed, **defaults, **dict.fromkeys(ignored)}, told=told)
+    missing = {key: example for key, example in needed.items() if key not in given}
+    if missing:
+        raise ArgumentError(f"no tensor of {whose} tells {' or '.join(missing)}", missing=missing)
+    open_to_choice = {**needed, **defaults}
+    return {key: _like(key, given[key], value) if key in given else value for key, value in open_to_choice.items()}
+
+
+def _require_agreement(
+    given: Mapping[str, Any], whose: str, known: Iterable[str], *, told: Mapping[str, Any], where: str = ""
+) -> None:
+    for key, value in given.items():
         if key not in known:
-            close = nearest(key, known) if known else "; they tell all"
-            raise ConfigError(f"--set {key} is nothing that these tensors leave open{close}")
+            raise ArgumentError(f"{where}{key} is no argument of {whose}{nearest(str(key), known)}")
+        if isinstance(expected := told.get(key, value), Mapping):
+            if not isinstance(value, Mapping):
+                raise ArgumentError(f"{where}{key} is {value!r}; it must be a mapping, such as {dict(expected)}")
+            _require_agreement(value, whose, expected, told=expected, where=f"{where}{key}.")
+        elif value != expected or isinstance(value, bool) != isinstance(expected, bool):
+            raise ArgumentError(
+                f"{where}{key} is {value!r} in the configuration and {expected!r} in the tensors; correct it, or leave "
+                "it out"
+            )
 
 
-def whole_number(key: str, value: Any) -> int:
-    """The value. Raises ConfigError where it is none."""
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise ConfigError(f"--set {key} is {value!r}; it must be a whole number")
+def _like(key: str, value: Any, example: Any) -> Any:
+    """The value. Raises ArgumentError where it is of another type than the example."""
+    if isinstance(example, bool):
+        if not isinstance(value, bool):
+            raise ArgumentError(f"{key} is {value!r}; it must be true or false")
+    elif not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ArgumentError(f"{key} is {value!r}; it must be a whole number, at least 1")
     return value

@@ -14,10 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from waveglow.config import ConfigError, nearest
+from waveglow.config import ConfigError
 from waveglow.flows.permute import InvertibleConv
 from waveglow.models.published.parts import (
     OURS,
+    ArgumentError,
     Converted,
     Part,
     State,
@@ -28,7 +29,7 @@ from waveglow.models.published.parts import (
     nets_of,
     normed,
     renamed,
-    require_keys,
+    settled,
 )
 from waveglow.models.registry import Model, build, resolved
 from waveglow.models.weights import own_state
@@ -59,7 +60,7 @@ def _require_known(state: State) -> None:
     known = re.compile(rf"upsample\.(weight|bias)|convinv\.\d+\.conv\.weight|{layers}")
     for name, tensor in state.items():
         if not known.fullmatch(name):
-            raise ConfigError(f"the checkpoint has {name!r}, which NVIDIA's WaveGlow hasn't; is --family right?")
+            raise ConfigError(f"the checkpoint has {name!r}, which NVIDIA's WaveGlow hasn't; is it of this family?")
         rank = 1 if name.endswith(".bias") else 3
         if tensor.dim() != rank:
             raise ConfigError(f"{name} has shape {list(tensor.shape)}, NVIDIA's has {rank} dimensions; is it whole?")
@@ -90,47 +91,53 @@ def _fuse(state: State, parts: Iterable[str], whole: str) -> None:
 
 
 def _waveglow_config(state: State, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Our builder's numbers: from the published constructor's arguments where given, else from the shapes."""
-    known = {"n_mel_channels", "n_flows", "n_group", "n_early_every", "n_early_size", "WN_config", "hop"}
-    for key in given:
-        if key not in known:
-            raise ConfigError(f"--set {key} is no argument of NVIDIA's WaveGlow{nearest(key, known)}")
-    given_wn = given.get("WN_config", {})
-    if not isinstance(given_wn, Mapping):
-        raise ConfigError(f"--set WN_config is {given_wn!r}; it must be a mapping such as {{n_layers: 8}}")
+    """Our builder's numbers, which the shapes tell, all but the hop."""
     n_flows = max(1, Part(state).count("convinv."), Part(state).count("WN."))
     try:
         wn = {
             "n_layers": Part(state).count("WN.0.in_layers."),
             "n_channels": state["WN.0.start.bias"].numel(),
             "kernel_size": state["WN.0.in_layers.0.weight_v"].shape[-1],
-            **given_wn,
         }
         sizes = [state[f"convinv.{k}.conv.weight"].shape[0] for k in range(n_flows)]
         n_mels, _, kernel = state["upsample.weight"].shape
     except KeyError as error:
         raise ConfigError(f"the checkpoint lacks {error}, which NVIDIA's WaveGlow has") from error
-    every, size = _early(sizes)
+    told = {"n_mel_channels": n_mels, "n_flows": n_flows, "n_group": sizes[0], "WN_config": wn}
+    early = _early(sizes)
+    chosen = settled(given, "NVIDIA's WaveGlow", told=told, defaults={**early, "hop": kernel // 4})
+    if early.keys() & given.keys():
+        _require_early(chosen, sizes)
     return {
         "name": "waveglow",
-        "n_mels": given.get("n_mel_channels", n_mels),
-        "hop": given.get("hop", kernel // 4),
+        "n_mels": n_mels,
+        "hop": chosen["hop"],
         "upsample_kernel": kernel,
-        "n_flows": given.get("n_flows", len(sizes)),
-        "n_group": given.get("n_group", sizes[0]),
-        "n_early_every": given.get("n_early_every", every),
-        "n_early_size": given.get("n_early_size", size),
+        "n_flows": n_flows,
+        "n_group": sizes[0],
+        **{key: chosen[key] for key in early},
         **wn,
         "actnorm": False,
     }
 
 
-def _early(sizes: list[int]) -> tuple[int, int]:
-    """(n_early_every, n_early_size) from the channels of each flow; without early outputs, none ever comes."""
+def _early(sizes: list[int]) -> dict[str, int]:
+    """When how many channels leave, from the channels of each flow; without early outputs, none ever comes."""
     for k in range(1, len(sizes)):
         if sizes[k] < sizes[k - 1]:
-            return k, sizes[k - 1] - sizes[k]
-    return len(sizes), 1
+            return {"n_early_every": k, "n_early_size": sizes[k - 1] - sizes[k]}
+    return {"n_early_every": len(sizes), "n_early_size": 1}
+
+
+def _require_early(chosen: Mapping[str, Any], sizes: list[int]) -> None:
+    """Raises ArgumentError where early outputs as they are given would leave other channels."""
+    every, size = chosen["n_early_every"], chosen["n_early_size"]
+    expected = [sizes[0] - k // every * size for k in range(len(sizes))]
+    if expected != sizes:
+        raise ArgumentError(
+            f"n_early_every is {every} and n_early_size is {size}, by which flows have {expected} channels; in the "
+            f"tensors they have {sizes}: correct them, or leave them out"
+        )
 
 
 def _renamed(state: State, model: Model) -> State:
@@ -140,7 +147,7 @@ def _renamed(state: State, model: Model) -> State:
         module, kind = name.rsplit(".", 1)
         base = re.sub(r"(?<=_layers)\.\d+$", "", module)
         if base not in names or kind not in KINDS:
-            raise ConfigError(f"the checkpoint has {name!r}, which NVIDIA's WaveGlow hasn't; is --family right?")
+            raise ConfigError(f"the checkpoint has {name!r}, which NVIDIA's WaveGlow hasn't; is it of this family?")
         result[f"{names[base]}{module.removeprefix(base)}.{KINDS[kind]}"] = _reshaped(name, tensor)
     return result
 
@@ -212,21 +219,27 @@ NVIDIAS_OWN = {"hop": 256, "upsample_kernel": 1024, "actnorm": False, "alternati
 
 def squeezewave(state: State, config: Mapping[str, Any]) -> Converted:
     """With its batch norms as they were trained, or without them where they were folded into what follows."""
-    require_keys(config, ("hop",))
     whole = Part(state)
     n_flows, n_layers = whole.count("convinv."), whole.count("WN.0.in_layers.")
     sizes = [len(whole[f"convinv.{k}.conv.weight"]) for k in range(n_flows)]
-    every, size = _early(sizes)
+    n_mels, n_channels = inputs_of(whole, "WN.0.cond_layer"), whole["WN.0.start.bias"].numel()
+    depthwise = "WN.0.in_layers.0.1" if "WN.0.in_layers.0.2.weight" in whole else "WN.0.in_layers.0.0"  # behind a norm
+    kernel_size = whole[f"{depthwise}.weight"].shape[-1]
+    wn = {"n_layers": n_layers, "n_channels": n_channels, "kernel_size": kernel_size}
+    told = {"n_mel_channels": n_mels, "n_flows": n_flows, "n_audio_channel": sizes[0], "WN_config": wn}
+    early = _early(sizes)
+    chosen = settled(config, "SqueezeWave", told=told, defaults={**early, "hop": 256})
+    if early.keys() & config.keys():
+        _require_early(chosen, sizes)
     model_config = {
         "name": "squeezewave",
-        "n_mels": inputs_of(whole, "WN.0.cond_layer"),
-        "hop": config.get("hop", 256),
+        "n_mels": n_mels,
+        "hop": chosen["hop"],
         "n_group": sizes[0],
         "n_flows": n_flows,
-        "n_early_every": every,
-        "n_early_size": size,
+        **{key: chosen[key] for key in early},
         "n_layers": n_layers,
-        "n_channels": whole["WN.0.start.bias"].numel(),
+        "n_channels": n_channels,
     }
     with torch.device("meta"):
         model = build(model_config)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from waveglow.config import ConfigError
 from waveglow.flows.actnorm import ActNorm
 from waveglow.models.published.parts import (
+    ArgumentError,
     Converted,
     Part,
     State,
@@ -26,8 +27,7 @@ from waveglow.models.published.parts import (
     nets_of,
     normed,
     renamed,
-    require_keys,
-    whole_number,
+    settled,
 )
 from waveglow.models.registry import build
 
@@ -36,20 +36,32 @@ from waveglow.models.registry import build
 
 def flowavenet(state: State, config: Mapping[str, Any]) -> Converted:
     """Behind a split, latents follow a learned prior: what its authors call mean and log_sd is a coupling of ours."""
-    require_keys(config, ())
     whole = Part(state)
     n_blocks, n_flows = whole.count("blocks."), whole.count("blocks.0.flows.")
     splits = [b for b in range(n_blocks) if any(name.startswith(f"blocks.{b}.prior.") for name in whole)]
     first = Part(whole, "blocks.0.flows.0.coupling.net.")
+    n_mels, n_inputs = inputs_of(first, "res_blocks.0.filter_conv_c"), inputs_of(first, "front_conv.0.conv")
+    told = {
+        "in_channel": n_inputs,
+        "cin_channel": n_mels,
+        "n_block": n_blocks,
+        "n_flow": n_flows,
+        "n_layer": first.count("res_blocks."),
+        "affine": first["final_conv.3.conv.bias"].numel() == 2 * n_inputs,
+    }
+    per_split = {"block_per_split": splits[0] + 1 if splits else n_blocks}
+    chosen = settled(config, "FloWaveNet", told=told, defaults=per_split, ignored=["pretrained"])
+    if per_split.keys() & config.keys():
+        _require_splits(chosen["block_per_split"], n_blocks, splits)
     model_config = {
         "name": "flowavenet",
-        "n_mels": inputs_of(first, "res_blocks.0.filter_conv_c"),
+        "n_mels": n_mels,
         "hop": _hop(whole),
         "n_blocks": n_blocks,
         "n_flows": n_flows,
-        "n_layers": first.count("res_blocks."),
+        "n_layers": told["n_layer"],
         "n_channels": first["front_conv.0.conv.bias"].numel(),
-        "blocks_per_split": splits[0] + 1 if splits else n_blocks,
+        "blocks_per_split": chosen["block_per_split"],
     }
     model = _unfilled(model_config)
     flows: list[str] = []
@@ -66,6 +78,16 @@ def flowavenet(state: State, config: Mapping[str, Any]) -> Converted:
         ours |= renamed(net, _log_s_first_at_the_end(tensors) if theirs.endswith("prior.") else tensors)
     whole.require_all_read("FloWaveNet")
     return model_config, ours
+
+
+def _require_splits(per_split: int, n_blocks: int, splits: list[int]) -> None:
+    """Raises ArgumentError where so many blocks a split would split elsewhere than behind these (from 0)."""
+    expected = [b for b in range(n_blocks - 1) if (b + 1) % per_split == 0]
+    if expected != splits:
+        raise ArgumentError(
+            f"block_per_split is {per_split}, by which priors follow blocks {expected}; in the tensors they follow "
+            f"blocks {splits}: correct it, or leave it out"
+        )
 
 
 def _actnorms(model: nn.Module) -> list[str]:
@@ -105,20 +127,13 @@ def _deep_ended(net: Part) -> State:
 
 def waveflow(state: State, config: Mapping[str, Any]) -> Converted:
     """Of that repository, or of L0SG/NanoFlow, whose WaveFlow moves all rows: its last layers have a gain."""
-    require_keys(config, ("n_height", "bipartize", "n_layer_per_cycle"))
-    if not {"n_height", "bipartize"} <= set(config):
-        raise ConfigError(
-            "no tensor of a WaveFlow tells its height or the order of its rows; give both, as its JSON file has them "
-            "(false where it hasn't): --set n_height=16 --set bipartize=false"
-        )
-    if not isinstance(config["bipartize"], bool):
-        raise ConfigError(f"--set bipartize is {config['bipartize']!r}; it must be true or false")
     whole = Part(state)
     first = Part(whole, "flows.0.coupling.net.")
+    chosen, numbers = _row_numbers(whole, first, config, "WaveFlow", needed={"n_height": 16, "bipartize": False})
     model_config = {
         "name": "waveflow",
-        **_row_numbers(whole, first, config),
-        "bipartite": config["bipartize"],
+        **numbers,
+        "bipartite": chosen["bipartize"],
         "all_rows": "flows.0.coupling.proj_log_s_t.scale" in whole,
     }
     ours = _smooth_upsample(whole)
@@ -135,9 +150,6 @@ def waveflow(state: State, config: Mapping[str, Any]) -> Converted:
 
 def nanoflow(state: State, config: Mapping[str, Any]) -> Converted:
     """Its one estimator, with every flow's embedding, gains and last layer."""
-    require_keys(config, ("n_height", "n_layer_per_cycle"))
-    if "n_height" not in config:
-        raise ConfigError("no tensor of a NanoFlow tells its height; give that of its JSON file: --set n_height=16")
     whole = Part(state)
     net = Part(whole, "estimator.net.")
     blocks = [f"res_blocks.{i}." for i in range(net.count("res_blocks."))]
@@ -147,8 +159,9 @@ def nanoflow(state: State, config: Mapping[str, Any]) -> Converted:
         "flavour.indicator.", {kind: t.flatten(1) if t.dim() == 4 else t for kind, t in indicator.items()}
     )
     embeddings = _embeddings(Part(whole, "flow_embedding."))
-    numbers = {**_row_numbers(whole, net, config), "n_embedding": embeddings.shape[1]}
-    model_config = {"name": "nanoflow", **numbers}
+    told = {"size_flow_embed": embeddings.shape[1]}
+    _, numbers = _row_numbers(whole, net, config, "NanoFlow", needed={"n_height": 16}, told=told)
+    model_config = {"name": "nanoflow", **numbers, "n_embedding": embeddings.shape[1]}
     ours = _smooth_upsample(whole)
     for k, place in enumerate(nets_of(_unfilled(model_config))):
         flow = Part(whole, f"flows.{k}.")
@@ -185,16 +198,58 @@ def _last_layer(part: Part) -> State:
     return {**renamed("conv.", conv), "log_gain": part["scale"].view(-1, 1, 1)} if "scale" in part else conv
 
 
-def _row_numbers(whole: Part, net: Part, config: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "n_mels": inputs_of(net, "res_blocks.0.filter_gate_conv_c"),
-        "hop": _hop(whole),
-        "n_height": whole_number("n_height", config["n_height"]),
-        "height_cycle": whole_number("n_layer_per_cycle", config.get("n_layer_per_cycle", 1)),
-        "n_flows": whole.count("flows."),
-        "n_layers": net.count("res_blocks."),
-        "n_channels": net["front_conv.0.conv.bias"].numel(),
+def _row_numbers(
+    whole: Part,
+    net: Part,
+    config: Mapping[str, Any],
+    whose: str,
+    *,
+    needed: Mapping[str, Any],
+    told: Mapping[str, Any] | None = None,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The arguments that no tensor tells, and our builders' numbers that both families share."""
+    cycle = "layers_per_dilation_h_cycle"
+    told = {
+        "in_channel": inputs_of(net, "front_conv.0.conv"),
+        "cin_channel": inputs_of(net, "res_blocks.0.filter_gate_conv_c"),
+        "res_channel": net["front_conv.0.conv.bias"].numel(),
+        "n_flow": whole.count("flows."),
+        "n_layer": net.count("res_blocks."),
+        "coupling_type": "affine",  # NanoFlow's repository knows splines too, whose tensors have other names
+        **(told or {}),
     }
+    chosen = settled(
+        _of_the_constructor(config),
+        whose,
+        told=told,
+        needed=needed,
+        defaults={cycle: 1},
+        ignored=["num_bin", "tail_bound", "use_weightnorm_embed"],
+    )
+    return chosen, {
+        "n_mels": told["cin_channel"],
+        "hop": _hop(whole),
+        "n_height": chosen["n_height"],
+        "height_cycle": chosen[cycle],
+        "n_flows": told["n_flow"],
+        "n_layers": told["n_layer"],
+        "n_channels": told["res_channel"],
+    }
+
+
+IN_JSON = {  # the configuration files of both repositories call some arguments otherwise
+    "cin_channels": "cin_channel",
+    "res_channels": "res_channel",
+    "n_layer_per_cycle": "layers_per_dilation_h_cycle",
+}
+
+
+def _of_the_constructor(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments by the constructor's names. Raises ArgumentError where one is given by both of its names."""
+    for theirs, name in IN_JSON.items():
+        if theirs in config and name in config:
+            raise ArgumentError(f"{theirs} and {name} are one argument; give one of them")
+    return {IN_JSON.get(key, key): value for key, value in config.items()}
 
 
 # ---- All three -------------------------------------------------------------------------------------------------------
