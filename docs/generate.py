@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import NoReturn
 from unittest import mock
 
+import waveglow
 from waveglow.audio import mel
 from waveglow.audio.mel import PRESETS, MelSpec, compare, preset
 from waveglow.bench.sizes import size_of
@@ -178,7 +179,14 @@ def _exists(name: str) -> bool:
 def api_page(name: str) -> str:
     """Reference of a public package or module: its docstrings. A package's own names are those of its modules."""
     modules = _modules(name)
-    text = f"# {name}\n\n{API[name]}\n{NOTES.get(name, '')}{_automodule(name, members=not modules)}"
+    text = (
+        f"# {name}\n\n{API[name]}\n{NOTES.get(name, '')}{_automodule(name, members=not modules and name != 'waveglow')}"
+    )
+    if name == "waveglow":
+        names = "".join(f"- `{exported}`: `{home}`\n" for exported, home in sorted(waveglow.HOMES.items()))
+        text += (
+            f"\n```{{eval-rst}}\n.. autofunction:: waveglow.load\n```\n\nAlso here, by way of their modules:\n\n{names}"
+        )
     return text + "".join(f"\n## {module}\n{_automodule(module)}" for module in modules)
 
 
