@@ -59,6 +59,7 @@ def plain(app: object, what: str, name: str, obj: object, options: object, lines
 
 
 def _escaped(line: str) -> str:
+    line = re.sub(r"^(\s*[A-Z])\. ", r"\1\\. ", line)  # an author's initial begins no list
     parts = re.split(r"(``?[^`]*``?)", line)
     return "".join(part if i % 2 else re.sub(r"([*|]|(?<=\w)_(?!\w))", r"\\\1", part) for i, part in enumerate(parts))
 
