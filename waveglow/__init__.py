@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from waveglow.vocoder import Precision, Vocoder
 
 __version__ = "0.1.0"
-__all__ = ["CheckpointError", "MelSpec", "Vocoder", "evaluate", "load", "preset"]
+__all__ = ["CheckpointError", "MelSpec", "Vocoder", "evaluate", "load", "noise_vocoder", "preset"]
 
 HOMES = {  # imported when first asked for: `import waveglow` loads no torch
     "CheckpointError": "waveglow.models.checkpoint",
@@ -72,3 +72,24 @@ def load(
     from waveglow.vocoder import Vocoder
 
     return Vocoder.load(path or DEFAULT_VOICE, precision=precision, device=device, refine=refine, fused=fused)
+
+
+def noise_vocoder(mel: str | MelSpec, *, refine: int = 64, device: str | torch.device | None = None) -> Vocoder:
+    """Vocoder without weights for a mel of any convention: noise, refined (`Vocoder.of_noise`).
+
+    Arguments:
+        mel: the convention, or its name: a preset, a checkpoint, or a YAML file of one's own.
+        refine: steps of refinement where a call names no other number.
+        device: where to compute, e.g. "cuda"; None is the CPU.
+
+    Raises ValueError for an unknown convention, and for one whose windows overlap by less than half.
+
+    >>> import torch, waveglow
+    >>> waveglow.noise_vocoder("bigvgan-44k-512").synthesize(torch.full((128, 10), -5.0), refine=2).shape
+    torch.Size([5120])
+    """
+    from waveglow.models import mel_lookup
+    from waveglow.vocoder import Vocoder
+
+    spec = mel_lookup.named(mel) if isinstance(mel, str) else mel
+    return Vocoder.of_noise(spec, refine=refine, device=device)

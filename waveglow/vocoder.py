@@ -35,7 +35,7 @@ ArrayLike = Tensor | npt.NDArray[np.floating]
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 NOISE_STEPS = 64
 MAX_PIECE_FRAMES = 2048  # memory of longer mels is that of so many and the reach to both sides
-SILENT_WINDOWS = 16  # of the STFT, to hear what the vocoder says in silence
+SILENT_WINDOWS = 16  # of the STFT, over which the hum is averaged
 SETTLED_FRAMES = 32  # from a clip's end; the hum of six trained models was within 1 % of its level after 12
 NO_MEL_SPEC = "this vocoder knows no mel convention; give Vocoder(model, mel_spec=preset(NAME))"
 
@@ -54,7 +54,7 @@ class Draw(NamedTuple):
 
 @contextmanager
 def float32_convolutions() -> Iterator[None]:
-    """Region in which a GPU's float32 convolutions are no TF32, which has float16's mantissa."""
+    """Within it, a GPU's float32 convolutions don't use TF32, whose mantissa is as short as float16's."""
     tf32, cudnn.allow_tf32 = cudnn.allow_tf32, False
     try:
         yield
@@ -73,6 +73,18 @@ class Vocoder:
         refine: steps of refinement by which every sample is moved onto its mel (audio/refine.py) where a call names no
             other number; they need `mel_spec`.
         fused: of a WaveGlow, upsampling and conditioning as one map: faster, for more memory (export/fold.py).
+
+    Raises ValueError for another precision, or a mel convention or number of steps that doesn't fit.
+
+    >>> vocoder = Vocoder.load("lapglow")  # the voice that comes with the package
+    >>> wav = 0.1 * np.sin(2 * np.pi * 220 * np.arange(24000) / 24000)  # a second of a tone, at 24 kHz
+    >>> mel = vocoder.mel(wav, 24000)
+    >>> mel.shape  # 80 mels, a frame every 256 samples at 22.05 kHz
+    torch.Size([80, 86])
+    >>> vocoder.synthesize(mel).shape  # 86 · 256 samples
+    torch.Size([22016])
+    >>> vocoder(wav, 24000).shape  # copy-synthesis: as long as the recording
+    torch.Size([22050])
     """
 
     def __init__(
@@ -223,6 +235,12 @@ class Vocoder:
 
         Raises ValueError, when the first piece or a chunk is asked for, as `synthesize` does, where chunks differ in
         their batch, and for a negative context.
+
+        >>> vocoder = Vocoder.load("lapglow")
+        >>> mel = torch.full((80, 100), -5.0)
+        >>> pieces = [*vocoder.stream(mel.split(25, dim=-1))]
+        >>> torch.allclose(torch.cat(pieces), vocoder.synthesize(mel), atol=1e-4)
+        True
         """
         if context is not None and context < 0:
             raise ValueError(f"context is {context}; it must be at least 0 frames")
@@ -265,8 +283,8 @@ class Vocoder:
     def denoise(self, audio: ArrayLike, strength: float = 0.1) -> Tensor:
         """Audio of this vocoder, at its sample rate, less its hum (audio/denoise.py): [T] to [T], [B, T] to [B, T].
 
-        The hum is what the flow alone, without refinement, says at sigma 0 given the mel of silence. 0.1 of it is a
-        usual strength, 0.01 a gentle one. Raises ValueError for a strength that is negative or not finite, for what is
+        The hum is the flow's audio for a silent mel, at sigma 0 and without refinement. To subtract 0.1 of it is usual,
+        0.01 is gentle. Raises ValueError for a strength that is negative or not finite, for what is
         no audio, and where no mel convention is known.
         """
         batch = self._audio(audio, self.sample_rate)

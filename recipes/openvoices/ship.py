@@ -2,7 +2,7 @@
 
     python ship.py RUN [--scores "test split=RUN/evaluation" ...]    # waveglow/voices/lapglow
     python ship.py lapglow --set high_base=heavy-tailed              # the shipped weights under another base density
-    python ship.py lapglow --likelihood "test split=EVALUATION"      # another NLL in the card, the other scores as they are
+    python ship.py lapglow --likelihood "test split=EVALUATION"      # another NLL in the card, other scores kept
     python ship.py --samples EVALUATION                              # audio_samples/README.md
 
 Matrices become float16, vectors stay float32. The card holds the tables of `waveglow evaluate`, which has to be run on

@@ -1,6 +1,6 @@
 """The hum of a vocoder taken off its audio, by subtraction in the short-time spectrum.
 
-    Y = max(|X| − strength · bias, 0) · X / |X|,   bias = mean over frames of |STFT(what the vocoder says in silence)|
+    Y = max(|X| − strength · bias, 0) · X / |X|,   bias = mean over frames of |STFT(audio for a silent mel)|
 
 S. F. Boll, 1979, "Suppression of acoustic noise in speech using spectral subtraction". To subtract a flow's own bias is
 NVIDIA/waveglow's idea (denoiser.py), which takes it from a mel of zeros, loud in a log-mel, and from one frame.
@@ -23,7 +23,7 @@ class BiasDenoiser(nn.Module):
     """Takes a stationary hum off audio. Differentiable; computes in float32, on the device of `silence`.
 
     Arguments:
-        silence: [T], what the vocoder says in silence, without the ends of the clip, where it is another; T ≥ n_fft.
+        silence: [T], the vocoder's audio for a silent mel, without its ends, which sound different; T ≥ n_fft.
         n_fft: samples of the Hann window; frames are a quarter of it apart.
 
     Raises ValueError for a silence of another shape, shorter, or not finite.

@@ -1,4 +1,4 @@
-"""Audio files to float32 samples and back. Decoding is libsndfile's alone; what can't be right is refused by name.
+"""Audio files to float32 samples and back. libsndfile decodes; broken files are refused by name.
 
 T: samples. Samples are float32 in [-1, 1], one channel.
 """

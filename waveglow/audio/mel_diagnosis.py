@@ -1,5 +1,5 @@
-"""Can these values come from that mel convention? Told by what no waveform in [-1, 1] gives: too low, too loud, or
-cut off at another convention's floor."""
+"""Can these values come from that mel convention? Looks for values that no waveform in [-1, 1] has: too
+low, too loud, or cut off at another convention's floor."""
 
 from __future__ import annotations
 

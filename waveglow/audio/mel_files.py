@@ -1,4 +1,4 @@
-"""Mel files of other programs: .npy, .npz, .pt, .safetensors. No code in a file is run, no claim of a size believed.
+"""Mel files of other programs: .npy, .npz, .pt, .safetensors. A file's code is not run, its sizes not trusted.
 
 F: frames. In memory a mel is float32 [n_mels, F].
 """
@@ -34,7 +34,7 @@ class MelError(FileError):
 def read_mel(path: Path | str, spec: MelSpec, *, layout: Layout = "auto", assume: MelSpec | None = None) -> Mel:
     """The mel of a .npy, .npz, .pt or .safetensors file in the convention `spec`, [n_mels, F].
 
-    The file holds one array, or one named "mel", of shape [n_mels, F], [F, n_mels] or either after a 1.
+    The file holds one array, or one named "mel", of shape [n_mels, F], [F, n_mels] or either with a leading axis of 1.
 
     Args:
         layout: "CT" [n_mels, F], "TC" [F, n_mels]; "auto" tells by n_mels.
@@ -57,7 +57,7 @@ def read_mel(path: Path | str, spec: MelSpec, *, layout: Layout = "auto", assume
 
 
 def write_mel(path: Path | str, mel: npt.NDArray[np.floating]) -> None:
-    """Write `mel [n_mels, F]` as float32, whole or not at all, named "mel" where names exist. Raises MelError."""
+    """Write `mel [n_mels, F]` as float32, whole or not at all, as "mel" in formats that have names. Raises MelError."""
     path, values, buffer = Path(path), np.ascontiguousarray(mel, dtype=np.float32), io.BytesIO()
     match path.suffix.lower():
         case ".npy":

@@ -1,4 +1,4 @@
-"""What a mel convention consists of: `MelSpec`, its filterbank and its logarithm.
+"""Mel conventions: how a mel spectrogram is computed from samples, its filterbank and its logarithm.
 
 T: samples, F: frames.
 """
@@ -25,14 +25,29 @@ Array = npt.NDArray[np.floating[Any]]
 
 @dataclass(frozen=True)
 class MelSpec:
-    """A mel convention. Lengths are in samples, frequencies in Hz; nothing has a default that conventions differ in.
+    """A mel convention. Lengths are in samples, frequencies in Hz; fields that published conventions disagree on most
+    have no default.
 
-    `guard` keeps the magnitude's root off zero: "add" is √(|X|² + guard_value), "clamp" √(max(|X|², guard_value)).
+    `guard` keeps the square root away from zero, where its gradient is infinite: "add" is √(|X|² + guard_value),
+    "clamp" √(max(|X|², guard_value)).
     The mel sums magnitudes (`power` 1) or their squares (2). The log is taken of max(mel, floor_value) ("clamp") or
     mel + floor_value ("add"), of at most `ceiling_value`. Then `(log_mel - mean) / std` with one value or one a bin,
     where given. Frames are centred if the padding is n_fft / 2 on both sides.
     `layout` is how files hold it: "CT" [n_mels, F] or "TC" [F, n_mels]. `name` and `peak_policy` (how the original
     recipe scales a recording beforehand) say nothing of the mel of given samples and are left out of comparisons.
+
+    Raises ValueError for a field out of its range.
+
+    >>> from dataclasses import replace
+    >>> from waveglow.audio.mel import preset
+    >>> spec = preset("hifigan")
+    >>> spec.sample_rate, spec.hop, spec.fmax
+    (22050, 256, 8000.0)
+    >>> spec.frames(22050)  # of a second
+    86
+    >>> replace(spec, fmax=12000.0)
+    Traceback (most recent call last):
+    ValueError: fmax is 12000.0; it must be at most sample_rate / 2 = 11025; None means that
     """
 
     sample_rate: int
@@ -108,12 +123,12 @@ class MelSpec:
         return max(reflected, self.n_fft - self.pad_left - self.pad_right)
 
     def frames(self, samples: int) -> int:
-        """F of a waveform of T samples."""
+        """How many frames F a waveform of T samples has."""
         return max(0, (samples + self.pad_left + self.pad_right - self.n_fft) // self.hop + 1)
 
     @cached_property
     def silence(self) -> float:
-        """The value of digital silence, the mean over the bins where the guard or `mean` makes them differ."""
+        """The mel's value where all samples are 0; the mean over the bins where `guard` or `mean` makes them differ."""
         return float(from_nats(self._silent_nats()[:, None], self).mean())
 
     def _silent_nats(self) -> Array:
@@ -138,12 +153,20 @@ class MelSpec:
         return {key: float(value) if isinstance(value, (int, float)) else value for key, value in values.items()}
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types; `from_dict` gives an equal spec."""
+        """The fields as plain JSON types; `from_dict` gives an equal spec.
+
+        >>> from waveglow.audio.mel import preset
+        >>> MelSpec.from_dict(preset("vocos").to_dict()) == preset("vocos")
+        True
+        """
         return _said(to_mapping(self))
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> MelSpec:
-        """Raises ConfigError for an unknown, missing or unusable field."""
+        """The spec of a mapping such as `to_dict` makes.
+
+        Raises ConfigError for an unknown, missing or unusable field.
+        """
         return from_mapping(cls, values)
 
 
@@ -159,6 +182,10 @@ def filterbank(spec: MelSpec) -> Array:
 
     Filter m rises from edge m to m + 1 and falls to m + 2; the edges are equidistant in mel. Norm "slaney" scales each
     to area 1 Hz. Scales: O'Shaughnessy 1987 in HTK's form; Slaney, Auditory Toolbox, 1998.
+
+    >>> from waveglow.audio.mel import preset
+    >>> filterbank(preset("nvidia/tacotron2")).shape
+    (80, 513)
     """
     edges = _mel_edges(spec)[:, None]
     hz = np.linspace(0, spec.sample_rate / 2, spec.n_fft // 2 + 1)
@@ -196,13 +223,13 @@ def _slaney_hz(mel: Array) -> Array:
 
 
 def to_nats(mel: Array, spec: MelSpec) -> Array:
-    """Values of `spec` to natural log-mels; `[..., n_mels, F]`."""
+    """Mels as `spec` has them to natural log-mels without its normalization: [..., n_mels, F] to the same shape."""
     log_mel = mel if spec.mean is None or spec.std is None else mel * _column(spec.std) + _column(spec.mean)
     return log_mel if spec.log_base == "e" else log_mel * math.log(10)
 
 
 def from_nats(log_mel: Array, spec: MelSpec) -> Array:
-    """Natural log-mels to values of `spec`; `[..., n_mels, F]`."""
+    """Natural log-mels to mels as `spec` has them, the inverse of `to_nats`: [..., n_mels, F] to the same shape."""
     based = log_mel if spec.log_base == "e" else log_mel / math.log(10)
     return based if spec.mean is None or spec.std is None else (based - _column(spec.mean)) / _column(spec.std)
 

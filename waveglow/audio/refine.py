@@ -47,7 +47,7 @@ class MelRefiner(nn.Module):
         self.register_buffer("ceiling", self.to_mel.of_mel(ceiling), persistent=False)  # [1 or M, 1]
 
     def frames_seen(self, steps: int) -> int:
-        """How many frames before and after its own a sample depends on: windows overlap theirs, step by step."""
+        """How many frames before and after its own a sample depends on: each step reaches as far as windows overlap."""
         return math.ceil((steps + 1) * self.spec.n_fft / self.spec.hop) if steps else 0
 
     def require_overlap(self) -> None:
@@ -59,7 +59,7 @@ class MelRefiner(nn.Module):
             )
 
     def forward(self, audio: Tensor, mel: Tensor, steps: int) -> Tensor:
-        """`audio [B, T]` for `mel [B, M, F]`, refined: [B, T]. Less than `spec.min_samples` of it stay as they are.
+        """`audio [B, T]` for `mel [B, M, F]`, refined: [B, T]. Audio shorter than `spec.min_samples` stays as it is.
 
         Frames beyond the mel's end take the gains of its last one; bins that no band covers stay as they are.
         Raises ValueError for a convention whose windows overlap by less than half.

@@ -1,4 +1,4 @@
-"""Benchmarks: each module's `tables` measures on this machine and yields tables of figures, with units in their names.
+"""Benchmarks: `tables` of a module measures on this machine and yields tables of figures, with units in their names.
 
 >>> from waveglow.bench import synthesis
 >>> for table in synthesis.tables(["lapglow"], forms=["folded", "bf16"], seconds=2.0):  # doctest: +SKIP

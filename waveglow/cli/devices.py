@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from waveglow.devices import set_threads, usable_device
-from waveglow.models import conventions
+from waveglow.models import mel_lookup
 from waveglow.models.checkpoint import CheckpointError
 from waveglow.vocoder import Precision, Vocoder
 
@@ -32,7 +32,7 @@ def opened(
     if path == NOISE and not path.exists():
         if mel is None:
             raise ValueError("-c noise takes any mel; say which with --mel, such as --mel hifigan")
-        return Vocoder.of_noise(conventions.named(mel), device=device)
+        return Vocoder.of_noise(mel_lookup.named(mel), device=device)
     if mel is not None:
         raise ValueError(f"--mel is {mel}, and {path} has a convention of its own; leave --mel out, or give -c noise")
     return Vocoder.load(path, precision=precision, device=device, fused=fused)

@@ -20,7 +20,7 @@ from waveglow.audio.mel_files import write_mel
 from waveglow.audio.mel_spectrogram import MelSpectrogram
 from waveglow.batch import Outcome
 from waveglow.cli.common import add_paths, each_file
-from waveglow.models.conventions import of_checkpoint
+from waveglow.models.mel_lookup import of_checkpoint
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 
 from waveglow.audio.mel import PRESETS, compare
-from waveglow.models.conventions import named
+from waveglow.models.mel_lookup import named
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -12,16 +12,16 @@ from __future__ import annotations
 
 import argparse
 
-from waveglow.cli import training
+from waveglow.cli import train_options
 from waveglow.models import checkpoint
 from waveglow.training import vocoder_run
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    training.add_arguments(parser, data="manifest, folder with one, or any folder of recordings")
+    train_options.add_arguments(parser, data="manifest, folder with one, or any folder of recordings")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the configuration, or train."""
     initial = checkpoint.load_vocoder(args.init_from) if args.init_from else None
-    return training.run(args, vocoder_run, initial, data="manifest")
+    return train_options.run(args, vocoder_run, initial, data="manifest")

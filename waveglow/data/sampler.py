@@ -31,7 +31,7 @@ def clip_index(seed: int, sample: int, n_clips: int) -> int:
 
 
 def stratum(sample: int, share: Fraction) -> tuple[bool, int]:
-    """Whether a training sample is one of the `share` of them that is taken apart, and its number among its kind.
+    """Whether a training sample is one of the `share` of them that is drawn separately, and its number among its kind.
 
     They are spread evenly: of any n samples in a row at most ⌈n · share⌉ are.
     """

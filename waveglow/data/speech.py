@@ -38,8 +38,9 @@ class Example(NamedTuple):
 class SpeechCrops(Dataset[Example]):
     """Random crops of `segment_samples`; item g is a function of (seed, g).
 
-    Clips shorter than a crop are padded with silence, which dequantization dithers. Synthetic clips are taken apart: as
-    often as their share of the speech, in seconds, and at most one of four samples, evenly (`sampler.stratum`).
+    Clips shorter than a crop are padded with silence, which dequantization dithers. Synthetic clips are drawn
+    separately: as often as their share of the speech, in seconds, and at most one of four samples, evenly
+    (`sampler.stratum`).
     """
 
     def __init__(self, clips: list[Clip], spec: MelSpec, *, segment_samples: int, seed: int) -> None:

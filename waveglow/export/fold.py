@@ -22,10 +22,11 @@ M = TypeVar("M", bound=nn.Module)
 def folded(model: M, *, nets: torch.dtype | None = None, fused: bool = False) -> M:
     """Copy in evaluation mode with weight and batch norms folded and W⁻¹ filled (inverted in float64), all frozen.
 
-    A layer or a net of one's own that has more to compute once does so in its method `fold_()`, called of every module.
+    A layer or net of your own that can compute more in advance does so in a method `fold_()`, which is called on every
+    module that has one.
 
-    `nets`: what the weights of the coupling nets are kept in, to be run under an autocast to the same, which would
-    convert frozen weights anew in every call; None leaves them as they are.
+    `nets`: dtype of the coupling nets' weights, for use under an autocast to the same dtype, which would otherwise
+    convert them in every call; None leaves them as they are.
     `fused`: of a WaveGlow, make upsampling and conditioning one map (nn/fused.py), for 1 GiB in bf16 at 256 channels.
     Raises ValueError where `fused` is asked of another model.
     """

@@ -52,12 +52,12 @@ def export_onnx(
     Arguments:
         mel_spec: the convention of its mels.
         refine: steps of refinement, a part of the graph.
-        drawn_sigma: where given, the graph draws its own latents of that standard deviation, other ones in every run,
-            and has the mel as its only input, as sherpa-onnx takes vocoders.
+        drawn_sigma: where given, the graph draws its own latents of that standard deviation, new ones in every run; the
+            mel is then its only input, which is what sherpa-onnx expects.
         int8_from: mels [M, F] to measure ranges on; where given, the coupling nets compute with 8-bit integers.
 
-    Raises ValueError where a package is missing or torch too old, a frame has no whole number of places, or the noise
-    is drawn and int8 is asked for; OSError where the file can't be written.
+    Raises ValueError where a package is missing or torch too old, a mel frame is no whole number of a latent's time
+    steps, or the noise is drawn and int8 is asked for; OSError where the file can't be written.
     """
     onnx = needed("onnx")
     needed("onnxscript")
@@ -95,7 +95,7 @@ def export_onnx(
 
 
 def latents_of(model: FlowVocoder) -> list[Latent]:
-    """(C_i, r_i) of each latent. Raises ValueError where a frame has no whole number of places."""
+    """(channels C_i, time steps a mel frame r_i) of each latent. Raises ValueError where r_i is no whole number."""
     frames = math.lcm(model.hop, model.group) // model.hop
     if frames > 1:
         raise ValueError(f"the model takes groups of {model.group} samples, more than a frame of {model.hop}")

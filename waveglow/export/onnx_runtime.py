@@ -26,7 +26,7 @@ Samples = npt.NDArray[np.float32]
 
 
 class OnnxFileError(ValueError):
-    """A file that is no vocoder of ours."""
+    """A file that isn't a vocoder written by `waveglow export onnx`."""
 
 
 class Latent(NamedTuple):
@@ -46,8 +46,8 @@ class OnnxVocoder:
         path: the .onnx file.
         threads: of the CPU; None is all.
 
-    Raises OnnxFileError for a file that can't be read, has no metadata of ours, or draws its own noise; ValueError
-    where onnxruntime is missing.
+    Raises OnnxFileError for a file that can't be read, was not written by `waveglow export onnx`, or draws its own
+    noise; ValueError where onnxruntime is missing.
     """
 
     def __init__(self, path: Path | str, *, threads: int | None = None) -> None:

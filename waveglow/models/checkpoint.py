@@ -96,7 +96,24 @@ def save(
     mel_spec: MelSpec | None = None,
     info: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a model as a checkpoint directory."""
+    """Write a model as a checkpoint directory; an older one of that name is replaced.
+
+    Arguments:
+        path: the directory.
+        model: its parameters and persistent buffers are saved.
+        model_config: name and numbers, from which models/registry.py builds it.
+        mel_spec: the convention of the mels it was trained on; None for images.
+        info: what else to tell whoever loads it, as JSON.
+
+    Raises OSError where the disk refuses; the older one is left then.
+
+    >>> import tempfile
+    >>> config = {"name": "waveglow", "n_mels": 4, "n_channels": 8, "n_layers": 1, "n_flows": 2}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save(Path(folder) / "mine", build(config), config, info={"step": 7})
+    ...     load(Path(folder) / "mine").info
+    {'step': 7}
+    """
     write_directory(path, model_writers(model, model_config, mel_spec, info or {}))
 
 
@@ -105,7 +122,10 @@ def load(path: Path | str) -> Checkpoint[Model]:
 
     The model is built from the configuration without memory for its weights, compared with the names and shapes that
     the file declares, and only then filled; half-precision weights become float32.
-    Raises CheckpointError.
+    Raises CheckpointError for what is missing, damaged, of a newer format, or where weights and configuration differ.
+
+    >>> load("lapglow").mel_spec.sample_rate
+    22050
     """
     directory = resolve(Path(path))
     verify(directory)
@@ -151,7 +171,10 @@ def _in(folder: Path) -> dict[str, Path]:
 
 
 def resolve(path: Path) -> Path:
-    """The checkpoint directory that a path means: itself, the newest valid one of a run, or one of the package."""
+    """The checkpoint directory that a path means: itself, the newest whole one of a run, or one of the package.
+
+    Raises CheckpointError where there is none.
+    """
     shipped = voices() | image_models()
     if not path.exists() and str(path) in shipped:
         return shipped[str(path)]
@@ -184,7 +207,7 @@ def steps_of(run: Path) -> list[Path]:
 
 
 def step_number(directory: Path) -> int:
-    """Steps that had been made when a directory of `steps_of` was written."""
+    """How many training steps a directory of `steps_of` comes after."""
     return int(directory.name.removeprefix("step_"))
 
 

@@ -11,7 +11,7 @@ from html import escape
 from pathlib import Path
 
 from waveglow.pages.look import data_url, page
-from waveglow.pages.training import (
+from waveglow.pages.run_parts import (
     Record,
     by_step,
     config,

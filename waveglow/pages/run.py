@@ -17,7 +17,7 @@ import soundfile
 
 from waveglow.pages import figures
 from waveglow.pages.look import data_url, page
-from waveglow.pages.training import (
+from waveglow.pages.run_parts import (
     Record,
     by_step,
     config,

@@ -1,9 +1,13 @@
 """Pictures by image flows: sampled, interpolated, manipulated, and how good the flow is.
 
->>> from waveglow.pictures import held_out, interpolate, open_model, sample  # doctest: +SKIP
->>> faces = open_model("demo-faces", seed=5)  # doctest: +SKIP
->>> sample(faces, 8, temperatures=[0.7]).picture.shape  # doctest: +SKIP
->>> interpolate(faces, held_out(faces, "data/faces", n=8), steps=6).facts["rows"]  # doctest: +SKIP
+>>> from waveglow.pictures import held_out, interpolate, open_model, sample
+>>> faces = open_model("demo-faces", device="cpu", seed=5)
+>>> drawn = sample(faces, 3, temperatures=[0.7])
+>>> sorted(drawn.images)
+['t0.7_5', 't0.7_6', 't0.7_7']
+>>> drawn.images["t0.7_5"].shape
+torch.Size([3, 32, 32])
+>>> between = interpolate(faces, held_out(faces, Path("data/faces"), n=8), steps=6)  # doctest: +SKIP
 
 `waveglow image` is the same as commands.
 """

@@ -1,4 +1,4 @@
-"""What a training run is told: frozen dataclasses, one group a subject."""
+"""Settings of a training run: frozen dataclasses, one for each subject."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ class Loading(Protocol):
 
 
 class Settings(Protocol):
-    """What the engine must know of a run's configuration, of any kind."""
+    """What the engine needs of a run's configuration: one of speech or of images."""
 
     @property
     def data(self) -> Loading:

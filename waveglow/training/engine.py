@@ -35,8 +35,8 @@ from waveglow.training.distributed import World
 from waveglow.training.log import RunLog
 from waveglow.training.meter import Meter, StepReport, StepReports
 from waveglow.training.optim import MovingAverage, learning_rate, make_optimizer, step_unless
-from waveglow.training.signals import StopSignals, leave_signals_to_parent
 from waveglow.training.state import TrainState
+from waveglow.training.stopping import StopSignals, leave_signals_to_parent
 from waveglow.training.task import Task, Wording
 
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}

@@ -1,4 +1,4 @@
-"""What a run tells: metrics.jsonl for programs, TensorBoard for eyes and ears, a bar or lines for the shell."""
+"""Logs of a run: metrics.jsonl for programs, TensorBoard for people, a progress bar or lines for the shell."""
 
 from __future__ import annotations
 

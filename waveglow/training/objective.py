@@ -34,8 +34,8 @@ class VocoderObjective(nn.Module):
     `config.sigma`, drawn through the inverse; `mr_stft_between`, where `config.repulsion` has one, is that between two
     samples of one mel. The first less half the second is a spectral energy distance (Gritsenko et al. 2020,
     arXiv:2008.01160): without the second, the best sample is the same one every time, with pulses in step with the
-    frames of the mel. Spectral convergence (eq. 7) is left out: by it samples run away from each other. Samples are
-    refined first where `config` says so, to the mel of the crop itself: learning goes where refinement can't.
+    frames of the mel. Spectral convergence (eq. 7) is left out: with it, training diverges. Samples are
+    refined first where `config` says so, to the mel of the crop itself, so that the model learns what refinement can't.
     """
 
     def __init__(self, model: FlowVocoder, config: LossConfig, spec: MelSpec) -> None:

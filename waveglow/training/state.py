@@ -1,4 +1,4 @@
-"""What a run resumes from: the newest whole checkpoint, with everything that the next step depends on.
+"""The state that a run resumes from: everything that the next step depends on, in the newest whole checkpoint.
 
 A step's directory is a checkpoint that anyone can load (models/checkpoint.py; its weights are the averaged ones) with
 two files more: train.safetensors (raw weights and optimizer) and train.json (step, seed, gradient scale, data). Data

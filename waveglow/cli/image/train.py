@@ -12,16 +12,16 @@ from __future__ import annotations
 
 import argparse
 
-from waveglow.cli import training
+from waveglow.cli import train_options
 from waveglow.models import checkpoint
 from waveglow.training import image_run
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    training.add_arguments(parser, data="folder of images, as `waveglow image prepare` makes it")
+    train_options.add_arguments(parser, data="folder of images, as `waveglow image prepare` makes it")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the configuration, or train."""
     initial = checkpoint.load_image(args.init_from) if args.init_from else None
-    return training.run(args, image_run, initial, data="folder")
+    return train_options.run(args, image_run, initial, data="folder")

@@ -4,27 +4,27 @@ import pytest
 
 from waveglow.audio.mel import preset
 from waveglow.config import ConfigError
-from waveglow.models import conventions
+from waveglow.models import mel_lookup
 from waveglow.models.checkpoint import CheckpointError
 
 
 def test_presets_voices_and_checkpoints(tmp_path):
-    assert conventions.named("vocos") == preset("vocos")
-    assert conventions.named("lapglow") == preset("hifigan")
+    assert mel_lookup.named("vocos") == preset("vocos")
+    assert mel_lookup.named("lapglow") == preset("hifigan")
     with pytest.raises(ValueError, match="did you mean 'hifigan'"):
-        conventions.named("hifigam")
+        mel_lookup.named("hifigam")
     with pytest.raises(CheckpointError, match=r"config.json"):
-        conventions.named(str(tmp_path))
+        mel_lookup.named(str(tmp_path))
 
 
 def test_a_file_of_ones_own(tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text("preset: hifigan\nfmax: 7600.0\n", encoding="utf-8")
-    spec = conventions.named(str(file))
+    spec = mel_lookup.named(str(file))
     assert (spec.fmax, spec.hop, spec.name) == (7600.0, 256, "mine")
     fields = {**preset("vocos").to_dict(), "name": "all of them"}
     file.write_text("".join(f"{key}: {'null' if value is None else value}\n" for key, value in fields.items()))
-    assert conventions.named(str(file)) == preset("vocos")
+    assert mel_lookup.named(str(file)) == preset("vocos")
 
 
 @pytest.mark.parametrize(
@@ -40,4 +40,4 @@ def test_a_file_of_ones_own(tmp_path):
 def test_a_file_that_makes_none(tmp_path, text, message):
     (tmp_path / "mine.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError, match="mine.yaml: .*" + message):
-        conventions.named(str(tmp_path / "mine.yaml"))
+        mel_lookup.named(str(tmp_path / "mine.yaml"))
