@@ -33,6 +33,7 @@ nb_execution_cache_path = str(HERE / "_build" / "notebooks")
 nb_execution_raise_on_error = True
 nb_execution_timeout = 600
 nb_merge_streams = True
+nb_render_markdown_format = "myst"  # tables
 nb_ipywidgets_js: dict[str, dict[str, str]] = {}  # no notebook has widgets; the default would fetch scripts
 
 # ---- API ----

@@ -21,7 +21,7 @@ from typing import NoReturn
 from unittest import mock
 
 import waveglow
-from waveglow.audio import mel
+from waveglow.audio import mel_presets
 from waveglow.audio.mel import PRESETS, MelSpec, compare, preset
 from waveglow.bench.sizes import size_of
 from waveglow.cli.main import VERBS, main
@@ -220,7 +220,7 @@ SIGNS = {"equal": "=", "convertible": "c", "shifted": "s", "incompatible": "·"}
 
 def _spec(name: str) -> MelSpec:
     """A preset; ESPnet's without the statistics that each of its models brings."""
-    return next(spec for spec in mel._SPECS if spec.name == name) if name == "espnet" else preset(name)
+    return next(spec for spec in mel_presets._SPECS if spec.name == name) if name == "espnet" else preset(name)
 
 
 def presets_page() -> str:
