@@ -33,6 +33,7 @@ nb_execution_cache_path = str(HERE / "_build" / "notebooks")
 nb_execution_raise_on_error = True
 nb_execution_timeout = 600
 nb_merge_streams = True
+nb_render_markdown_format = "myst"  # tables
 nb_ipywidgets_js: dict[str, dict[str, str]] = {}  # no notebook has widgets; the default would fetch scripts
 
 # ---- API ----
@@ -59,6 +60,7 @@ def plain(app: object, what: str, name: str, obj: object, options: object, lines
 
 
 def _escaped(line: str) -> str:
+    line = re.sub(r"^(\s*[A-Z])\. ", r"\1\\. ", line)  # an author's initial begins no list
     parts = re.split(r"(``?[^`]*``?)", line)
     return "".join(part if i % 2 else re.sub(r"([*|]|(?<=\w)_(?!\w))", r"\\\1", part) for i, part in enumerate(parts))
 

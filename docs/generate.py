@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import NoReturn
 from unittest import mock
 
+import waveglow
 from waveglow.audio import mel_presets
 from waveglow.audio.mel import PRESETS, MelSpec, compare, preset
 from waveglow.bench.sizes import size_of
@@ -32,8 +33,8 @@ API = {  # public packages and modules, in the order of a reader's way; what isn
     "waveglow": "What `import waveglow` gives; everything else is imported by its module.",
     "waveglow.vocoder": "What users hold: a model, its mel convention, its device.",
     "waveglow.audio": "Files, mel conventions, mels, refinement and the denoiser. Depends on no other part.",
-    "waveglow.flows": "Invertible layers under one contract, for flows of your own too: see the note on stability.",
-    "waveglow.nn": "The coupling networks and conditioners of the published models: see the note on stability.",
+    "waveglow.flows": "Invertible layers under one contract, for flows of your own too.",
+    "waveglow.nn": "The coupling networks and conditioners of the published models.",
     "waveglow.models": "Vocoders and image flows over those layers, checkpoints, readers of published files.",
     "waveglow.metrics": "What `waveglow evaluate` measures.",
     "waveglow.evaluation": "What `waveglow evaluate` does, for Python.",
@@ -43,19 +44,6 @@ API = {  # public packages and modules, in the order of a reader's way; what isn
     "waveglow.pages": "Self-contained HTML pages: evaluation, runs, pictures.",
     "waveglow.bench": "What `waveglow bench` measures.",
 }
-LAYERS = """
-```{admonition} Stability
-:class: note
-
-These layers are meant for other people's flows too: decoders in the manner of Glow-TTS and VITS, image flows, density
-estimation. Kept stable, and announced in CHANGELOG.md a release before it changes: the five names of the contract
-(`Flow`, `Split`, `Chain`, `MultiScale`, `FlowVocoder`); that `forward` returns `(z, log_det [B])` in data order and
-`inverse` returns `x`; that a log-determinant is float32 or better; the constructors' arguments and the names of the
-tensors of the layers below. May change at any time: names with an underscore, `Flow.retrace`, what memory modes do
-inside, and networks that a single published model uses.
-```
-"""
-NOTES = {"waveglow.flows": LAYERS, "waveglow.nn": LAYERS}
 
 
 def write(docs: Path) -> None:
@@ -111,14 +99,14 @@ def verbs_below(verb: str) -> Mapping[str, str]:
 def verb_page(verb: str) -> str:
     """Reference of `waveglow VERB`, and of the verbs below it."""
     below = verbs_below(verb)
-    text = f"# waveglow {verb}\n\n{_capital(VERBS[verb])}\n\n{_parser(parser_of(verb), with_options=not below)}"
+    text = f"# waveglow {verb}\n\n{_parser(parser_of(verb), with_options=not below)}"
     for name, summary in below.items():
-        text += f"\n## waveglow {verb} {name}\n\n{_capital(summary)}\n\n{_parser(parser_of(verb, name))}"
+        text += f"\n## waveglow {verb} {name}\n\n*{_capital(summary)}*\n\n{_parser(parser_of(verb, name))}"
     return text
 
 
 def _capital(summary: str) -> str:
-    return f"*{summary[0].upper()}{summary[1:]}{'' if summary.endswith('?') else '.'}*"
+    return f"{summary[0].upper()}{summary[1:]}{'' if summary.endswith('?') else '.'}"
 
 
 def _parser(parser: argparse.ArgumentParser, *, with_options: bool = True) -> str:
@@ -178,7 +166,12 @@ def _exists(name: str) -> bool:
 def api_page(name: str) -> str:
     """Reference of a public package or module: its docstrings. A package's own names are those of its modules."""
     modules = _modules(name)
-    text = f"# {name}\n\n{API[name]}\n{NOTES.get(name, '')}{_automodule(name, members=not modules)}"
+    text = f"# {name}\n\n{API[name]}\n{_automodule(name, members=not modules and name != 'waveglow')}"
+    if name == "waveglow":
+        names = "".join(f"- `{exported}`: `{home}`\n" for exported, home in sorted(waveglow.HOMES.items()))
+        text += (
+            f"\n```{{eval-rst}}\n.. autofunction:: waveglow.load\n```\n\nAlso here, by way of their modules:\n\n{names}"
+        )
     return text + "".join(f"\n## {module}\n{_automodule(module)}" for module in modules)
 
 

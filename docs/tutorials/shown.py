@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import subprocess
 import sys
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -23,6 +24,7 @@ CREDITS = {
     "ru-nsh": "© 2005 Nickolay V. Shmyrev, BSD-like",
     "ru-vm": "© 2010 Maxim Topal, CC BY 3.0",
 }
+warnings.filterwarnings("ignore", message="IProgress not found")  # tqdm, in a notebook without widgets
 plt.rcParams.update({"figure.dpi": 80, "axes.spines.top": False, "axes.spines.right": False, "font.size": 9})
 
 
