@@ -39,6 +39,8 @@ def module(name: str) -> ModuleType:
 
 wide = module("wide")
 prepare = module("prepare")
+module("held_out")  # which ship.py imports
+ship = module("ship")
 
 FORMATS = {  # rate, container, codec
     ".mp3": (22_050, "MP3", "MPEG_LAYER_III"),
@@ -450,3 +452,37 @@ def test_what_cannot_go_on(machine, arguments, message):
     assert calls == []
     assert message in said
     assert len(said.splitlines()) == 1
+
+
+# ---- ship.py ---------------------------------------------------------------------------------------------------------
+
+
+def test_another_likelihood_changes_its_own_table_alone():
+    table = "\n{title}:\n\n| vocoder | 3.4 |\n\n7 clips; NLL {nll} ± 0.1 nats per sample.\n\n- NLL, nats: exact\n"
+    card = table.format(title="test split", nll="−5.3") + table.format(title="unseen", nll="4.65")
+    changed = ship.with_nll(card, "unseen", "|  |\n1 clips; NLL −4.61 ± 0.06 nats per sample.\n")
+    assert changed == card.replace("4.65 ± 0.1", "−4.61 ± 0.06")
+    assert ship.with_nll(card, "test split", "NLL −5.2 ± 0.2 nats per sample") == card.replace(
+        "−5.3 ± 0.1", "−5.2 ± 0.2"
+    )
+    for title, evaluation in (("LJSpeech", "NLL −5.2 ± 0.2 nats per sample"), ("unseen", "no likelihood")):
+        with pytest.raises(ValueError, match=f"'{title}' has no NLL"):
+            ship.with_nll(card, title, evaluation)
+
+
+@pytest.mark.parametrize(("spoken", "words"), [(False, ["audio-cmn", "Smart4Kids"]), (True, ["Kokoro", "synthetic"])])
+def test_the_card_credits_what_the_run_was_trained_on(tmp_path, spoken, words):
+    """And the shipped voice, which knows no wide-band speech, credits none."""
+    clips = [Clip(f"/w/{c}/a.wav", 22_050, 9000, "x", "train") for c in ("ru-nsh", "zh")]
+    clips += [Clip("/w/kokoro/a.wav", 22_050, 9000, "x", "train", synthetic=True)] if spoken else []
+    write_manifest(tmp_path / "data" / "manifest.jsonl", clips)
+    (tmp_path / "config.yaml").write_text(f"data:\n  manifest: {tmp_path / 'data'}\n")
+    lines = ['{"kind": "train", "step": 5, "elapsed_seconds": 7200}', '{"kind": "valid", "step": 5, "nll_nats": -3.0}']
+    lines[1] = lines[1].replace("}", ', "elapsed_seconds": 7200}')
+    (tmp_path / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    info = ship.training_facts(tmp_path, {"step": 5, "refine": 16})
+    assert (info["wide"], info["synthetic"], info["training_hours"], info["nll_nats"]) == (True, spoken, 2.0, -3.0)
+    assert all(word in ship.credits(info) for word in words)
+    assert "CC-BY-SA-3.0" in ship.credits(info)
+    assert ("Kokoro" in ship.credits(info)) == spoken
+    assert "audio-cmn" not in ship.credits({})

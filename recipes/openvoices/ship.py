@@ -20,7 +20,8 @@ from typing import Any
 
 import torch
 import yaml
-from prepare import WIDE  # beside this file
+from held_out import held_out_nll  # beside this file
+from prepare import WIDE
 
 from waveglow.config import parse_overrides
 from waveglow.data.manifest import read_manifest
@@ -96,6 +97,12 @@ def main() -> None:
         help="as --scores, of which only the NLL is taken",
     )
     parser.add_argument(
+        "--valid",
+        type=Path,
+        metavar="MANIFEST",
+        help="measure the held-out NLL anew, on the first 20 clips of its split valid",
+    )
+    parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="of the model, without weights of its own"
     )
     args = parser.parse_args()
@@ -103,11 +110,10 @@ def main() -> None:
         parser.error("give RUN, or --samples")
     try:
         if args.samples:
-            page = SAMPLES.format(table=(args.samples / "evaluation.md").read_text(encoding="utf-8"))
-            (ROOT / "audio_samples" / "README.md").write_text(page, encoding="utf-8")
+            write_samples(args.samples)
         if args.run:
             scores, likelihoods = ([_titled(text) for text in texts] for texts in (args.scores, args.likelihood))
-            ship(args.run, scores, likelihoods=likelihoods, settings=parse_overrides(args.set))
+            ship(args.run, scores, likelihoods=likelihoods, settings=parse_overrides(args.set), valid=args.valid)
     except (ValueError, OSError) as error:
         print(f"ship.py: {error}", file=sys.stderr)
         sys.exit(2)
@@ -121,17 +127,26 @@ def _titled(text: str) -> tuple[str, Path]:
 
 
 def ship(
-    run: Path, scores: list[tuple[str, Path]], *, likelihoods: list[tuple[str, Path]], settings: dict[str, Any]
+    run: Path,
+    scores: list[tuple[str, Path]],
+    *,
+    likelihoods: list[tuple[str, Path]],
+    settings: dict[str, Any],
+    valid: Path | None,
 ) -> None:
     """Write the voice of a run, with the tables of evaluations (title, folder) and the model's `settings` changed.
 
-    Of `likelihoods`, evaluations too, the NLL alone is put into the tables that the card has.
+    Of `likelihoods`, evaluations too, the NLL alone is put into the tables that the card has. The held-out NLL is that
+    of the run, or measured on the manifest `valid`.
     """
     loaded = checkpoint.load_vocoder(run)
     info = training_facts(run, loaded.info)
     model_config = {**loaded.model_config, **settings}
     model = build_vocoder(model_config)
     model.load_state_dict(loaded.model.state_dict())
+    if valid is not None and loaded.mel_spec is not None:
+        clips = [clip for clip in read_manifest(valid) if clip.split == "valid"]
+        info["nll_nats"] = round(held_out_nll(model.eval(), loaded.mel_spec, clips)["nll_nats"], 4)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() > 1:
@@ -158,6 +173,16 @@ def ship(
     writers["README.md"] = partial(_write, text=card)
     write_directory(DEFAULT_VOICE, writers)
     print(f"{DEFAULT_VOICE}: {parameters:,} parameters, {size / 1e6:.1f} MB, step {info['step']}")
+
+
+def write_samples(evaluation: Path) -> None:
+    """The page of audio_samples; of an evaluation of the NLL alone that number is taken, and the other scores stay."""
+    page, table = ROOT / "audio_samples" / "README.md", (evaluation / "evaluation.md").read_text(encoding="utf-8")
+    nll = NLL.search(table)
+    if nll and table.startswith("|  |\n"):  # a table without columns
+        page.write_text(NLL.sub(nll[0], page.read_text(encoding="utf-8")), encoding="utf-8")
+    else:
+        page.write_text(SAMPLES.format(table=table), encoding="utf-8")
 
 
 def credits(info: dict[str, Any]) -> str:

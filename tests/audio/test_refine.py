@@ -98,6 +98,14 @@ def test_gradients_are_finite_in_silence_and_reach_the_audio():
     assert audio.grad.any()
 
 
+def test_the_sum_of_the_windows_is_made_once(monkeypatch):
+    refiner, made = MelRefiner(preset("hifigan")), []
+    weights = refiner.to_mel.stft.weights
+    monkeypatch.setattr(refiner.to_mel.stft, "weights", lambda frames: made.append(frames) or weights(frames))
+    refiner(noise(9999), refiner.to_mel(noise(9999, seed=1)), 5)
+    assert len(made) == 1
+
+
 def test_gains_of_one_step_are_bounded():
     refiner = MelRefiner(preset("hifigan"))
     audio = noise(8192)

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 from PIL import Image
 
-from waveglow.pages import figures, training
+from waveglow.pages import figures, run_parts
 from waveglow.pages import run as report
 
 SAMPLE_RATE = 8000
@@ -142,7 +142,7 @@ def test_a_step_passed_twice_counts_once_by_its_newest_line(tmp_path):
     write_lines(tmp_path, valid_line(100, -1.0), valid_line(200, -9.0), valid_line(200, -2.0), valid_line(150, -1.5))
     steps = [
         (record["step"], record["nll_nats"])
-        for record in training.by_step(training.records_of(tmp_path / "metrics.jsonl"), "valid")
+        for record in run_parts.by_step(run_parts.records_of(tmp_path / "metrics.jsonl"), "valid")
     ]
     assert steps == [(100, -1.0), (150, -1.5), (200, -2.0)]
 
@@ -154,7 +154,7 @@ def test_a_step_passed_twice_counts_once_by_its_newest_line(tmp_path):
 )
 def test_trained_time_adds_up_over_resumes(seconds, total):
     lines = [train_line(i, elapsed_seconds=value) for i, value in enumerate(seconds)]
-    assert training.trained_seconds(lines) == total
+    assert run_parts.trained_seconds(lines) == total
 
 
 @pytest.mark.parametrize("content", [None, "", '{"kind": "tra', '{"kind": "event", "step": 1, "what": "started"}\n'])
@@ -190,15 +190,15 @@ def test_a_run_just_begun_has_a_report(tmp_path):
     ],
 )
 def test_verdict(points, verdict):
-    assert training.trend(points).startswith(verdict)
+    assert run_parts.trend(points).startswith(verdict)
 
 
 def test_verdict_names_slope_and_best_checkpoint():
-    assert "falls by 0.05 ± " in training.trend(falling(0.05))
-    assert "over the last 4 validations (steps 9,000 to 12,000)" in training.trend(falling(0.05))
+    assert "falls by 0.05 ± " in run_parts.trend(falling(0.05))
+    assert "over the last 4 validations (steps 9,000 to 12,000)" in run_parts.trend(falling(0.05))
     worse = falling(0.2, count=8) + [(9000 + 1000 * i, -5 + 0.05 * i) for i in range(4)]
-    assert "rises by 0.05 ± " in training.trend(worse)
-    assert "best checkpoint, step 8,000" in training.trend(worse)
+    assert "rises by 0.05 ± " in run_parts.trend(worse)
+    assert "best checkpoint, step 8,000" in run_parts.trend(worse)
 
 
 def test_spectrogram_has_low_frequencies_at_the_bottom_and_is_bright_where_loud():

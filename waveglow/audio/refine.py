@@ -69,17 +69,21 @@ class MelRefiner(nn.Module):
         self.require_overlap()
         with torch.autocast(audio.device.type, enabled=False):
             ahead = refined = audio.to(self.share.dtype)
+            padded = audio.shape[-1] + self.spec.pad_left + self.spec.pad_right
+            weights = self.to_mel.stft.weights(padded // self.spec.hop + self._lead + 1)
             for step in range(steps):
-                before, refined = refined, self._matched(ahead, mel)
+                before, refined = refined, self._matched(ahead, mel, weights)
                 ahead = torch.lerp(before, refined, 1 + MOMENTUM) if step else refined
             return refined
 
-    def _matched(self, audio: Tensor, mel: Tensor) -> Tensor:
+    @property
+    def _lead(self) -> int:
+        """Hops before the padded audio, for the inverse to reach its first sample."""
+        return max(0, math.ceil((self.spec.n_fft // 2 - self.spec.pad_left) / self.spec.hop))
+
+    def _matched(self, audio: Tensor, mel: Tensor, weights: Tensor) -> Tensor:
         """One step, by gains that would give every frame its mel if the others didn't overlap it."""
-        spec, to_mel = self.spec, self.to_mel
-        lead = max(
-            0, math.ceil((spec.n_fft // 2 - spec.pad_left) / spec.hop)
-        )  # hops, for the inverse to reach sample 0
+        spec, to_mel, lead = self.spec, self.to_mel, self._lead
         padded = F.pad(audio, (spec.pad_left, spec.pad_right), mode=spec.pad_mode)
         X = to_mel.stft(F.pad(padded, (lead * spec.hop, spec.n_fft)))
         n = min(mel.shape[-1], spec.frames(audio.shape[-1]))
@@ -88,5 +92,5 @@ class MelRefiner(nn.Module):
         everywhere = F.pad(lacking.clamp(-MAX_NATS, MAX_NATS), (lead, X.shape[-2] - lead - n), mode="replicate")
         gain = (everywhere.transpose(1, 2) @ self.share).exp()  # (B, F, K)
         first = spec.pad_left + lead * spec.hop - spec.n_fft // 2
-        wav = to_mel.stft.inverse(X, gain)
+        wav = to_mel.stft.inverse(X, gain, weights)
         return wav[:, first : first + audio.shape[-1]]

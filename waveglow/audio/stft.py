@@ -42,12 +42,19 @@ class STFT(nn.Module):
         """|X|, [B, F, K], whose gradient at 0 is 0."""
         return X.abs()
 
-    def inverse(self, X: Tensor, gain: Tensor) -> Tensor:
-        """The waveform nearest to the spectrum X · gain [B, F, K] in all frames, less n_fft/2 samples at both ends."""
+    def inverse(self, X: Tensor, gain: Tensor, weights: Tensor) -> Tensor:
+        """The waveform nearest to the spectrum X · gain [B, F, K] in all frames, less n_fft/2 samples at both ends.
+
+        `weights` are those of F frames; they are the same in every call for a length.
+        """
         frames = torch.fft.irfft(X * gain, self.spec.n_fft) * self.window
-        weights = self.window.square().expand(1, *frames.shape[1:])
         cut = self.spec.n_fft // 2
-        return self._overlap_add(frames)[:, cut:-cut] / self._overlap_add(weights)[:, cut:-cut]
+        return self._overlap_add(frames)[:, cut:-cut] / weights
+
+    def weights(self, frames: int) -> Tensor:
+        """Sum of the squared windows that reach each sample of so many frames, [1, T], cut as `inverse` cuts."""
+        cut = self.spec.n_fft // 2
+        return self._overlap_add(self.window.square().expand(1, frames, -1))[:, cut:-cut]
 
     def _overlap_add(self, frames: Tensor) -> Tensor:
         """[B, F, n_fft] to [B, (F − 1)·hop + n_fft], by hops, many at a time."""
@@ -93,10 +100,15 @@ class ConvSTFT(nn.Module):
         """As of STFT, but for the gradient."""
         return self.power(X).sqrt()
 
-    def inverse(self, X: Tensor, gain: Tensor) -> Tensor:
+    def inverse(self, X: Tensor, gain: Tensor, weights: Tensor) -> Tensor:
         """As of STFT."""
-        hop, cut = self.spec.hop, self.spec.n_fft // 2
+        cut = self.spec.n_fft // 2
         both = torch.cat((X * (gain * self.weight)).unbind(), dim=2).transpose(1, 2)  # (B, 2K, F)
-        wav = F.conv_transpose1d(both, self.basis, stride=hop)
-        weights = F.conv_transpose1d(torch.ones_like(both[:1, :1]), self.window.square(), stride=hop)
-        return wav[:, 0, cut:-cut] / weights[:, 0, cut:-cut]
+        wav = F.conv_transpose1d(both, self.basis, stride=self.spec.hop)
+        return wav[:, 0, cut:-cut] / weights
+
+    def weights(self, frames: int) -> Tensor:
+        """As of STFT."""
+        cut = self.spec.n_fft // 2
+        ones = self.window.new_ones(1, 1, frames)
+        return F.conv_transpose1d(ones, self.window.square(), stride=self.spec.hop)[:, 0, cut:-cut]
