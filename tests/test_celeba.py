@@ -125,7 +125,7 @@ def test_a_mistake_gets_one_sentence(tmp_path, arguments, message):
         ("measure.py", ["--data", "none", "--directions", "none"], "measure.py: none: not found"),
         ("compare.py", ["none"], "none has no evaluated run"),
         ("ship.py", ["none", "--data", "none"], "ship.py: none/images.json: not found"),
-        ("memory.py", ["--steps", "0"], "0 is no whole number from 1"),
+        ("memory.py", ["--steps", "0"], "0 is no whole number >= 1"),
         ("demo_faces.py", ["faces", "--faces", "3"], "faces is 3"),
     ],
 )

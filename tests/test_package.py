@@ -15,10 +15,11 @@ from waveglow.vocoder import Vocoder
 
 def test_the_names():
     public = {"CheckpointError": CheckpointError, "MelSpec": MelSpec, "Vocoder": Vocoder}
-    public |= {"evaluate": evaluate, "load": waveglow.load, "preset": preset}
+    functions = {"load": waveglow.load, "noise_vocoder": waveglow.noise_vocoder}
+    public |= {"evaluate": evaluate, "preset": preset, **functions}
     assert {name: getattr(waveglow, name) for name in waveglow.__all__} == public
     assert set(dir(waveglow)) >= {*public, "__version__"}
-    assert public.keys() - {"load"} == waveglow.HOMES.keys()
+    assert public.keys() - functions.keys() == waveglow.HOMES.keys()
     with pytest.raises(AttributeError, match="'waveglow' has no attribute 'Vocodor'"):
         waveglow.Vocodor  # noqa: B018
 

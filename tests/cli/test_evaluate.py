@@ -488,8 +488,8 @@ def test_samples_beyond_full_scale_are_told(model, recordings, tmp_path, capsys)
     [
         (["--metrics", "pesq,mel_l2"], "unknown metric 'mel_l2'; did you mean 'mel_l1'?"),
         (["--metrics", ""], "unknown metric ''; known: "),
-        (["--sigmas", "0,x"], "'0,x' is neither none nor a list of numbers"),
-        (["--sigmas", "-1"], "neither none nor"),
+        (["--sigmas", "0,x"], "'0,x' is no list of finite numbers"),
+        (["--sigmas", "-1"], "sigma is -1.0; it must be a finite number >= 0"),
         (["--split", "test"], "is no manifest; leave it out"),
         (["--also", "peer"], "it is NAME=DIR"),
         (["--also", "=x"], "it is NAME=DIR"),

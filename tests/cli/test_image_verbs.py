@@ -106,7 +106,7 @@ def call(digits, image_models, tmp_path, capsys):
         ("lapglow", [], 4, "is lapglow, a vocoder; `waveglow image` takes nice, realnvp and glow"),
         ("{models}/glow", ["--device", "gpu"], 2, "--device gpu can't be used"),
         ("{models}/glow", ["--threads", "0"], 2, "--threads is 0"),
-        ("{models}/glow", ["--seed", "-1"], 2, "--seed: -1 is no integer"),
+        ("{models}/glow", ["--seed", "-1"], 2, "--seed: -1 is no whole number from 0 to"),
     ],
 )
 def test_what_no_verb_takes(call, tmp_path, verb, model, options, code, message):
@@ -179,7 +179,7 @@ def test_prepare_refuses_by_name_and_ends_with_3(tmp_path, capsys):
         (["--dataset", "celeba", "{tmp}/out"], "celeba needs a source"),
         (["--dataset", "celeba", "{tmp}/absent", "{tmp}/out"], "absent: doesn't exist"),
         (["--dataset", "digits", "--size", "9", "{tmp}/out"], "size is 9"),
-        (["--dataset", "digits", "--size", "0", "{tmp}/out"], "0 is no whole number from 1"),
+        (["--dataset", "digits", "--size", "0", "{tmp}/out"], "0 is no whole number >= 1"),
         (["--dataset", "digits", "--download", "{tmp}/out"], "--download is for --dataset celeba"),
         (["--dataset", "celeba", "--download", "{tmp}/out"], "needs SOURCE"),
     ],
@@ -228,7 +228,7 @@ def test_samples_of_a_class(image_models, tmp_path):
         ("glow", ["--temperatures", "-1,1"], "temperature is -1.0; it must be a finite number >= 0"),
         ("glow", ["--temperatures", "0.7;1"], "'0.7;1' is no list of finite numbers"),
         ("glow", ["--temperatures", "nan"], "no list of finite numbers"),
-        ("glow", ["-n", "0"], "0 is no whole number from 1"),
+        ("glow", ["-n", "0"], "0 is no whole number >= 1"),
     ],
 )
 def test_what_cannot_be_sampled(call, tmp_path, model, options, message):
