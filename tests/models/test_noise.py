@@ -59,3 +59,14 @@ def test_its_likelihood_is_that_of_its_own_samples():
     audio = model.decode(zs, mel)
     entropy = 0.5 * np.log(2 * np.pi * np.e) + np.log(0.05)
     assert float(-model.log_prob(audio, mel).detach()) / T == pytest.approx(entropy, abs=0.05)
+
+
+@pytest.mark.parametrize("spec", CONVENTIONS, ids=lambda spec: spec.name)
+def test_silence_stays_far_below_the_floor_that_hides_it(spec):
+    """Refined as well: a mel on its floor asks for nothing more."""
+    silence = MelSpectrogram(spec)(torch.zeros(1, spec.sample_rate // 2))[0]
+    on_the_floor = np.exp(
+        (band_levels(spec, 64)[0] @ silence.double().numpy() + band_levels(spec, 64)[1][:, None]).mean()
+    )
+    said = Vocoder(noise_model(spec), spec).synthesize(silence, sigma=1.0, refine=8)
+    assert float(said.std()) < 0.05 * on_the_floor

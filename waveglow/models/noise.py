@@ -23,6 +23,7 @@ from waveglow.flows.lapped import LappedSqueeze
 from waveglow.models.flow_vocoder import FlowVocoder
 from waveglow.nn.upsample import Repeat
 
+FLOOR_WIDTH, BELOW_FLOOR = 0.01, 5.0  # nats of amplitude: what lies on a mel's floor may be as quiet as one likes
 RAYLEIGH_MEAN = math.sqrt(math.pi / 4)  # of a magnitude whose mean square is 1
 
 
@@ -34,11 +35,14 @@ class BandLevels(nn.Module):
 
     def __init__(self, spec: MelSpec, bands: int) -> None:
         super().__init__()
+        nats = (1 if spec.log_base == "e" else math.log(10)) / spec.power * max(spec.std or (1.0,))
+        self.floor, self.below_floor = spec.silence + FLOOR_WIDTH / nats, BELOW_FLOOR / nats
         weight, bias = band_levels(spec, bands)
         self.register_buffer("weight", torch.from_numpy(-weight).float()[..., None])  # (K, M, 1)
         self.register_buffer("bias", torch.from_numpy(-bias).float())
 
     def forward(self, mel: Tensor) -> Tensor:
+        mel = torch.where(mel > self.floor, mel, mel - self.below_floor)
         return F.conv1d(mel, self.weight, self.bias)
 
     def reach_places(self) -> int:
