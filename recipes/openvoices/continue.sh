@@ -12,6 +12,9 @@ Train the voice for N more minutes: on from the newest checkpoint of the run, el
 optimizer. On a CPU with one thread; on a GPU with recorded steps and batches of 32 × 16384 samples (a run keeps the batch
 it was begun with: give another --run-dir, and the old run as --from). Then run it again, or ship.sh.
 
+In the background, behind all other work: nice -n 19 setsid …, and, since Linux weighs sessions and not processes,
+echo 19 >/proc/PID/autogroup.
+
   --minutes N         how long to train; the state is saved at the end
   --run-dir DIR       where the run lives (runs/openvoices)
   --data DIR          of recipes/openvoices/train.sh (data/openvoices)
