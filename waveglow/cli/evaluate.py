@@ -22,7 +22,8 @@ from waveglow.cli.common import add_sampling, add_vocoder
 from waveglow.cli.devices import NOISE, open_vocoder
 from waveglow.cli.values import checked, numbers
 from waveglow.evaluation import evaluate, markdown, notices
-from waveglow.evaluation.scores import SIGMAS, SWEEP_CLIPS, require_metrics, require_sigmas
+from waveglow.evaluation.run import SIGMAS, require_metrics, require_sigmas
+from waveglow.evaluation.scores import SWEEP_CLIPS
 from waveglow.metrics import METRICS, USUAL
 from waveglow.models import checkpoint
 from waveglow.pages.evaluation import write_page

@@ -5,8 +5,6 @@ Scores belong to wav files as written, 16 bits, at the model's sample rate. The 
 
 from __future__ import annotations
 
-import json
-import math
 import platform
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,120 +14,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from waveglow import __version__
-from waveglow.audio.files import write_atomically
 from waveglow.audio.io import load_audio, save_audio
-from waveglow.config import nearest
 from waveglow.devices import device_name, processor
-from waveglow.evaluation import table
 from waveglow.evaluation.cache import Cache, file_digest, model_digest
-from waveglow.evaluation.clips import Clip, ClipScores, find_clips
+from waveglow.evaluation.clips import Clip, ClipScores
 from waveglow.evaluation.means import summary
-from waveglow.evaluation.rows import GriffinLim, Other, RefinedNoise, Row, Sampled, Settings, folder_of, require_others
+from waveglow.evaluation.rows import GriffinLim, Other, RefinedNoise, Row, Sampled, Settings, folder_of
 from waveglow.evaluation.table import TRUTH, VOCODER, Results
-from waveglow.metrics import METRICS, USUAL, MissingPackageError, Take, TakeScore
+from waveglow.metrics import METRICS, MissingPackageError, Take, TakeScore
 from waveglow.metrics.packages import Samples, version_of
 from waveglow.vocoder import Vocoder
 
 FORMAT = 1
-SIGMAS = (0.0, 0.3, 0.5, 0.7, 0.85, 1.0)
 SWEPT = ("pesq", "estoi", "mr_stft", "tones")
 SWEEP_CLIPS = 8
-
-
-def evaluate(
-    vocoder: Vocoder,
-    clips: str | Path | Sequence[Clip],
-    out: str | Path,
-    *,
-    split: str | None = None,
-    also: Mapping[str, Path] | None = None,
-    sigma: float = 0.7,
-    seed: int = 0,
-    refine: int | None = None,
-    metrics: Iterable[str] = USUAL,
-    sigmas: Iterable[float] = SIGMAS,
-    checkpoint: str | Path = "vocoder",
-    checkpoint_found: str | Path | None = None,
-    tell: Callable[[str], None] | None = None,
-) -> Results:
-    """Copy-synthesis of recordings, scored beside the recordings themselves, Griffin-Lim, refined noise and others.
-
-    What was done below `out` already, by the same weights and settings, is not done again.
-
-    Arguments:
-        vocoder: one that knows its mel convention.
-        clips: a folder of recordings, a manifest, or clips.
-        out: the folder that gets the wavs, evaluation.json (what is returned) and evaluation.md (its table).
-        split: of a manifest; None is test where it has one, else valid.
-        also: folders of the same clips by other vocoders, by name.
-        sigma, seed, refine: as of `Vocoder.synthesize`.
-        metrics: of `waveglow.metrics.METRICS`, by default those that take no minutes a clip; those whose packages are
-            missing are left out.
-        sigmas: to compare on a few of the clips.
-        checkpoint, checkpoint_found: what the results call the vocoder, and the folder that this stood for.
-        tell: is given a sentence on each metric that can't be had, before the work begins.
-
-    Returns the content of evaluation.json: means and intervals under "rows", each clip's scores under "clips", what
-    went wrong under "failed" and "unscored". Raises ValueError where an argument doesn't fit, or no recording can be
-    used.
-    """
-    out = Path(out)
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"{out} is a file; name a folder for the results")
-    found, skipped = find_clips(Path(clips), out, split) if isinstance(clips, str | Path) else (list(clips), [])
-    others = require_others(also or {}, found)
-    require_sigmas([sigma])
-    vocoder.reach(refine)  # ValueError where it can't refine so
-    settings = Settings(
-        input=str(clips) if isinstance(clips, str | Path) else f"{len(found)} clips",
-        checkpoint=str(checkpoint),
-        checkpoint_found=str(checkpoint_found or checkpoint),
-        split=split,
-        sigma=sigma,
-        seed=seed,
-        refine=vocoder.refine if refine is None else refine,
-        precision=vocoder.precision,
-        device=str(vocoder.device),
-        threads=torch.get_num_threads(),
-        metrics=require_metrics(metrics),
-        sigmas=require_sigmas(sigmas),
-    )
-    out.mkdir(parents=True, exist_ok=True)
-    work = Evaluation(vocoder, out, settings, found, others)
-    work.failed += [{"row": TRUTH, "clip": str(path), "reason": reason} for path, reason in skipped]
-    if tell:
-        for name, reason in work.unavailable.items():
-            tell(f"no {METRICS[name].label}: {reason}")
-    results = work.run()
-    _write(out / "evaluation.json", json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False))
-    _write(out / "evaluation.md", table.markdown(results))
-    return results
-
-
-def _write(path: Path, text: str) -> None:
-    write_atomically(path, f"{text}\n".encode())
-
-
-def require_metrics(names: Iterable[str]) -> list[str]:
-    """The names, each once. Raises ValueError for one that is no metric."""
-    distinct = list(dict.fromkeys(names))
-    for name in distinct:
-        if name not in METRICS:
-            raise ValueError(f"unknown metric {name!r}{nearest(name, METRICS)}")
-    return distinct
-
-
-def require_sigmas(sigmas: Iterable[float]) -> list[float]:
-    """The numbers in order, each once. Raises ValueError where one is negative or not finite."""
-    distinct = sorted(set(sigmas))
-    for sigma in distinct:
-        if not 0 <= sigma < math.inf:
-            raise ValueError(f"sigma is {sigma}; it must be a finite number >= 0")
-    return distinct
 
 
 @dataclass(frozen=True)
