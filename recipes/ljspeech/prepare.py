@@ -51,7 +51,7 @@ def download() -> None:
     if not archive.exists():
         download_url_to_file(URL, str(archive), hash_prefix=SHA256)
     shutil.rmtree(unpacked, ignore_errors=True)
-    shutil.unpack_archive(archive, unpacked)
+    shutil.unpack_archive(archive, unpacked, filter="data")
     (unpacked / NAME).rename(DOWNLOAD_TO / NAME)
     unpacked.rmdir()
 

@@ -5,6 +5,7 @@ T: samples, F: frames; log-mels are natural logarithms [n_mels, F].
 
 from __future__ import annotations
 
+import inspect
 import math
 from typing import Any
 
@@ -106,6 +107,8 @@ def griffin_lim(log_mel: Array, spec: MelSpec, n_samples: int, *, iterations: in
 
     powers = librosa.util.nnls(filterbank(spec), np.exp(log_mel.astype(np.float64)))  # [n_fft/2 + 1, F]
     magnitude = powers ** (1 / spec.power)
+    since_1_0 = "rng" in inspect.signature(librosa.griffinlim).parameters
+    seed: dict[str, Any] = {"rng" if since_1_0 else "random_state": 0}
     padded = librosa.griffinlim(
         magnitude,
         n_iter=iterations,
@@ -113,7 +116,7 @@ def griffin_lim(log_mel: Array, spec: MelSpec, n_samples: int, *, iterations: in
         win_length=spec.win,
         n_fft=spec.n_fft,
         center=False,
-        random_state=0,
+        **seed,
     )
     # Frame 0 starts pad_left samples before the recording, whatever the convention.
     audio = padded[spec.pad_left : spec.pad_left + n_samples].astype(np.float32)
