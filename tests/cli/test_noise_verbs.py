@@ -64,6 +64,7 @@ def test_exported(wav, tmp_path, capsys):
         (["-c", "noise"], 2, "-c noise takes any mel; say which with --mel"),
         (["-c", "noise", "--mel", "hifigam"], 2, "did you mean 'hifigan'"),
         (["-c", "noise", "--mel", "absent.yaml"], 2, "absent.yaml: can't be read"),
+        (["-c", "noise", "--mel", "hifigan", "--fused"], 2, "noise has no conditioning to fuse; leave it out"),
         (["-c", "lapglow", "--mel", "hifigan"], 2, "has a convention of its own; leave --mel out"),
     ],
 )

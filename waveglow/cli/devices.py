@@ -32,6 +32,8 @@ def opened(
     if path == NOISE and not path.exists():
         if mel is None:
             raise ValueError("-c noise takes any mel; say which with --mel, such as --mel hifigan")
+        if fused:
+            raise ValueError("--fused is for a WaveGlow, and noise has no conditioning to fuse; leave it out")
         return Vocoder.of_noise(mel_lookup.named(mel), device=device)
     if mel is not None:
         raise ValueError(f"--mel is {mel}, and {path} has a convention of its own; leave --mel out, or give -c noise")
