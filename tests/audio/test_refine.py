@@ -112,3 +112,47 @@ def test_gains_of_one_step_are_bounded():
     asked = torch.full_like(MelSpectrogram(preset("hifigan"))(audio), 100.0)
     gain = refiner(audio, asked, 1).norm() / audio.norm()
     assert 10 < gain < math.exp(3) + 0.1
+
+
+@pytest.mark.parametrize("name", CONVENTIONS)
+def test_frames_taken_in_blocks_are_those_taken_at_once(name):
+    refiner, whole = (MelRefiner(CONVENTIONS[name]) for _ in range(2))
+    refiner.frames_at_once, whole.frames_at_once = 7, None
+    mel = refiner.to_mel(noise(9999, seed=1))
+    torch.testing.assert_close(refiner(noise(9999), mel, 5), whole(noise(9999), mel, 5), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", CONVENTIONS)
+def test_accelerated_steps_are_worth_more_than_as_many_fast_ones(name):
+    accelerated, fast = (MelRefiner(CONVENTIONS[name], scheme=scheme) for scheme in ("accelerated", "fast"))
+    mel, start = fast.to_mel(voiced(16384, CONVENTIONS[name].sample_rate)), noise(16384)[:1]
+    errors = [
+        float((fast.to_mel(audio) - mel).abs().mean()) for audio in (accelerated(start, mel, 24), fast(start, mel, 30))
+    ]
+    assert errors[0] < errors[1]
+
+
+def test_fast_steps_are_fast_griffin_lims():
+    """The first of Perraudin, Balazs, Søndergaard's two lines is a step, the second what it is taken from."""
+    refiner = MelRefiner(preset("hifigan"), scheme="fast")
+    mel, audio = refiner.to_mel(noise(8192, seed=1)), noise(8192)
+    t0 = refiner(audio, mel, 1)
+    t1 = refiner(t0, mel, 1)
+    t2 = refiner(t1 + 0.99 * (t1 - t0), mel, 1)
+    torch.testing.assert_close(refiner(audio, mel, 3), t2, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["clicks", "square", "bursts"])
+def test_many_steps_do_not_diverge(kind):
+    """Also towards a mel that no audio has. With a relaxation of 1.4, beyond the bound, they do."""
+    spec, t = preset("hifigan"), torch.arange(12000) / 22050
+    audio = {
+        "clicks": torch.where(torch.arange(12000) % 3000 == 7, 0.9, 0.0),
+        "square": 0.5 * torch.sign(torch.sin(2 * math.pi * 111 * t)),
+        "bursts": noise(12000)[0] * (torch.sin(2 * math.pi * 3 * t) > 0),
+    }[kind][None]
+    refiner = MelRefiner(spec)
+    mel = refiner.to_mel(audio)
+    mel = mel + 0.7 * torch.randn(mel.shape, generator=torch.Generator().manual_seed(0))
+    errors = [float((refiner.to_mel(refiner(noise(12000)[:1], mel, n)) - mel).abs().mean()) for n in (16, 200)]
+    assert errors[1] < 1.05 * errors[0]

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from waveglow.audio.filters import Filters
 from waveglow.audio.mel_spec import MelSpec, filterbank
 from waveglow.audio.stft import STFT, ConvSTFT
 
@@ -18,7 +19,6 @@ from waveglow.audio.stft import STFT, ConvSTFT
 class MelSpectrogram(nn.Module):
     """The log-mel of `spec`, differentiable. Computes in `dtype`, also under autocast."""
 
-    basis: Tensor
     mean: Tensor
     std: Tensor
 
@@ -26,7 +26,7 @@ class MelSpectrogram(nn.Module):
         super().__init__()
         self.spec = spec
         self.stft: STFT | ConvSTFT = STFT(spec, dtype=dtype)
-        self.register_buffer("basis", torch.from_numpy(filterbank(spec)).to(dtype), persistent=False)
+        self.filters = Filters(torch.from_numpy(filterbank(spec)).to(dtype))
         self.register_buffer("mean", torch.tensor(spec.mean or (0.0,), dtype=dtype)[:, None], persistent=False)
         self.register_buffer("std", torch.tensor(spec.std or (1.0,), dtype=dtype)[:, None], persistent=False)
 
@@ -39,7 +39,7 @@ class MelSpectrogram(nn.Module):
             )
         spec = self.spec
         with torch.autocast(wav.device.type, enabled=False):
-            wav = F.pad(wav.to(self.basis.dtype), (spec.pad_left, spec.pad_right), mode=spec.pad_mode)
+            wav = F.pad(wav.to(self.mean.dtype), (spec.pad_left, spec.pad_right), mode=spec.pad_mode)
             return self.of_spectrum(self.stft(wav))
 
     def of_any_length(self, wav: Tensor) -> Tensor:
@@ -48,7 +48,8 @@ class MelSpectrogram(nn.Module):
 
     def of_spectrum(self, X: Tensor) -> Tensor:
         """The log-mel of a spectrum of `stft`: `[B, n_mels, F]`."""
-        return self.of_mel(self.basis @ self._energy(X).transpose(1, 2))
+        heard = self._energy(X[..., : self.filters.columns])
+        return self.of_mel(self.filters(heard).transpose(1, 2).contiguous())
 
     def of_mel(self, mel: Tensor) -> Tensor:
         """The log-mel of a mel without log, floor and ceiling: `[B, n_mels, F]`, or what spreads to that."""

@@ -42,19 +42,16 @@ class STFT(nn.Module):
         """|X|, [B, F, K], whose gradient at 0 is 0."""
         return X.abs()
 
-    def inverse(self, X: Tensor, gain: Tensor, weights: Tensor) -> Tensor:
-        """The waveform nearest to the spectrum X · gain [B, F, K] in all frames, less n_fft/2 samples at both ends.
+    def inverse(self, X: Tensor, gain: Tensor) -> Tensor:
+        """Windowed frames of the spectrum X · gain [B, F, K], overlapped and added, [B, (F − 1)·hop + n_fft].
 
-        `weights` are those of F frames; they are the same in every call for a length.
+        Divided by the `weights` of F frames, it is the waveform nearest to the spectrum in all frames.
         """
-        frames = torch.fft.irfft(X * gain, self.spec.n_fft) * self.window
-        cut = self.spec.n_fft // 2
-        return self._overlap_add(frames)[:, cut:-cut] / weights
+        return self._overlap_add(torch.fft.irfft(X * gain, self.spec.n_fft) * self.window)
 
     def weights(self, frames: int) -> Tensor:
-        """Sum of the squared windows that reach each sample of so many frames, [1, T], cut as `inverse` cuts."""
-        cut = self.spec.n_fft // 2
-        return self._overlap_add(self.window.square().expand(1, frames, -1))[:, cut:-cut]
+        """Sum of the squared windows that reach each sample of so many frames, [1, (F − 1)·hop + n_fft]."""
+        return self._overlap_add(self.window.square().expand(1, frames, -1))
 
     def _overlap_add(self, frames: Tensor) -> Tensor:
         """[B, F, n_fft] to [B, (F − 1)·hop + n_fft], by hops, many at a time."""
@@ -100,15 +97,12 @@ class ConvSTFT(nn.Module):
         """As of STFT, but for the gradient."""
         return self.power(X).sqrt()
 
-    def inverse(self, X: Tensor, gain: Tensor, weights: Tensor) -> Tensor:
+    def inverse(self, X: Tensor, gain: Tensor) -> Tensor:
         """As of STFT."""
-        cut = self.spec.n_fft // 2
         both = torch.cat((X * (gain * self.weight)).unbind(), dim=2).transpose(1, 2)  # (B, 2K, F)
-        wav = F.conv_transpose1d(both, self.basis, stride=self.spec.hop)
-        return wav[:, 0, cut:-cut] / weights
+        return F.conv_transpose1d(both, self.basis, stride=self.spec.hop)[:, 0]
 
     def weights(self, frames: int) -> Tensor:
         """As of STFT."""
-        cut = self.spec.n_fft // 2
         ones = self.window.new_ones(1, 1, frames)
-        return F.conv_transpose1d(ones, self.window.square(), stride=self.spec.hop)[:, 0, cut:-cut]
+        return F.conv_transpose1d(ones, self.window.square(), stride=self.spec.hop)[:, 0]

@@ -15,7 +15,7 @@ import torch
 from waveglow.audio.files import AUDIO_SUFFIXES
 from waveglow.audio.io import load_audio
 from waveglow.audio.mel import MelSpec
-from waveglow.audio.refine import MAX_NATS, MOMENTUM, MelRefiner
+from waveglow.audio.refine import MAX_NATS, SCHEMES, MelRefiner
 from waveglow.evaluation.cache import file_digest
 from waveglow.evaluation.clips import Clip
 from waveglow.evaluation.table import GRIFFIN_LIM, REFINED_NOISE, TRUTH, UNREFINED, VOCODER
@@ -26,7 +26,7 @@ from waveglow.vocoder import Vocoder
 
 LENGTH_TOLERANCE_SECONDS = 0.1
 NOISE_LEVEL = 0.05
-REFINEMENT = [MOMENTUM, MAX_NATS]  # its numbers, on which the wavs depend
+REFINEMENT = [*SCHEMES["accelerated"], MAX_NATS]  # its numbers, on which the wavs depend
 
 
 @dataclass(frozen=True)

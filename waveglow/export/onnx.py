@@ -140,7 +140,7 @@ class _WithNoise(nn.Module):
 
 def _graph_refiner(spec: MelSpec) -> MelRefiner:
     refiner = MelRefiner(spec)
-    refiner.to_mel.stft = ConvSTFT(spec)
+    refiner.to_mel.stft, refiner.frames_at_once = ConvSTFT(spec), None
     return refiner
 
 
