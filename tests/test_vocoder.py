@@ -15,6 +15,7 @@ import torch
 import waveglow
 from waveglow.audio.mel import MelSpec, preset
 from waveglow.audio.mel_spectrogram import MelSpectrogram
+from waveglow.audio.refine import Refinement
 from waveglow.audio.signals import hum
 from waveglow.export.fold import folded
 from waveglow.models import checkpoint
@@ -158,6 +159,29 @@ def test_a_checkpoint_whose_refinement_makes_no_sense_is_refused(random_model, t
     checkpoint.save(tmp_path / "bad", model, config, mel_spec=CENTRED, info={"refine": refine})
     with pytest.raises(checkpoint.CheckpointError, match=re.escape(f"config.json: refine is {refine!r}")):
         Vocoder.load(tmp_path / "bad")
+
+
+def test_a_checkpoint_says_how_it_refines(random_model, tmp_path):
+    """Whole mels by more steps than streams; those of old by one number, and by the steps of then."""
+    model, config = random_model(**NUMBERS)
+    own = Refinement(steps=6, stream_steps=2, scheme="accelerated", context={0: 3, 2: 5})
+    for name, info in (("new", own.info()), ("old", {"refine": 4})):
+        checkpoint.save(tmp_path / name, model, config, mel_spec=CENTRED, info=info)
+    new, old = Vocoder.load(tmp_path / "new"), Vocoder.load(tmp_path / "old")
+    assert (new.refinement, old.refinement) == (own, Refinement(4, 4, scheme="fast"))
+    assert Vocoder.load(tmp_path / "new", refine=3).refinement == replace(own, steps=3, stream_steps=3)
+    mel = new.mel(0.1 * noise(30 * HOP), RATE)
+    assert torch.equal(new.synthesize(mel), new.synthesize(mel, refine=6))
+    assert not torch.equal(new.synthesize(mel, refine=4), old.synthesize(mel, refine=4))
+    pieces = [*new.stream(mel.split(8, dim=-1))]
+    expected = [*new.stream(mel.split(8, dim=-1), refine=2, context=5)]
+    assert [len(piece) for piece in pieces] == [len(piece) for piece in expected]
+    assert torch.equal(torch.cat(pieces), torch.cat(expected))
+
+
+@pytest.mark.parametrize(("steps", "frames"), [(0, 3), (1, 5), (2, 5), (3, None)])
+def test_the_context_of_steps_between_is_that_of_more(steps, frames):
+    assert Refinement(context={0: 3, 2: 5}).frames_around(steps) == frames
 
 
 def test_refinement_needs_a_mel_convention(vocoder):

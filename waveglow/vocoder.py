@@ -9,6 +9,7 @@ import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -22,7 +23,7 @@ from torch.backends import cudnn
 
 from waveglow.audio.denoise import BiasDenoiser
 from waveglow.audio.mel import MelSpec
-from waveglow.audio.refine import MAX_STEPS, MelRefiner
+from waveglow.audio.refine import MelRefiner, Refinement, require_refinable, require_steps
 from waveglow.export.fold import folded
 from waveglow.models import checkpoint
 from waveglow.models.flow_vocoder import FlowVocoder
@@ -33,7 +34,7 @@ from waveglow.noise import dequantization_noise, latent_noise
 Precision = Literal["float32", "bf16", "fp16"]
 ArrayLike = Tensor | npt.NDArray[np.floating]
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
-NOISE_STEPS = 64
+NOISE = Refinement(steps=64, stream_steps=16)
 MAX_PIECE_FRAMES = 2048  # memory of longer mels is that of so many and the reach to both sides
 SILENT_WINDOWS = 16  # of the STFT, over which the hum is averaged
 SETTLED_FRAMES = 32  # from a clip's end; the hum of six trained models was within 1 % of its level after 12
@@ -71,7 +72,7 @@ class Vocoder:
         precision: of the coupling nets alone; the rest stays float32, on GPUs without TF32.
         device: where to compute, e.g. "cuda"; None is where the model is.
         refine: steps of refinement by which every sample is moved onto its mel (audio/refine.py) where a call names no
-            other number; they need `mel_spec`.
+            other number, and at most 8 in a stream; or a Refinement, which tells both. They need `mel_spec`.
         fused: of a WaveGlow, upsampling and conditioning as one map: faster, for more memory (export/fold.py).
 
     Raises ValueError for another precision, or a mel convention or number of steps that doesn't fit.
@@ -94,7 +95,7 @@ class Vocoder:
         *,
         precision: Precision = "float32",
         device: str | torch.device | None = None,
-        refine: int = 0,
+        refine: int | Refinement = 0,
         fused: bool = False,
     ) -> None:
         if precision != "float32" and precision not in HALF:
@@ -109,8 +110,9 @@ class Vocoder:
             self.model = folded(model, nets=HALF.get(precision), fused=fused).to(self.device)
         self.precision = precision
         self._mel_spec = mel_spec
-        self._refiner = MelRefiner(mel_spec).to(self.device) if mel_spec else None
-        self.refine = self._steps(refine)
+        self.refinement = refine if isinstance(refine, Refinement) else Refinement.usual(refine)
+        require_refinable(mel_spec, self.refinement)
+        self._refiner = MelRefiner(mel_spec, scheme=self.refinement.scheme).to(self.device) if mel_spec else None
 
     @classmethod
     def load(
@@ -124,27 +126,26 @@ class Vocoder:
     ) -> Vocoder:
         """Vocoder from a checkpoint directory, a training run or a voice's name.
 
-        Where `refine` is None it refines as many steps as its validation did, which the checkpoint tells.
+        Where `refine` is None it refines as the checkpoint says, else by so many steps, in streams too.
         Raises CheckpointError for what is no checkpoint, ValueError for an option that doesn't fit.
 
         >>> Vocoder.load("lapglow").mel_spec.hop
         256
         """
         loaded = checkpoint.load_vocoder(path)
-        vocoder = cls(
-            loaded.model, loaded.mel_spec, precision=precision, device=device, refine=refine or 0, fused=fused
-        )
-        if refine is not None:
-            return vocoder
         try:
-            vocoder.refine = vocoder._steps(loaded.info.get("refine", 0))
+            own = Refinement.of_info(loaded.info)
+            if refine is None:
+                require_refinable(loaded.mel_spec, own)
         except ValueError as error:
             raise checkpoint.CheckpointError(f"{loaded.path / 'config.json'}: {error}") from error
-        return vocoder
+        if refine is not None:
+            own = replace(own, steps=refine, stream_steps=refine)
+        return cls(loaded.model, loaded.mel_spec, precision=precision, device=device, refine=own, fused=fused)
 
     @classmethod
     def of_noise(
-        cls, mel_spec: MelSpec, *, refine: int = NOISE_STEPS, device: str | torch.device | None = None
+        cls, mel_spec: MelSpec, *, refine: int | Refinement = NOISE, device: str | torch.device | None = None
     ) -> Vocoder:
         """A vocoder of any mel convention without weights: noise of the mel's energies, moved onto it step by step.
 
@@ -152,6 +153,11 @@ class Vocoder:
         than half can't be refined. Raises ValueError for those.
         """
         return cls(noise_model(mel_spec), mel_spec, refine=refine, device=device)
+
+    @property
+    def refine(self) -> int:
+        """Steps of refinement where a call of `synthesize` names no other number."""
+        return self.refinement.steps
 
     @property
     def has_mel_spec(self) -> bool:
@@ -201,7 +207,7 @@ class Vocoder:
         """
         batch, single = self._batch(mel)
         frames = self._frames(batch, lengths)
-        draw = self._draw(len(batch), sigma, seed, refine)
+        draw = self._draw(len(batch), sigma, seed, self._steps(refine, self.refinement.steps))
         audio = torch.zeros(len(batch), batch.shape[-1] * self.model.hop, device=self.device)
         for length in sorted(set(frames)):
             rows = [row for row, n in enumerate(frames) if n == length]
@@ -224,14 +230,16 @@ class Vocoder:
     ) -> Iterator[Tensor]:
         """Audio while the mel is still arriving: chunks [M, F] to pieces [T], [B, M, F] to [B, T], of any lengths >= 1.
 
-        The pieces together are what `synthesize` gives of the chunks together, in float32 to 1e-4 of full scale: noise
-        goes by its place, and what surrounds a piece is decoded with it and thrown away. So a piece comes as soon as
-        the `reach(refine).after` frames behind it are known, and its cost grows with the reach: give chunks as long as
-        the delay allows.
+        The pieces together are what `synthesize` gives of the chunks together with as many steps, in float32 to 1e-4 of
+        full scale: noise goes by its place, and what surrounds a piece is decoded with it and thrown away. So a piece
+        comes as soon as the frames of context behind it are known, and its cost grows with them: give chunks as long
+        as the delay allows.
 
         Arguments:
-            sigma, seed, refine: as of `synthesize`.
-            context: frames decoded on both sides of a piece; fewer than the reach are faster, earlier and not exact.
+            sigma, seed: as of `synthesize`.
+            refine: steps of refinement; None is `refinement.stream_steps`, fewer than of whole mels.
+            context: frames decoded on both sides of a piece. None is as many as that promise takes: what was measured
+                for the checkpoint, else `reach(refine)`, beyond which nothing can matter. Fewer are earlier and faster.
 
         Raises ValueError, when the first piece or a chunk is asked for, as `synthesize` does, where chunks differ in
         their batch, and for a negative context.
@@ -239,7 +247,8 @@ class Vocoder:
         >>> vocoder = Vocoder.load("lapglow")
         >>> mel = torch.full((80, 100), -5.0)
         >>> pieces = [*vocoder.stream(mel.split(25, dim=-1))]
-        >>> torch.allclose(torch.cat(pieces), vocoder.synthesize(mel), atol=1e-4)
+        >>> at_once = vocoder.synthesize(mel, refine=vocoder.refinement.stream_steps)
+        >>> torch.allclose(torch.cat(pieces), at_once, atol=1e-4)
         True
         """
         if context is not None and context < 0:
@@ -249,7 +258,9 @@ class Vocoder:
         if first is None:
             return
         batch, single = self._batch(first)
-        draw = self._draw(len(batch), sigma, seed, refine)
+        draw = self._draw(len(batch), sigma, seed, self._steps(refine, self.refinement.stream_steps))
+        if context is None:
+            context = self.refinement.frames_around(draw.refine)
         arriving = itertools.chain([batch], (self._batch(chunk)[0] for chunk in chunks))
         for piece in self._pieces(arriving, draw, context):
             yield piece[0] if single else piece
@@ -259,7 +270,7 @@ class Vocoder:
 
         Raises ValueError where refine doesn't fit.
         """
-        steps = self.refine if refine is None else self._steps(refine)
+        steps = self._steps(refine, self.refinement.steps)
         seen = self._refiner.frames_seen(steps) if self._refiner else 0
         return Reach(*(frames + seen for frames in reach(self.model)))
 
@@ -348,14 +359,8 @@ class Vocoder:
             raise ValueError(NO_MEL_SPEC)
         return self._refiner.to_mel.of_any_length(audio)
 
-    def _steps(self, refine: int) -> int:
-        if not isinstance(refine, (int, np.integer)) or not 0 <= refine <= MAX_STEPS:
-            raise ValueError(f"refine is {refine!r}; it must be a whole number of steps from 0 to {MAX_STEPS}")
-        if refine and self._refiner is None:
-            raise ValueError(f"refine is {refine}, and {NO_MEL_SPEC}")
-        if refine and self._refiner:
-            self._refiner.require_overlap()
-        return int(refine)
+    def _steps(self, refine: int | None, usual: int) -> int:
+        return usual if refine is None else require_refinable(self._mel_spec, Refinement(require_steps(refine))).steps
 
     def _frames(self, mels: Tensor, lengths: Sequence[int] | None) -> list[int]:
         frames = mels.shape[-1]
@@ -375,13 +380,13 @@ class Vocoder:
         self._frames(batch, None)
         return batch, mels.dim() != 3
 
-    def _draw(self, clips: int, sigma: float, seed: int | Sequence[int], refine: int | None) -> Draw:
+    def _draw(self, clips: int, sigma: float, seed: int | Sequence[int], refine: int) -> Draw:
         seeds = [seed] * clips if isinstance(seed, (int, np.integer)) else list(seed)
         if len(seeds) != clips:
             raise ValueError(f"got {len(seeds)} seeds for {clips} clips; give one seed, or one a clip")
         if not (math.isfinite(sigma) and sigma >= 0):
             raise ValueError(f"sigma is {sigma}; it must be a finite number >= 0")
-        return Draw(seeds, sigma, self.refine if refine is None else self._steps(refine))
+        return Draw(seeds, sigma, refine)
 
     def _pieces(self, chunks: Iterable[Tensor], draw: Draw, context: int | None = None) -> Iterator[Tensor]:
         """Audio [B, T_i] of mels [B, M, F_i], each piece as soon as the frames behind it that it depends on are there.

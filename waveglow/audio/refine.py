@@ -12,8 +12,11 @@ B: batch, T: samples, F: frames, M: mels.
 from __future__ import annotations
 
 import math
-from typing import Literal, NamedTuple
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -21,6 +24,7 @@ from torch import Tensor, nn
 from waveglow.audio.filters import Filters
 from waveglow.audio.mel_spec import MelSpec, filterbank
 from waveglow.audio.mel_spectrogram import MelSpectrogram
+from waveglow.config import nearest
 
 
 class Steps(NamedTuple):
@@ -40,8 +44,86 @@ SCHEMES: dict[Scheme, Steps] = {
     "accelerated": Steps(momentum=0.9, relaxation=1.2),  # Nenov et al. 2023, arXiv:2306.12504; its β is α
 }
 MAX_STEPS = 1000
+STREAM_STEPS = 8  # usual for streams, which every step delays
 FRAMES_AT_ONCE = 384  # on a CPU, a clip after the other: what a step makes stays in its cache
 MAX_NATS = 3.0  # of a gain in one step: a band that the sample left empty isn't filled with amplified rounding
+
+
+@dataclass(frozen=True)
+class Refinement:
+    """How a vocoder refines where a call names no number of steps; a part of its checkpoint.
+
+    `steps` are those of whole mels, `stream_steps` those of streams. `context` has mel frames by steps: with so many on
+    both sides, a piece of a stream is what it is in the whole, as measured (evaluation/streams.py).
+
+    Raises ValueError for steps that are no whole number from 0 to MAX_STEPS, and for a scheme of another name.
+    """
+
+    steps: int = 0
+    stream_steps: int = 0
+    scheme: Scheme = "accelerated"
+    context: Mapping[int, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        require_steps(self.steps)
+        require_steps(self.stream_steps)
+        if self.scheme not in SCHEMES:
+            raise ValueError(f"{self.scheme!r} is no scheme of refinement{nearest(self.scheme, SCHEMES)}")
+
+    @classmethod
+    def usual(cls, steps: int) -> Refinement:
+        """So many steps, and at most STREAM_STEPS in streams."""
+        require_steps(steps)
+        return cls(steps, min(steps, STREAM_STEPS))
+
+    @classmethod
+    def of_info(cls, info: Mapping[str, Any]) -> Refinement:
+        """What a checkpoint's info says of it; those of version 0.1 tell one number, of fast steps."""
+        steps, context = info.get("refine", 0), info.get("stream_context", {})
+        return cls(
+            steps,
+            info.get("stream_refine", steps),
+            info.get("refine_scheme", "fast"),
+            {int(n): frames for n, frames in context.items()},
+        )
+
+    def info(self) -> dict[str, Any]:
+        """For a checkpoint's info, as JSON."""
+        said = {"refine": self.steps, "stream_refine": self.stream_steps, "refine_scheme": self.scheme}
+        return {**said, **({"stream_context": {str(n): f for n, f in self.context.items()}} if self.context else {})}
+
+    def frames_around(self, steps: int) -> int | None:
+        """The measured context of so many steps, or of the next larger number; None where none is known."""
+        known = [n for n in self.context if n >= steps]
+        return self.context[min(known)] if known else None
+
+
+def require_steps(steps: int) -> int:
+    """Raises ValueError unless it is a whole number of steps."""
+    if not isinstance(steps, (int, np.integer)) or isinstance(steps, bool) or not 0 <= steps <= MAX_STEPS:
+        raise ValueError(f"refine is {steps!r}; it must be a whole number of steps from 0 to {MAX_STEPS}")
+    return int(steps)
+
+
+def require_overlap(spec: MelSpec) -> None:
+    """Raises ValueError for a convention whose windows overlap by less than half: steps would not converge."""
+    if 2 * spec.hop > spec.win:
+        raise ValueError(
+            f"refinement needs windows that overlap by half, and the mel has windows of {spec.win} samples "
+            f"every {spec.hop}; set refine to 0"
+        )
+
+
+def require_refinable(spec: MelSpec | None, refinement: Refinement) -> Refinement:
+    """Raises ValueError where a vocoder of that mel convention can't refine so."""
+    steps = max(refinement.steps, refinement.stream_steps)
+    if steps and spec is None:
+        raise ValueError(
+            f"refine is {steps}, and this vocoder knows no mel convention; give Vocoder(model, mel_spec=preset(NAME))"
+        )
+    if steps and spec:
+        require_overlap(spec)
+    return refinement
 
 
 class MelRefiner(nn.Module):
@@ -72,14 +154,6 @@ class MelRefiner(nn.Module):
         """How many frames before and after its own a sample depends on: each step reaches as far as windows overlap."""
         return math.ceil((steps + 1) * self.spec.n_fft / self.spec.hop) if steps else 0
 
-    def require_overlap(self) -> None:
-        """Raises ValueError for a convention whose windows overlap by less than half: steps would not converge."""
-        if 2 * self.spec.hop > self.spec.win:
-            raise ValueError(
-                f"refinement needs windows that overlap by half, and the mel has windows of {self.spec.win} samples "
-                f"every {self.spec.hop}; set refine to 0"
-            )
-
     def forward(self, audio: Tensor, mel: Tensor, steps: int) -> Tensor:
         """`audio [B, T]` for `mel [B, M, F]`, refined: [B, T]. Audio shorter than `spec.min_samples` stays as it is.
 
@@ -88,7 +162,7 @@ class MelRefiner(nn.Module):
         """
         if not steps or audio.shape[-1] < self.spec.min_samples:
             return audio
-        self.require_overlap()
+        require_overlap(self.spec)
         with torch.autocast(audio.device.type, enabled=False):
             audio, weights = audio.to(self.nats.dtype), self._weights(audio.shape[-1])
             if self._at_once(audio) is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,7 +15,7 @@ import torch
 from waveglow.audio.files import AUDIO_SUFFIXES
 from waveglow.audio.io import load_audio
 from waveglow.audio.mel import MelSpec
-from waveglow.audio.refine import MAX_NATS, SCHEMES, MelRefiner
+from waveglow.audio.refine import MAX_NATS, SCHEMES
 from waveglow.evaluation.cache import file_digest
 from waveglow.evaluation.clips import Clip
 from waveglow.evaluation.table import GRIFFIN_LIM, REFINED_NOISE, TRUTH, UNREFINED, VOCODER
@@ -25,8 +25,6 @@ from waveglow.metrics.spectral import GRIFFIN_LIM_ITERATIONS, griffin_lim
 from waveglow.vocoder import Vocoder
 
 LENGTH_TOLERANCE_SECONDS = 0.1
-NOISE_LEVEL = 0.05
-REFINEMENT = [*SCHEMES["accelerated"], MAX_NATS]  # its numbers, on which the wavs depend
 
 
 @dataclass(frozen=True)
@@ -84,28 +82,30 @@ class GriffinLim:
 
 
 class RefinedNoise:
-    """White noise, refined as often as the vocoder's samples: what refinement can do without them."""
+    """Noise with the mel's energies, refined as the vocoder's samples are: what there is without any net."""
 
     name = REFINED_NOISE
 
-    def __init__(self, vocoder: Vocoder, steps: int) -> None:
-        self._vocoder, self._steps = vocoder, steps
-        self._refiner = MelRefiner(vocoder.mel_spec)
+    def __init__(self, vocoder: Vocoder, steps: int, seed: int) -> None:
+        self._noise = Vocoder.of_noise(vocoder.mel_spec, refine=replace(vocoder.refinement, steps=steps))
+        self._seed = seed
 
     def has(self, clip: Clip) -> bool:
         return True
 
     def recipe(self, clip: Clip) -> list[Any]:
-        return [self._vocoder.mel_spec.fingerprint, self._steps, *REFINEMENT, NOISE_LEVEL]
+        return [self._noise.mel_spec.fingerprint, self._seed, *refinement_numbers(self._noise, self._noise.refine)]
 
     def make(self, clip: Clip, recording: Samples) -> tuple[Samples, float]:
-        mel = self._vocoder.mel(recording, self._vocoder.sample_rate).cpu()[None]
-        noise = NOISE_LEVEL * torch.randn(
-            1, mel.shape[-1] * self._vocoder.model.hop, generator=torch.Generator().manual_seed(0)
-        )
+        mel = self._noise.mel(recording, self._noise.sample_rate)
         started = time.perf_counter()
-        samples = self._refiner(noise, mel, self._steps)[0].numpy()
+        samples = self._noise.synthesize(mel, sigma=1.0, seed=self._seed).numpy()
         return _fitted(samples, len(recording)), time.perf_counter() - started
+
+
+def refinement_numbers(vocoder: Vocoder, steps: int) -> list[float]:
+    """What wavs depend on where there are steps of refinement."""
+    return [steps, *SCHEMES[vocoder.refinement.scheme], MAX_NATS] if steps else []
 
 
 class Sampled:
@@ -141,8 +141,7 @@ class Sampled:
             self.sigma,
             settings.seed,
             *where,
-            self.refine,
-            *(REFINEMENT if self.refine else []),
+            *refinement_numbers(self._vocoder, self.refine),
         ]
 
     def make(self, clip: Clip, recording: Samples) -> tuple[Samples, float]:

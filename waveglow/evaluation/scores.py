@@ -67,7 +67,10 @@ class Evaluation:
         settings = self.settings
         rows: list[Row] = [GriffinLim(self.spec)]
         if settings.refine:
-            rows += [RefinedNoise(self.vocoder, settings.refine), self._sampled(settings.sigma, refine=0)]
+            rows += [
+                RefinedNoise(self.vocoder, settings.refine, settings.seed),
+                self._sampled(settings.sigma, refine=0),
+            ]
         rows += [self._sampled(settings.sigma, timed=True)]
         rows += [Other(name, folder, self.spec.sample_rate) for name, folder in self.others.items()]
         swept = {name: score for name, score in self.scorers.items() if name in SWEPT}

@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 
 from waveglow.audio.io import save_audio
 from waveglow.audio.mel import MelSpec
+from waveglow.audio.refine import Refinement
 from waveglow.config import ConfigError
 from waveglow.data.manifest import Clip
 from waveglow.data.speech import Example, SpeechCrops, whole_clip
@@ -132,7 +133,7 @@ class VocoderTask:
             source="data.manifest",
             lower=f"data.segment_samples ({segment_samples})",
         )
-        self.info: Mapping[str, Any] = {"refine": valid.refine}
+        self.info: Mapping[str, Any] = Refinement.usual(valid.refine).info()
         self.seed = seed
         self.group = group
         self.valid = valid
