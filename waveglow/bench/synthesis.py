@@ -13,7 +13,7 @@ import torch
 
 from waveglow.audio.mel import preset
 from waveglow.audio.signals import hum, snr
-from waveglow.bench.forms import FORMS, Subject, Synthesis, awaken_, default_forms
+from waveglow.bench.forms import FORMS, PEERS, Subject, Synthesis, awaken_, default_forms
 from waveglow.bench.kernels import counted, kernel_rates, kernel_table
 from waveglow.bench.measuring import CPU, first_line, in_turns, progress, require_positive, timed
 from waveglow.bench.table import SKIPPED, Column, Row, Table
@@ -110,7 +110,7 @@ def _table(name: str, subject: Subject, forms: Sequence[str], rates: Mapping[str
         row["real_time_factor"] = own / audio_seconds
         row["times_real_time"] = audio_seconds / own
         row["relative_speed"] = first / own
-        row["snr_db"] = None if form == "folded" else snr(reference, heard[form])
+        row["snr_db"] = None if form in ("folded", *PEERS) else snr(reference, heard[form])
         row["gmac_per_second"] = gflop[form] / 2 / audio_seconds
         row["gflop_per_second"] = rate
         row["share_of_kernel"] = rate / kernel if kernel else None

@@ -28,15 +28,18 @@ class MissingPackageError(ValueError):
     """A package of a metric that isn't there or can't be loaded; the message says what to install."""
 
 
-def required(module: str, *, distribution: str | None = None) -> Any:
-    """The imported module. `distribution` is its name for pip where that differs. Raises MissingPackageError."""
+def required(module: str, *, distribution: str | None = None, extra: str = "eval") -> Any:
+    """The imported module, which `extra` of pyproject.toml installs. Raises MissingPackageError.
+
+    `distribution` is its name for pip where that differs.
+    """
     name = distribution or module.partition(".")[0]
     try:
         with quiet():
             return importlib.import_module(module)
     except Exception as error:  # a broken package raises anything: ImportError, OSError, RuntimeError, …
         why = "is not installed" if isinstance(error, ModuleNotFoundError) else f"can't be loaded ({error})"
-        raise MissingPackageError(f"{name} {why}; {install_hint('eval')}") from error
+        raise MissingPackageError(f"{name} {why}; {install_hint(extra)}") from error
 
 
 def version_of(distribution: str) -> str:

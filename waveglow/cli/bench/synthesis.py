@@ -13,6 +13,8 @@ Forms, all of the same weights, mel, seed and sigma 0.7:
   cuda-graphs   bf16 through torch.compile(mode="reduce-overhead"), on GPUs
   onnx          exported, in float32, run by onnxruntime on the CPU; exporting takes up to a minute
   onnx-int8     the same in 8-bit integers, whose ranges are measured on synthetic hums; by default of lapglow only
+  hifigan-v1, vocos, vocos-bf16
+                others' vocoders, random weights, as many seconds: pip install 'waveglow-vocoders[peers]'
 
 lapglow is the voice of the package. The others have random weights: speed does not depend on them, and their last
 layers, which begin at zero, are filled too. What is spoken is the mel of a synthetic hum. SNR is against `folded`.
