@@ -2,6 +2,7 @@
 
     python ship.py RUN [--scores "test split=RUN/evaluation" ...]    # waveglow/voices/lapglow
     python ship.py lapglow --set high_base=heavy-tailed              # the shipped weights under another base density
+    python ship.py lapglow --refine 64 --stream-refine 16            # the shipped weights, refined otherwise by default
     python ship.py lapglow --likelihood "test split=EVALUATION"      # another NLL in the card, other scores kept
     python ship.py --samples EVALUATION                              # audio_samples/README.md
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,16 +25,21 @@ import yaml
 from held_out import held_out_nll  # beside this file
 from prepare import WIDE
 
+from waveglow.audio.io import load_audio
+from waveglow.audio.refine import Refinement
 from waveglow.config import parse_overrides
 from waveglow.data.manifest import read_manifest
+from waveglow.evaluation.streams import measured_context
 from waveglow.models import checkpoint
 from waveglow.models.registry import build_vocoder
 from waveglow.models.shipped import DEFAULT_VOICE
 from waveglow.models.whole_directory import write_directory
 from waveglow.training.log import read_metrics
+from waveglow.vocoder import Vocoder
 
 ROOT = Path(__file__).parents[2]
 MAX_BYTES = 24_000_000
+CONTEXT_SECONDS = 2  # of each recording, to measure the context of streams
 
 CARD = """# lapglow: the voice that comes with waveglow
 
@@ -47,6 +54,8 @@ training: `recipes/openvoices`.
 
 **Training.** {training}; held-out exact NLL {nll:.3f} nats per sample on the validation clips (bands above a
 recording's bandwidth left out). The curve: `recipes/openvoices/EXPERIMENTS.md`, and `waveglow report` of a run.
+
+**Refinement.** {refinement}
 
 **How wide it is.** {width}
 
@@ -73,6 +82,9 @@ Spanish and English of `GCompris-voices` (public domain; Smart4Kids.com and art4
 Details and credits: `recipes/openvoices/README.md`. The weights are released under CC-BY-SA-3.0, the strictest of these
 licences."""
 SYNTHETIC_DATA = ";\nsentences spoken by Kokoro-82M (synthetic; the model is Apache-2.0)"
+REFINEMENT = """{steps} steps by default, {stream_steps} in streams, of the scheme `{scheme}`. A piece of a stream takes
+{context} mel frames ({seconds:.2f} s) on both sides and is then within 5e-5 of full scale of what it is in the whole,
+as measured on `audio_samples/reference`; the reach, beyond which nothing can matter, is {reach} frames."""
 WIDTH = """The recordings hold speech up to 7 or 7.6 kHz; above that the model has heard only recordings played
 up to 1.38 times as fast, and draws noise whose energy it infers from the mel."""
 WIDE_WIDTH = """Above 7.6 kHz the model has heard the wide-band words alone (to 10 kHz and above), and draws noise whose
@@ -105,6 +117,8 @@ def main() -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="of the model, without weights of its own"
     )
+    parser.add_argument("--refine", type=int, metavar="STEPS", help="by default (as the run validated)")
+    parser.add_argument("--stream-refine", type=int, metavar="STEPS", help="by default in streams (at most 8)")
     args = parser.parse_args()
     if not (args.run or args.samples):
         parser.error("give RUN, or --samples")
@@ -113,7 +127,15 @@ def main() -> None:
             write_samples(args.samples)
         if args.run:
             scores, likelihoods = ([_titled(text) for text in texts] for texts in (args.scores, args.likelihood))
-            ship(args.run, scores, likelihoods=likelihoods, settings=parse_overrides(args.set), valid=args.valid)
+            ship(
+                args.run,
+                scores,
+                likelihoods=likelihoods,
+                settings=parse_overrides(args.set),
+                valid=args.valid,
+                steps=args.refine,
+                stream_steps=args.stream_refine,
+            )
     except (ValueError, OSError) as error:
         print(f"ship.py: {error}", file=sys.stderr)
         sys.exit(2)
@@ -133,6 +155,8 @@ def ship(
     likelihoods: list[tuple[str, Path]],
     settings: dict[str, Any],
     valid: Path | None,
+    steps: int | None,
+    stream_steps: int | None,
 ) -> None:
     """Write the voice of a run, with the tables of evaluations (title, folder) and the model's `settings` changed.
 
@@ -147,6 +171,10 @@ def ship(
     if valid is not None and loaded.mel_spec is not None:
         clips = [clip for clip in read_manifest(valid) if clip.split == "valid"]
         info["nll_nats"] = round(held_out_nll(model.eval(), loaded.mel_spec, clips)["nll_nats"], 4)
+    refinement = refined_by(Refinement.of_info(loaded.info), steps, stream_steps)
+    vocoder = Vocoder(model, loaded.mel_spec, refine=refinement)
+    vocoder.refinement = replace(refinement, context=contexts(vocoder))
+    info |= vocoder.refinement.info()
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() > 1:
@@ -163,6 +191,7 @@ def ship(
         parameters=parameters / 1e6,
         size=size / 1e6,
         data=credits(info),
+        refinement=about_refinement(vocoder),
         width=WIDE_WIDTH if info.get("wide") else WIDTH,
         training=info.get("training") or f"{info['training_hours']:.1f} hours, {info['step']:,} steps",
         nll=info["nll_nats"],
@@ -173,6 +202,38 @@ def ship(
     writers["README.md"] = partial(_write, text=card)
     write_directory(DEFAULT_VOICE, writers)
     print(f"{DEFAULT_VOICE}: {parameters:,} parameters, {size / 1e6:.1f} MB, step {info['step']}")
+
+
+def refined_by(own: Refinement, steps: int | None, stream_steps: int | None) -> Refinement:
+    """The checkpoint's own, or what the arguments say, by accelerated steps."""
+    if steps is None and stream_steps is None:
+        return own
+    usual = Refinement.usual(own.steps if steps is None else steps)
+    return usual if stream_steps is None else replace(usual, stream_steps=stream_steps)
+
+
+def contexts(vocoder: Vocoder) -> dict[int, int]:
+    """Measured context of streams, by steps: none, those of streams and those of whole mels."""
+    mels = []
+    for path in sorted((ROOT / "audio_samples" / "reference").glob("*.wav")):
+        samples = load_audio(path, sample_rate=vocoder.sample_rate).samples[: CONTEXT_SECONDS * vocoder.sample_rate]
+        mels.append(vocoder.mel(samples, vocoder.sample_rate))
+    steps = sorted({0, vocoder.refinement.stream_steps, vocoder.refinement.steps})
+    return {n: measured_context(vocoder, mels, refine=n) for n in steps}
+
+
+def about_refinement(vocoder: Vocoder) -> str:
+    """The card's paragraph."""
+    own = vocoder.refinement
+    context = own.context[own.stream_steps]
+    return REFINEMENT.format(
+        steps=own.steps,
+        stream_steps=own.stream_steps,
+        scheme=own.scheme,
+        context=context,
+        seconds=context * vocoder.mel_spec.hop / vocoder.sample_rate,
+        reach=max(vocoder.reach(own.stream_steps)),
+    )
 
 
 def write_samples(evaluation: Path) -> None:
@@ -229,7 +290,7 @@ def training_facts(run: Path, info: dict[str, Any]) -> dict[str, Any]:
         "step": info["step"],
         "training_hours": round(hours, 2),
         "nll_nats": round(valid[-1]["nll_nats"], 4),
-        "refine": info.get("refine", 0),
+        **Refinement.of_info(info).info(),
         "wide": any(corpus.name in corpora for corpus in WIDE),
         "synthetic": any(clip.synthetic for clip in trained),
     }

@@ -61,3 +61,16 @@ def test_a_directory_of_that_name_comes_first(tmp_path, monkeypatch):
 def test_an_unknown_name_tells_which_models_there_are():
     with pytest.raises(checkpoint.CheckpointError, match=r"does not exist.*\(lapglow, demo-faces\)"):
         checkpoint.load("lapglo")
+
+
+def test_its_streams_are_what_the_card_promises(voice):
+    """On speech of which the context was not measured: what follows the first two seconds."""
+    wav, rate = soundfile.read(REFERENCE[-1], dtype="float32")
+    mel = voice.mel(wav[-3 * rate :], rate)
+    steps = voice.refinement.stream_steps
+    assert 0 < steps < voice.refine
+    assert voice.refinement.frames_around(steps) < min(voice.reach(steps)) / 3
+    pieces = [*voice.stream(mel.split(20, dim=-1))]
+    assert len(pieces) > 3
+    difference = torch.cat(pieces) - voice.synthesize(mel, refine=steps)
+    assert float(difference.abs().max()) <= 1e-4
