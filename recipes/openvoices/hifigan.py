@@ -4,7 +4,7 @@
     python hifigan.py RECORDINGS OUT [--weights LJSpeech]
     waveglow evaluate -c lapglow RECORDINGS SCORES --also "HiFi-GAN universal=OUT"
 
-HiFi-GAN V1 (Kong, Kim, Bae 2020, arXiv:2010.05646; MIT licence), 13.9 M parameters: `universal`, trained on LibriTTS, or
+HiFi-GAN V1 (Kong, Kim, Bae 2020, arXiv:2010.05646; MIT licence), 13.9 M parameters: `universal` (LibriTTS) or
 `LJSpeech`. Its mel is our `hifigan`.
 """
 
