@@ -68,7 +68,8 @@ def main() -> None:
         print("\n".join(lines), flush=True)
     (args.out / "steps.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     for metric, series in curves.items():
-        svg = line_chart_svg(series, x_label="log₂ (1 + steps of refinement)", y_label=METRICS[metric].label)
+        best = "highest" if METRICS[metric].better == "higher" else "lowest"
+        svg = line_chart_svg(series, x_label="log₂ (1 + steps)", y_label=METRICS[metric].label, best=best)
         (args.out / f"steps-{metric}.svg").write_text(svg, encoding="utf-8")
 
 

@@ -232,6 +232,15 @@ def test_chart_marks_the_lowest_point_where_it_is_drawn():
     assert "loss: lowest 1.000 at 10" in svg
 
 
+def test_chart_of_scores_marks_the_highest():
+    points = {"PESQ": [(0, 2.0), (4, 4.0), (8, 3.0)]}
+    svg = line_chart_svg(points, x_label="steps", y_label="PESQ", best="highest")
+    assert "PESQ: highest 4.000 at 4" in svg
+    x, y = (float(value) for value in re.search(r'class="highest" cx="([\d.]+)" cy="([\d.]+)"', svg).groups())
+    corners = [tuple(map(float, pair.split(","))) for pair in re.search(r'points="([^"]+)"', svg)[1].split()]
+    assert (x, y) == min(corners, key=lambda corner: corner[1])
+
+
 def test_chart_thins_long_series_and_drops_spikes_but_says_so():
     curve = [(step, 1.0 + 0.001 * (step % 7)) for step in range(5000)]
     curve[2500] = (2500, 1e9)

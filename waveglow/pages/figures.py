@@ -7,6 +7,7 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -80,8 +81,14 @@ class Axis:
         return [(n * step, f"{n * step + 0.0:,.{digits}f}") for n in range(first, last + 1)]
 
 
-def line_chart_svg(series: Mapping[str, Sequence[tuple[float, float]]], *, x_label: str, y_label: str) -> str:
-    """SVG of named lines of (x, y), with the lowest point of each marked and named in the legend.
+def line_chart_svg(
+    series: Mapping[str, Sequence[tuple[float, float]]],
+    *,
+    x_label: str,
+    y_label: str,
+    best: Literal["lowest", "highest"] = "lowest",
+) -> str:
+    """SVG of named lines of (x, y), with the best point of each marked and named in the legend.
 
     Long series are drawn as means of neighbours. A few values far above the rest (the first steps, spikes) are left
     out, and the chart says so. Raises ValueError if no point is finite.
@@ -99,7 +106,7 @@ def line_chart_svg(series: Mapping[str, Sequence[tuple[float, float]]], *, x_lab
     parts = [_axes(x_axis, y_axis, x_label=x_label, y_label=y_label)]
     for index, (name, line) in enumerate(lines.items()):
         shown = line[line[:, 1] <= top]
-        parts += [_line(name, shown, index, x_axis, y_axis)] if len(shown) else []
+        parts += [_line(name, shown, index, x_axis, y_axis, best)] if len(shown) else []
     if hidden:
         parts.append(_text(WIDTH - RIGHT, top_px + 14, f"higher points not shown: {hidden}", anchor="end"))
     label = html.escape(f"{y_label} against {x_label}: {', '.join(lines)}", quote=True)
@@ -156,16 +163,16 @@ def _axes(x_axis: Axis, y_axis: Axis, *, x_label: str, y_label: str) -> str:
     return "".join(parts)
 
 
-def _line(name: str, line: Floats, index: int, x_axis: Axis, y_axis: Axis) -> str:
+def _line(name: str, line: Floats, index: int, x_axis: Axis, y_axis: Axis, best: str) -> str:
     colour = SERIES_COLOURS[index % len(SERIES_COLOURS)]
     pixels = [(x_axis.pixel(x), y_axis.pixel(y)) for x, y in line]
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in pixels)
-    lowest = int(line[:, 1].argmin())
-    legend = f"{name}: lowest {line[lowest, 1]:.3f} at {line[lowest, 0]:,.0f}"
+    marked = int(line[:, 1].argmin() if best == "lowest" else line[:, 1].argmax())
+    legend = f"{name}: {best} {line[marked, 1]:.3f} at {line[marked, 0]:,.0f}"
     legend_x, legend_y = LEFT + (index % 2) * 340, 14 + LEGEND_ROW * (index // 2)
     return (
         f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2" stroke-linejoin="round"/>'
-        f'<circle class="lowest" cx="{pixels[lowest][0]:.1f}" cy="{pixels[lowest][1]:.1f}" r="5" fill="none" '
+        f'<circle class="{best}" cx="{pixels[marked][0]:.1f}" cy="{pixels[marked][1]:.1f}" r="5" fill="none" '
         f'stroke="{colour}" stroke-width="2"><title>{html.escape(legend)}</title></circle>'
         f'<path d="M{legend_x} {legend_y - 4}h22" stroke="{colour}" stroke-width="3"/>'
         + _text(legend_x + 28, legend_y, legend)
