@@ -234,7 +234,7 @@ def test_chart_marks_the_lowest_point_where_it_is_drawn():
 
 def test_chart_of_scores_marks_the_highest():
     points = {"PESQ": [(0, 2.0), (4, 4.0), (8, 3.0)]}
-    svg = line_chart_svg(points, x_label="steps", y_label="PESQ", best="highest")
+    svg = figures.line_chart_svg(points, x_label="steps", y_label="PESQ", best="highest")
     assert "PESQ: highest 4.000 at 4" in svg
     x, y = (float(value) for value in re.search(r'class="highest" cx="([\d.]+)" cy="([\d.]+)"', svg).groups())
     corners = [tuple(map(float, pair.split(","))) for pair in re.search(r'points="([^"]+)"', svg)[1].split()]
