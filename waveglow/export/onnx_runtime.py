@@ -5,9 +5,10 @@ B: batch, M: mels, F: frames, T = F·hop samples.
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +22,7 @@ from waveglow.distribution import install_hint
 from waveglow.noise import DRAWS, latent_noise
 
 METADATA = "waveglow"  # the key under which a file says what a caller has to know
+SIGMA = 0.7  # temperature, where nothing else is said
 MAX_PIECE_FRAMES = 2048  # memory of longer mels is that of so many and what they depend on to both sides
 Samples = npt.NDArray[np.float32]
 
@@ -37,18 +39,30 @@ class Latent(NamedTuple):
     base: str = "normal"  # of files that don't say
 
 
+class Draw(NamedTuple):
+    """A seed for each clip, the temperature of the noise, and steps of refinement."""
+
+    seeds: list[int]
+    sigma: float
+    refine: int
+
+
 class OnnxVocoder:
     """Mel to waveform by a file of `waveglow export onnx`; the noise of a seed is that of `Vocoder`.
 
-    `mel_spec`, `latents`, `refine` (steps in the graph) and `int8` (whether its nets are) say what the file is.
+    `mel_spec`, `latents`, `refine` (steps where a call names no other number) and `precision` ("float32", or "int8"
+    where its nets are) say what the file is; a file without latents draws its noise itself.
 
     Arguments:
         path: the .onnx file.
         threads: of the CPU; None is all.
 
-    Raises OnnxFileError for a file that can't be read, was not written by `waveglow export onnx`, or draws its own
-    noise; ValueError where onnxruntime is missing.
+    Raises OnnxFileError for a file that can't be read, or was not written by `waveglow export onnx`; ValueError where
+    onnxruntime is missing.
     """
+
+    has_mel_spec = True
+    device = "cpu"
 
     def __init__(self, path: Path | str, *, threads: int | None = None) -> None:
         runtime = needed("onnxruntime")
@@ -59,6 +73,7 @@ class OnnxVocoder:
             )
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads or 0
+        options.log_severity_level = 3  # else it warns that `steps` is an input that may be left out
         try:
             self._session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's own types, of which none is public
@@ -66,20 +81,21 @@ class OnnxVocoder:
         about = self._session.get_modelmeta().custom_metadata_map.get(METADATA)
         if about is None:
             raise OnnxFileError(f"{path}: says nothing of its mel; only files of `waveglow export onnx` can be run")
+        self._options = {value.name for value in self._session.get_overridable_initializers()}
         try:
             values = json.loads(about)
-            self.refine, self.int8 = int(values["refine"]), bool(values["int8"])
+            self.refine, self.precision = int(values["refine"]), "int8" if values["int8"] else "float32"
             self.mel_spec = from_mapping(MelSpec, values["mel_spec"], "mel_spec")
             self.latents = [Latent(*latent) for latent in values["latents"]]
             unknown = {latent.base for latent in self.latents} - DRAWS.keys()
             if unknown:
                 raise ValueError(f"its latents follow {', '.join(sorted(unknown))}, which is unknown; upgrade waveglow")
-            self._least_frames = int(values["least_frames"])
+            if (self.refine and "steps" not in self._options) or not (self.latents or "sigma" in self._options):
+                raise ValueError("written by an older version; export it again")
+            self.sigma = float(values.get("sigma", SIGMA))
             self._before, self._after = map(int, values["reach"])
         except (ConfigError, KeyError, TypeError, ValueError) as error:
             raise OnnxFileError(f"{path}: its metadata can't be understood ({error})") from error
-        if not self.latents:
-            raise OnnxFileError(f"{path}: draws its own noise, for other runtimes; export it without --drawn-noise")
 
     def about(self) -> dict[str, Any]:
         """What the file is, in JSON types."""
@@ -88,8 +104,9 @@ class OnnxVocoder:
             "file": str(self.path),
             "bytes": self.path.stat().st_size,
             "refine": self.refine,
-            "int8": self.int8,
-            "latents": latents,
+            "int8": self.precision == "int8",
+            "sigma": self.sigma,
+            "latents": latents or "drawn in the graph",
             "mel": self.mel_spec.to_dict(),
             "mel_fingerprint": self.mel_spec.fingerprint,
         }
@@ -99,57 +116,139 @@ class OnnxVocoder:
         """Samples per second of what is synthesized."""
         return self.mel_spec.sample_rate
 
-    def synthesize(self, mel: Samples, *, sigma: float = 0.7, seed: int | Sequence[int] = 0) -> Samples:
-        """Waveform from mel: [M, F] to [T], [B, M, F] to [B, T]; long ones in pieces, decoded with what they depend on.
+    def reach(self, refine: int | None = None) -> tuple[int, int]:
+        """Mel frames before and after its own that a sample depends on, refinement included.
 
-        Refined files need a few frames; shorter mels are lengthened by their last one, and the audio is cut.
+        Raises ValueError where refine doesn't fit.
+        """
+        steps = self._steps(refine)
+        seen = math.ceil((steps + 1) * self.mel_spec.n_fft / self.mel_spec.hop) if steps else 0
+        return self._before + seen, self._after + seen
+
+    def synthesize(
+        self,
+        mel: npt.NDArray[np.floating],
+        *,
+        sigma: float = SIGMA,
+        seed: int | Sequence[int] = 0,
+        refine: int | None = None,
+    ) -> Samples:
+        """Waveform from mel: [M, F] to [T], [B, M, F] to [B, T]; long ones in pieces, decoded with what they depend on.
 
         Arguments:
             sigma: temperature; of N(0, 1) latents the standard deviation.
             seed: of the noise, for all clips or one for each.
+            refine: steps of refinement; 0 is the flow's sample as it is, None the file's own number.
 
-        Raises ValueError where shapes, values, seeds or sigma don't fit.
+        Raises ValueError where shapes, values, seeds, sigma or refine don't fit, or a seed is given to a file that
+        draws its own noise.
         """
+        batch, single = self._batch(mel)
+        draw = self._draw(len(batch), sigma, seed, refine)
+        if self.latents and batch.shape[-1] > MAX_PIECE_FRAMES:
+            chunks = [batch[..., i : i + MAX_PIECE_FRAMES] for i in range(0, batch.shape[-1], MAX_PIECE_FRAMES)]
+            audio = np.concatenate([*self._pieces(chunks, draw, None)], axis=-1)
+        else:
+            audio = self._run(batch, draw, 0)
+        return audio[0] if single else audio
+
+    def stream(
+        self,
+        mels: Iterable[npt.NDArray[np.floating]],
+        *,
+        sigma: float = SIGMA,
+        seed: int | Sequence[int] = 0,
+        refine: int | None = None,
+        context: int | None = None,
+    ) -> Iterator[Samples]:
+        """Audio while the mel is still arriving, as of `Vocoder.stream`: chunks [M, F] to pieces [T], or with a batch.
+
+        Raises ValueError, when the first piece or a chunk is asked for, as `synthesize` does, where chunks differ in
+        their batch, for a negative context, and for a file that draws its own noise.
+        """
+        if not self.latents:
+            raise ValueError(f"{self.path} draws its own noise, other in every piece; export it without --drawn-noise")
+        if context is not None and context < 0:
+            raise ValueError(f"context is {context}; it must be at least 0 frames")
+        chunks = iter(mels)
+        for first in chunks:
+            batch, single = self._batch(first)
+            draw = self._draw(len(batch), sigma, seed, refine)
+            arriving = itertools.chain([batch], (self._batch(chunk)[0] for chunk in chunks))
+            for piece in self._pieces(arriving, draw, context):
+                yield piece[0] if single else piece
+
+    def feed(self, mels: Samples, draw: Draw, *, first: int = 0) -> dict[str, npt.NDArray[Any]]:
+        """The graph's inputs for mels [B, M, F], from the clips' frame `first` on."""
+        options = {"steps": np.array(draw.refine), "sigma": np.array(draw.sigma, np.float32)}
+        latents = drawn_latents(self.latents, mels.shape[-1], sigma=draw.sigma, seeds=draw.seeds, first=first)
+        return {"mel": mels, **latents, **{name: options[name] for name in self._options & options.keys()}}
+
+    def _run(self, mels: Samples, draw: Draw, first: int) -> Samples:
+        (audio,) = self._session.run(None, self.feed(mels, draw, first=first))
+        return np.asarray(audio)
+
+    def _pieces(self, chunks: Iterable[Samples], draw: Draw, context: int | None) -> Iterator[Samples]:
+        """Audio [B, T_i] of mels [B, M, F_i], each piece as soon as the frames behind it that it depends on are there.
+
+        As of `Vocoder`, whose latents may be longer than a frame.
+        """
+        before, after = self.reach(draw.refine) if context is None else (context, context)
+        hop, first, done = self.mel_spec.hop, 0, 0  # frame that `held` begins with; frames whose audio is out
+        held: Samples | None = None
+        for chunk in chunks:
+            if held is not None and len(chunk) != len(held):
+                raise ValueError(f"a chunk has {len(chunk)} clips, those before it {len(held)}; give all of one batch")
+            held = chunk if held is None else np.concatenate([held, chunk], axis=-1)
+            ready = first + held.shape[-1] - after
+            if ready > done:
+                yield self._run(held, draw, first)[:, (done - first) * hop : (ready - first) * hop]
+                done, kept = ready, max(0, ready - before)
+                first, held = kept, held[..., kept - first :]
+        if held is not None and first + held.shape[-1] > done:
+            yield self._run(held, draw, first)[:, (done - first) * hop :]
+
+    def _batch(self, mel: npt.NDArray[np.floating]) -> tuple[Samples, bool]:
+        """[M, F] or [B, M, F] to (mels [B, M, F], whether it was a single one)."""
         mels = np.asarray(mel, dtype=np.float32)
-        batch = mels if mels.ndim == 3 else mels[None]
-        frames, n_mels = batch.shape[-1], self.mel_spec.n_mels
+        batch, n_mels = mels if mels.ndim == 3 else mels[None], self.mel_spec.n_mels
         if batch.ndim != 3 or not batch.size or batch.shape[1] != n_mels:
             raise ValueError(f"mel has shape {list(mels.shape)}; this model takes [B, {n_mels}, F], F >= 1")
         if not np.isfinite(batch).all():
             raise ValueError("the mel has NaN or infinite values; repair or drop the clip")
+        return batch, mels.ndim != 3
+
+    def _draw(self, clips: int, sigma: float, seed: int | Sequence[int], refine: int | None) -> Draw:
         if not (math.isfinite(sigma) and sigma >= 0):
             raise ValueError(f"sigma is {sigma}; it must be a finite number >= 0")
-        seeds = [seed] * len(batch) if isinstance(seed, (int, np.integer)) else list(seed)
-        if len(seeds) != len(batch):
-            raise ValueError(f"got {len(seeds)} seeds for {len(batch)} clips; give one seed, or one a clip")
-        missing = max(0, self._least_frames - frames)
-        lengthened = np.pad(batch, ((0, 0), (0, 0), (0, missing)), mode="edge")
-        pieces = [
-            self._piece(lengthened, start, sigma, seeds) for start in range(0, lengthened.shape[-1], MAX_PIECE_FRAMES)
-        ]
-        audio = np.concatenate(pieces, axis=-1)[:, : frames * self.mel_spec.hop]
-        return audio if mels.ndim == 3 else audio[0]
+        seeds = [seed] * clips if isinstance(seed, (int, np.integer)) else list(seed)
+        if len(seeds) != clips:
+            raise ValueError(f"got {len(seeds)} seeds for {clips} clips; give one seed, or one a clip")
+        if any(seeds) and not self.latents:
+            raise ValueError(f"seed is {seed}, and {self.path} draws its own noise; leave the seed out")
+        return Draw(seeds, sigma, self._steps(refine))
 
-    def _piece(self, mels: Samples, start: int, sigma: float, seeds: Sequence[int]) -> Samples:
-        """Audio of the frames from `start` on, at most MAX_PIECE_FRAMES."""
-        stop, hop = min(start + MAX_PIECE_FRAMES, mels.shape[-1]), self.mel_spec.hop
-        first, last = max(0, start - self._before), min(stop + self._after, mels.shape[-1])
-        first = max(0, min(first, last - self._least_frames))
-        (audio,) = self._session.run(None, self.feed(mels[..., first:last], sigma, seeds, first=first))
-        return np.asarray(audio[:, (start - first) * hop : (stop - first) * hop])
+    def _steps(self, refine: int | None) -> int:
+        if refine is None:
+            return self.refine
+        if not isinstance(refine, (int, np.integer)) or refine < 0:
+            raise ValueError(f"refine is {refine!r}; it must be a whole number of steps from 0 on")
+        if refine and "steps" not in self._options:
+            raise ValueError(f"refine is {refine}, and {self.path} has no refinement; export it with --refine STEPS")
+        return int(refine)
 
-    def feed(
-        self, mels: Samples, sigma: float = 0.7, seeds: Sequence[int] = (0,), *, first: int = 0
-    ) -> dict[str, Samples]:
-        """The graph's inputs for mels [B, M, F], from the clips' frame `first` on, and a seed for each clip."""
-        start, stop = first, first + mels.shape[-1]
 
-        def noise(i: int, z: Latent) -> Samples:
-            places = z.places * start, z.places * stop
-            rows = [latent_noise(seed, i, z.channels, *places, base=z.base, sigma=sigma) for seed in seeds]
-            return np.float32(sigma) * np.stack(rows)
+def drawn_latents(
+    latents: Iterable[Latent], frames: int, *, sigma: float, seeds: Sequence[int], first: int = 0
+) -> dict[str, Samples]:
+    """The latents z0, z1, … [B, C_i, T_i] for so many frames from `first` on, with a seed for each clip."""
 
-        return {"mel": mels, **{f"z{i}": noise(i, z) for i, z in enumerate(self.latents)}}
+    def noise(i: int, z: Latent) -> Samples:
+        places = z.places * first, z.places * (first + frames)
+        rows = [latent_noise(seed, i, z.channels, *places, base=z.base, sigma=sigma) for seed in seeds]
+        return np.float32(sigma) * np.stack(rows)
+
+    return {f"z{i}": noise(i, z) for i, z in enumerate(latents)}
 
 
 def needed(module: str) -> Any:
