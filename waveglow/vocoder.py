@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.backends import cudnn
 
-from waveglow.audio.denoise import BiasDenoiser
+from waveglow.audio.denoise import BiasDenoiser, heard_in_silence
 from waveglow.audio.mel import MelSpec
 from waveglow.audio.refine import MelRefiner, Refinement, require_refinable, require_steps
 from waveglow.export.fold import folded
@@ -29,15 +29,13 @@ from waveglow.models import checkpoint
 from waveglow.models.flow_vocoder import FlowVocoder
 from waveglow.models.noise import noise_model
 from waveglow.models.reach import Reach, reach
-from waveglow.noise import dequantization_noise, latent_noise
+from waveglow.noise import LEAST_REFINED_SIGMA, dequantization_noise, latent_noise
 
 Precision = Literal["float32", "bf16", "fp16"]
 ArrayLike = Tensor | npt.NDArray[np.floating]
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 NOISE = Refinement(steps=64, stream_steps=16)
 MAX_PIECE_FRAMES = 2048  # memory of longer mels is that of so many and the reach to both sides
-SILENT_WINDOWS = 16  # of the STFT, over which the hum is averaged
-SETTLED_FRAMES = 32  # from a clip's end; the hum of six trained models was within 1 % of its level after 12
 NO_MEL_SPEC = "this vocoder knows no mel convention; give Vocoder(model, mel_spec=preset(NAME))"
 
 
@@ -176,6 +174,11 @@ class Vocoder:
         """Samples per second of what is synthesized."""
         return self.mel_spec.sample_rate
 
+    @property
+    def group(self) -> int:
+        """Samples that the flow squeezes together; tones stand at the multiples of sample rate / group."""
+        return self.model.group
+
     @torch.inference_mode()
     def mel(self, wav: ArrayLike, sample_rate: int) -> Tensor:
         """Mel of audio at any sample rate (resampled to the model's): [T] to [M, F], [B, T] to [B, M, F]."""
@@ -304,11 +307,9 @@ class Vocoder:
 
     @cached_property
     def _denoiser(self) -> BiasDenoiser:
-        spec, lead = self.mel_spec, min(SETTLED_FRAMES, max(self.reach(0)))
-        frames = math.ceil(SILENT_WINDOWS * spec.n_fft / spec.hop)
-        silence = self._mel(torch.zeros(1, spec.min_samples, device=self.device))[0, :, :1]
-        audio = self.synthesize(silence.expand(-1, lead + frames + lead), sigma=0, refine=0)
-        return BiasDenoiser(audio[lead * spec.hop : (lead + frames) * spec.hop], n_fft=spec.n_fft)
+        silence = self._mel(torch.zeros(1, self.mel_spec.min_samples, device=self.device))[0]
+        synthesize = partial(self.synthesize, sigma=0, refine=0)
+        return heard_in_silence(self.mel_spec, silence, synthesize, reach=max(self.reach(0)))
 
     @torch.inference_mode()
     def log_prob(self, wav: ArrayLike, sample_rate: int, *, seed: int = 0) -> Tensor:
@@ -386,7 +387,7 @@ class Vocoder:
             raise ValueError(f"got {len(seeds)} seeds for {clips} clips; give one seed, or one a clip")
         if not (math.isfinite(sigma) and sigma >= 0):
             raise ValueError(f"sigma is {sigma}; it must be a finite number >= 0")
-        return Draw(seeds, sigma, refine)
+        return Draw(seeds, max(sigma, LEAST_REFINED_SIGMA) if refine else sigma, refine)
 
     def _pieces(self, chunks: Iterable[Tensor], draw: Draw, context: int | None = None) -> Iterator[Tensor]:
         """Audio [B, T_i] of mels [B, M, F_i], each piece as soon as the frames behind it that it depends on are there.

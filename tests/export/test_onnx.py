@@ -222,7 +222,7 @@ def test_a_checkpoint_is_no_file_for_onnxruntime(of_lapglow, capsys):
     [
         (["--precision", "bf16"], "--precision is fixed in an .onnx file"),
         (["--refine", "3"], "--refine is fixed in an .onnx file"),
-        (["--threads", "0"], "--threads is 0"),
+        (["--threads", "0"], "threads is 0"),
     ],
 )
 def test_options_that_a_file_has_settled(tmp_path, capsys, options, message):

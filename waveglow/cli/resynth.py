@@ -16,7 +16,7 @@ from waveglow.audio.files import AUDIO_SUFFIXES
 from waveglow.audio.io import load_audio, save_audio
 from waveglow.batch import Outcome
 from waveglow.cli.common import add_denoising, add_paths, add_sampling, add_vocoder, each_file, sampling
-from waveglow.cli.devices import open_vocoder
+from waveglow.cli.devices import on_cpu, open_vocoder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
         if args.denoise:
             copy = vocoder.denoise(copy, args.denoise)
         outcome.seconds = len(copy) / vocoder.sample_rate
-        if clipped := save_audio(target, copy.cpu().numpy(), vocoder.sample_rate):
+        if clipped := save_audio(target, on_cpu(copy), vocoder.sample_rate):
             outcome.notices.append(f"{clipped} samples beyond full scale were clipped; a lower --sigma helps")
 
     return each_file(args, AUDIO_SUFFIXES, ".wav", work)

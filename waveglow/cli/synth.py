@@ -11,15 +11,15 @@ Mels are .npy, .npz, .pt or .safetensors, [n_mels, F] or [F, n_mels], in the mel
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 
 from waveglow.audio.files import MEL_SUFFIXES
-from waveglow.audio.io import Samples, save_audio
-from waveglow.audio.mel import PRESETS, MelSpec, compare, preset
+from waveglow.audio.io import save_audio
+from waveglow.audio.mel import PRESETS, compare, preset
 from waveglow.audio.mel_files import read_mel
 from waveglow.batch import Outcome
 from waveglow.cli.common import add_denoising, add_paths, add_sampling, add_vocoder, each_file, sampling
+from waveglow.cli.devices import on_cpu, open_vocoder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,42 +36,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Synthesize every mel."""
-    runtime = args.runtime or ("onnx" if args.checkpoint.suffix == ".onnx" else "torch")
-    spec, synthesize = _with_onnx(args) if runtime == "onnx" else _with_torch(args)
+    vocoder = open_vocoder(args)
+    spec = vocoder.mel_spec
     assumed = preset(args.assume) if args.assume else None
 
     def work(source: Path, target: Path, outcome: Outcome) -> None:
         if assumed and (found := compare(assumed, spec)).kind != "equal":
             outcome.notices.append(f"{found.kind}: {found.reason}")
-        audio = synthesize(read_mel(source, spec, layout=args.layout, assume=assumed))
-        outcome.seconds = len(audio) / spec.sample_rate
-        if clipped := save_audio(target, audio, spec.sample_rate):
+        audio = vocoder.synthesize(read_mel(source, spec, layout=args.layout, assume=assumed), **sampling(args))
+        samples = on_cpu(vocoder.denoise(audio, args.denoise) if args.denoise else audio)
+        outcome.seconds = len(samples) / spec.sample_rate
+        if clipped := save_audio(target, samples, spec.sample_rate):
             outcome.notices.append(f"{clipped} samples beyond full scale were clipped; a lower --sigma helps")
 
     return each_file(args, MEL_SUFFIXES, ".wav", work)
-
-
-def _with_torch(args: argparse.Namespace) -> tuple[MelSpec, Callable[[Samples], Samples]]:
-    from waveglow.cli.devices import open_vocoder
-
-    vocoder = open_vocoder(args)
-
-    def synthesize(mel: Samples) -> Samples:
-        audio = vocoder.synthesize(mel, **sampling(args))
-        return (vocoder.denoise(audio, args.denoise) if args.denoise else audio).cpu().numpy()
-
-    return vocoder.mel_spec, synthesize
-
-
-def _with_onnx(args: argparse.Namespace) -> tuple[MelSpec, Callable[[Samples], Samples]]:
-    from waveglow.export.onnx_runtime import OnnxVocoder
-
-    for name, usual in (("mel", None), ("device", None), ("precision", "float32"), ("refine", None), ("fused", False)):
-        if getattr(args, name) != usual:
-            raise ValueError(f"--{name} is fixed in an .onnx file, which runs on the CPU; leave it out or export anew")
-    if args.denoise:
-        raise ValueError("--denoise needs the checkpoint and torch; leave it out, or give the wavs to waveglow denoise")
-    if args.threads is not None and args.threads < 1:
-        raise ValueError(f"--threads is {args.threads}; it must be at least 1")
-    vocoder = OnnxVocoder(args.checkpoint, threads=args.threads)
-    return vocoder.mel_spec, lambda mel: vocoder.synthesize(mel, sigma=args.sigma, seed=args.seed)

@@ -111,6 +111,8 @@ def _about(
             "heavy-tailed": HEAVY_TAILED._asdict() if heavy_tailed else None,
         },
         "reach": reach(model),
+        "group": model.group,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "refine": refine,
     }
 

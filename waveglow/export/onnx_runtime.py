@@ -9,9 +9,10 @@ import itertools
 import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +20,10 @@ import numpy.typing as npt
 from waveglow.audio.mel_spec import MelSpec
 from waveglow.config import ConfigError, from_mapping
 from waveglow.distribution import install_hint
-from waveglow.noise import DRAWS, latent_noise
+from waveglow.noise import DRAWS, LEAST_REFINED_SIGMA, latent_noise
+
+if TYPE_CHECKING:
+    from waveglow.audio.denoise import BiasDenoiser
 
 METADATA = "waveglow"  # the key under which a file says what a caller has to know
 SIGMA = 0.7  # temperature, where nothing else is said
@@ -65,6 +69,8 @@ class OnnxVocoder:
     device = "cpu"
 
     def __init__(self, path: Path | str, *, threads: int | None = None) -> None:
+        if threads is not None and threads < 1:
+            raise ValueError(f"threads is {threads}; it must be at least 1")
         runtime = needed("onnxruntime")
         self.path = Path(path)
         if not Path(path).is_file():
@@ -92,7 +98,8 @@ class OnnxVocoder:
                 raise ValueError(f"its latents follow {', '.join(sorted(unknown))}, which is unknown; upgrade waveglow")
             if (self.refine and "steps" not in self._options) or not (self.latents or "sigma" in self._options):
                 raise ValueError("written by an older version; export it again")
-            self.sigma = float(values.get("sigma", SIGMA))
+            self.sigma, self.group = float(values.get("sigma", SIGMA)), int(values.get("group", self.mel_spec.hop))
+            self.parameters = int(values.get("parameters", 0))
             self._before, self._after = map(int, values["reach"])
         except (ConfigError, KeyError, TypeError, ValueError) as error:
             raise OnnxFileError(f"{path}: its metadata can't be understood ({error})") from error
@@ -105,6 +112,7 @@ class OnnxVocoder:
             "bytes": self.path.stat().st_size,
             "refine": self.refine,
             "int8": self.precision == "int8",
+            "parameters": self.parameters,
             "sigma": self.sigma,
             "latents": latents or "drawn in the graph",
             "mel": self.mel_spec.to_dict(),
@@ -127,7 +135,7 @@ class OnnxVocoder:
 
     def synthesize(
         self,
-        mel: npt.NDArray[np.floating],
+        mel: npt.ArrayLike,
         *,
         sigma: float = SIGMA,
         seed: int | Sequence[int] = 0,
@@ -154,7 +162,7 @@ class OnnxVocoder:
 
     def stream(
         self,
-        mels: Iterable[npt.NDArray[np.floating]],
+        mels: Iterable[npt.ArrayLike],
         *,
         sigma: float = SIGMA,
         seed: int | Sequence[int] = 0,
@@ -177,6 +185,58 @@ class OnnxVocoder:
             arriving = itertools.chain([batch], (self._batch(chunk)[0] for chunk in chunks))
             for piece in self._pieces(arriving, draw, context):
                 yield piece[0] if single else piece
+
+    def mel(self, wav: npt.ArrayLike, sample_rate: int) -> Samples:
+        """Mel of audio at any sample rate: [T] to [M, F], [B, T] to [B, M, F]. Takes torch."""
+        import soxr
+        import torch
+
+        from waveglow.audio.mel_spectrogram import MelSpectrogram
+
+        audio = np.atleast_2d(np.asarray(wav))
+        rows = [soxr.resample(row, sample_rate, self.sample_rate, quality="HQ") for row in audio]
+        mel = MelSpectrogram(self.mel_spec).of_any_length(torch.from_numpy(np.stack(rows)).float()).numpy()
+        return mel if np.ndim(wav) == 2 else mel[0]
+
+    def __call__(
+        self,
+        wav: npt.ArrayLike,
+        sample_rate: int,
+        *,
+        sigma: float = SIGMA,
+        seed: int | Sequence[int] = 0,
+        refine: int | None = None,
+    ) -> Samples:
+        """Copy-synthesis: audio to mel to audio of the same duration, at the model's sample rate: [T] or [B, T]."""
+        again = self.synthesize(self.mel(wav, sample_rate), sigma=sigma, seed=seed, refine=refine)
+        length = math.ceil(np.shape(wav)[-1] * self.sample_rate / sample_rate)
+        missing = max(0, length - again.shape[-1])
+        return np.pad(again, (*[(0, 0)] * (again.ndim - 1), (0, missing)))[..., :length]
+
+    def denoise(self, audio: npt.ArrayLike, strength: float = 0.1) -> Samples:
+        """Audio of this vocoder, at its sample rate, less its hum (audio/denoise.py): [T] to [T], [B, T] to [B, T].
+
+        Takes torch. Raises ValueError for a strength that is negative or not finite, and for what is no audio.
+        """
+        import torch
+
+        batch = torch.from_numpy(np.atleast_2d(np.asarray(audio))).float()
+        denoised = self._denoiser(batch, strength).numpy()
+        return denoised if np.ndim(audio) == 2 else denoised[0]
+
+    @cached_property
+    def _denoiser(self) -> BiasDenoiser:
+        import torch
+
+        from waveglow.audio.denoise import heard_in_silence
+
+        silence = torch.from_numpy(self.mel(np.zeros(self.mel_spec.min_samples, np.float32), self.sample_rate))
+        return heard_in_silence(
+            self.mel_spec,
+            silence,
+            lambda mel: torch.from_numpy(self.synthesize(mel.numpy(), sigma=0, refine=0)),
+            reach=max(self.reach(0)),
+        )
 
     def feed(self, mels: Samples, draw: Draw, *, first: int = 0) -> dict[str, npt.NDArray[Any]]:
         """The graph's inputs for mels [B, M, F], from the clips' frame `first` on."""
@@ -208,7 +268,7 @@ class OnnxVocoder:
         if held is not None and first + held.shape[-1] > done:
             yield self._run(held, draw, first)[:, (done - first) * hop :]
 
-    def _batch(self, mel: npt.NDArray[np.floating]) -> tuple[Samples, bool]:
+    def _batch(self, mel: npt.ArrayLike) -> tuple[Samples, bool]:
         """[M, F] or [B, M, F] to (mels [B, M, F], whether it was a single one)."""
         mels = np.asarray(mel, dtype=np.float32)
         batch, n_mels = mels if mels.ndim == 3 else mels[None], self.mel_spec.n_mels
@@ -226,7 +286,8 @@ class OnnxVocoder:
             raise ValueError(f"got {len(seeds)} seeds for {clips} clips; give one seed, or one a clip")
         if any(seeds) and not self.latents:
             raise ValueError(f"seed is {seed}, and {self.path} draws its own noise; leave the seed out")
-        return Draw(seeds, sigma, self._steps(refine))
+        steps = self._steps(refine)
+        return Draw(seeds, max(sigma, LEAST_REFINED_SIGMA) if steps else sigma, steps)
 
     def _steps(self, refine: int | None) -> int:
         if refine is None:

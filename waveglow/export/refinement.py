@@ -14,18 +14,20 @@ B: batch, T: samples, H: hops, G: frames, M: mels, K = K1·N2 bins, K1 = N1/2 + 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from waveglow.audio.mel_spec import MelSpec, filterbank
+from waveglow.audio.mel_spectrogram import guarded_energy
 from waveglow.audio.refine import MAX_NATS, MOMENTUM, MelRefiner
 from waveglow.audio.stft import centred_window
 
 
 class FactoredSTFT(nn.Module):
-    """As STFT, of hops [B, hop, H], H = G + ⌈N/hop⌉ − 1; a spectrum is [B, K1, 2, N2, G], real and imaginary parts.
+    """As `STFT`, of hops [B, hop, H], H = G + ⌈N/hop⌉ − 1; a spectrum is [B, K1, 2, N2, G], real and imaginary parts.
 
     `bins` [K] are those of the usual transform, 0 … N/2, at their places here; some come twice.
     """
@@ -64,12 +66,8 @@ class FactoredSTFT(nn.Module):
         return both.reshape(batch, -1, 2, self.n2, n)
 
     def power(self, X: Tensor) -> Tensor:
-        """|X|², [B, G, K]."""
-        return (X * X).sum(2).flatten(1, 2).transpose(1, 2)
-
-    def magnitude(self, X: Tensor) -> Tensor:
-        """|X|, [B, G, K]."""
-        return self.power(X).sqrt()
+        """|X|², [B, K, G]."""
+        return (X * X).sum(2).flatten(1, 2)
 
     def inverse(self, X: Tensor, gain: Tensor) -> Tensor:
         """The frames of X · gain [B, K, G], windowed again and added up: hops [B, hop, H], to be weighted."""
@@ -106,7 +104,6 @@ class GraphRefiner(nn.Module):
         self.spec = spec
         self.refiner = MelRefiner(spec)
         self.stft = FactoredSTFT(spec)
-        self.refiner.to_mel.stft = self.stft
         basis = torch.from_numpy(filterbank(spec)).float()  # [M, n_fft/2 + 1]
         bins = self.stft.bins
         heard = basis[:, bins] / torch.bincount(bins)[bins]  # what comes twice is heard once
@@ -116,20 +113,25 @@ class GraphRefiner(nn.Module):
 
     def forward(self, audio: Tensor, mel: Tensor, steps: Tensor) -> Tensor:
         """As of `MelRefiner`."""
-        n_samples = audio.shape[-1]
-        scale = 1 / self._cut(self.stft.weights(self._frames(n_samples)), n_samples)
-        asked = torch.minimum(mel, self.refiner.ceiling) if self.spec.ceiling_value else mel
-        long_enough = torch.full((), n_samples) >= self.spec.min_samples  # in the graph, not while it is traced
+        step = self.step_towards(mel, audio.shape[-1])
+        long_enough = torch.full((), audio.shape[-1]) >= self.spec.min_samples  # in the graph, not while it is traced
         most = steps * long_enough
 
         def going(i: Tensor, *state: Tensor) -> Tensor:
             return i < most
 
+        start = torch.zeros((), dtype=torch.int64)
+        return torch.while_loop(going, step, (start, audio, audio.clone()))[2]
+
+    def step_towards(self, mel: Tensor, n_samples: int) -> Callable[..., tuple[Tensor, ...]]:
+        """One step, (i, where it starts, what is refined so far) to the same after it, for audio [B, n_samples]."""
+        scale = 1 / self._cut(self.stft.weights(self._frames(n_samples)), n_samples)
+        asked = torch.minimum(mel, self.refiner.ceiling) if self.spec.ceiling_value else mel
+
         def step(i: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
             return i + 1, *accelerated(i, state, self._matched(state[0], asked, scale))
 
-        start = torch.zeros((), dtype=torch.int64)
-        return torch.while_loop(going, step, (start, audio, audio.clone()))[2]
+        return step
 
     def _frames(self, n_samples: int) -> int:
         """So many that the inverse has every sample, and the last hop is whole."""
@@ -144,7 +146,7 @@ class GraphRefiner(nn.Module):
         before, total = lead * spec.hop, (frames + self.stft.overlap - 1) * spec.hop
         hops = F.pad(padded, (before, total - before - n_samples - spec.pad_left - spec.pad_right))
         X = self.stft(hops.reshape(len(audio), -1, spec.hop).transpose(1, 2))
-        found = to_mel.of_mel(self.basis @ to_mel._energy(X).transpose(1, 2))
+        found = to_mel.of_mel(self.basis @ guarded_energy(self.stft.power(X), spec))
         n = n_samples // spec.hop + min(0, (spec.pad_left + spec.pad_right - spec.n_fft) // spec.hop + 1)
         lacking = (asked[..., :n] - found[..., lead : lead + n]) * self.refiner.nats
         everywhere = F.pad(lacking.clamp(-MAX_NATS, MAX_NATS), (lead, frames - lead - n), mode="replicate")
