@@ -179,6 +179,11 @@ class Vocoder:
         """Samples that the flow squeezes together; tones stand at the multiples of sample rate / group."""
         return self.model.group
 
+    @property
+    def parameters(self) -> int:
+        """How many numbers the folded model has."""
+        return sum(parameter.numel() for parameter in self.model.parameters())
+
     @torch.inference_mode()
     def mel(self, wav: ArrayLike, sample_rate: int) -> Tensor:
         """Mel of audio at any sample rate (resampled to the model's): [T] to [M, F], [B, T] to [B, M, F]."""

@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     """Evaluate, and print the results."""
     also = _also(args.also)
     given = args.checkpoint
-    if given != NOISE:
+    if given != NOISE and given.suffix != ".onnx":
         args.checkpoint = checkpoint.resolve(given)  # once: a run may save another one meanwhile
     results = evaluate(
         open_vocoder(args),

@@ -20,6 +20,7 @@ from waveglow.audio.mel_files import write_mel
 from waveglow.audio.mel_spectrogram import MelSpectrogram
 from waveglow.batch import Outcome
 from waveglow.cli.common import add_paths, each_file
+from waveglow.export.onnx_runtime import mel_spec_of
 from waveglow.models.mel_lookup import of_checkpoint
 
 
@@ -33,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compute every mel."""
-    spec = preset(args.preset) if args.preset else of_checkpoint(args.checkpoint)
+    spec = preset(args.preset) if args.preset else mel_spec_of(args.checkpoint) or of_checkpoint(args.checkpoint)
     to_mel = MelSpectrogram(spec)
 
     def work(source: Path, target: Path, outcome: Outcome) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from waveglow.export.onnx_runtime import OnnxVocoder
 from waveglow.vocoder import Vocoder
 
 
@@ -43,8 +44,10 @@ def _key(parts: Sequence[Any]) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def model_digest(vocoder: Vocoder) -> str:
-    """SHA-256 of a vocoder's folded weights and mel convention, wherever its checkpoint lies."""
+def model_digest(vocoder: Vocoder | OnnxVocoder) -> str:
+    """SHA-256 of a vocoder's folded weights and mel convention, wherever its checkpoint lies; of an exported file."""
+    if isinstance(vocoder, OnnxVocoder):
+        return file_digest(vocoder.path)
     content = hashlib.sha256(vocoder.mel_spec.fingerprint.encode())
     for name, tensor in sorted(vocoder.model.state_dict().items()):
         content.update(f"{name} {list(tensor.shape)}".encode())

@@ -19,6 +19,7 @@ from waveglow.audio.refine import MAX_NATS, SCHEMES
 from waveglow.evaluation.cache import file_digest
 from waveglow.evaluation.clips import Clip
 from waveglow.evaluation.table import GRIFFIN_LIM, REFINED_NOISE, TRUTH, UNREFINED, VOCODER
+from waveglow.export.onnx_runtime import OnnxVocoder
 from waveglow.metrics import Take
 from waveglow.metrics.packages import Samples, version_of
 from waveglow.metrics.spectral import GRIFFIN_LIM_ITERATIONS, griffin_lim
@@ -86,7 +87,7 @@ class RefinedNoise:
 
     name = REFINED_NOISE
 
-    def __init__(self, vocoder: Vocoder, steps: int, seed: int) -> None:
+    def __init__(self, vocoder: Vocoder | OnnxVocoder, steps: int, seed: int) -> None:
         self._noise = Vocoder.of_noise(vocoder.mel_spec, refine=replace(vocoder.refinement, steps=steps))
         self._seed = seed
 
@@ -113,7 +114,7 @@ class Sampled:
 
     def __init__(
         self,
-        vocoder: Vocoder,
+        vocoder: Vocoder | OnnxVocoder,
         settings: Settings,
         model_sha256: str,
         *,
@@ -154,9 +155,9 @@ class Sampled:
         took = time.perf_counter() - started
         return _fitted(samples, len(recording)), took
 
-    def _synthesized(self, mel: torch.Tensor) -> Samples:
+    def _synthesized(self, mel: torch.Tensor | Samples) -> Samples:
         sampled = self._vocoder.synthesize(mel, sigma=self.sigma, seed=self._settings.seed, refine=self.refine)
-        return sampled.cpu().numpy()
+        return torch.as_tensor(sampled).cpu().numpy()
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from waveglow.evaluation.clips import Clip, find_clips
 from waveglow.evaluation.rows import Settings, require_others
 from waveglow.evaluation.scores import Evaluation
 from waveglow.evaluation.table import TRUTH, Results
+from waveglow.export.onnx_runtime import OnnxVocoder
 from waveglow.metrics import METRICS, USUAL
 from waveglow.vocoder import Vocoder
 
@@ -23,7 +24,7 @@ SIGMAS = (0.0, 0.3, 0.5, 0.7, 0.85, 1.0)
 
 
 def evaluate(
-    vocoder: Vocoder,
+    vocoder: Vocoder | OnnxVocoder,
     clips: str | Path | Sequence[Clip],
     out: str | Path,
     *,
@@ -43,7 +44,7 @@ def evaluate(
     What was done below `out` already, by the same weights and settings, is not done again.
 
     Arguments:
-        vocoder: one that knows its mel convention.
+        vocoder: one that knows its mel convention, or an exported one, of which no likelihood is known.
         clips: a folder of recordings, a manifest, or clips.
         out: the folder that gets the wavs, evaluation.json (what is returned) and evaluation.md (its table).
         split: of a manifest; None is test where it has one, else valid.

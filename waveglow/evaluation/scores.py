@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from waveglow import __version__
@@ -24,6 +25,7 @@ from waveglow.evaluation.clips import Clip, ClipScores
 from waveglow.evaluation.means import summary
 from waveglow.evaluation.rows import GriffinLim, Other, RefinedNoise, Row, Sampled, Settings, folder_of
 from waveglow.evaluation.table import TRUTH, VOCODER, Results
+from waveglow.export.onnx_runtime import OnnxVocoder
 from waveglow.metrics import METRICS, MissingPackageError, Take, TakeScore
 from waveglow.metrics.packages import Samples, version_of
 from waveglow.vocoder import Vocoder
@@ -52,13 +54,20 @@ class Evaluation:
     """
 
     def __init__(
-        self, vocoder: Vocoder, out: Path, settings: Settings, clips: list[Clip], others: Mapping[str, Path]
+        self,
+        vocoder: Vocoder | OnnxVocoder,
+        out: Path,
+        settings: Settings,
+        clips: list[Clip],
+        others: Mapping[str, Path],
     ) -> None:
         self.vocoder, self.out, self.settings, self.clips, self.others = vocoder, out, settings, clips, others
-        self.spec, self.group = vocoder.mel_spec, vocoder.model.group
+        self.spec, self.group = vocoder.mel_spec, vocoder.group
         self.cache = Cache(out / "cache.jsonl")
         self.model_sha256 = model_digest(vocoder)
         self.scorers, self.unavailable = loaded(settings.metrics)
+        if isinstance(vocoder, OnnxVocoder) and "nll" in settings.metrics:
+            self.unavailable["nll"] = "an .onnx file only synthesizes; evaluate its checkpoint"
         self.failed: list[dict[str, str]] = []
         self.unscored: list[dict[str, str]] = []
 
@@ -177,7 +186,7 @@ class Evaluation:
             for name, score in scorers.items()
         }
         if row == VOCODER and scorers is self.scorers:
-            if "nll" in self.settings.metrics:
+            if "nll" in self.settings.metrics and "nll" not in self.unavailable:
                 recipe = [METRICS["nll"].version, truth.sha256, self.model_sha256, self.settings.precision]
                 todo["nll"] = (recipe, lambda: self._nll(reference.take.samples))
             if "rtf" in self.settings.metrics:
@@ -199,6 +208,7 @@ class Evaluation:
 
     def _nll(self, samples: Samples) -> float:
         """Nats per sample."""
+        assert isinstance(self.vocoder, Vocoder)
         frames = self.spec.frames(max(len(samples), self.spec.min_samples))
         counted = min(len(samples), frames * self.spec.hop)
         log_prob = float(self.vocoder.log_prob(samples, self.spec.sample_rate))
@@ -206,14 +216,14 @@ class Evaluation:
 
     def _circumstances(self) -> Results:
         """Of what, with what and on what."""
-        model = self.vocoder.model
+        vocoder = self.vocoder
         return {
             "settings": asdict(self.settings),
             "model": {
                 "sha256": self.model_sha256,
-                "parameters": sum(p.numel() for p in model.parameters()),
+                "parameters": vocoder.parameters,
                 "sample_rate": self.spec.sample_rate,
-                "hop": model.hop,
+                "hop": self.spec.hop,
                 "group": self.group,
                 "mel": self.spec.to_dict(),
             },
@@ -232,7 +242,7 @@ class Evaluation:
             "unavailable": self.unavailable,
             "machine": {
                 "processor": processor(),
-                "device": device_name(self.vocoder.device),
+                "device": device_name(torch.device(vocoder.device)),
                 "system": platform.system(),
             },
             "versions": {"waveglow": __version__, "python": platform.python_version()}

@@ -77,7 +77,7 @@ def export_onnx(
         proto = _followed(_traced_noise(model.n_mels, latents), proto)
         proto = _with_option(proto, "sigma", np.array(drawn_sigma, np.float32))
     proto.ir_version = onnx.helper.find_min_ir_version_for(proto.opset_import)
-    about = _about(model, mel_spec, latents, refine, drawn_sigma) | {"int8": bool(mels)}
+    about = _about(decoder.vocoder, mel_spec, latents, refine, drawn_sigma) | {"int8": bool(mels)}
     onnx.helper.set_model_props(
         proto,
         {

@@ -299,6 +299,11 @@ class OnnxVocoder:
         return int(refine)
 
 
+def mel_spec_of(path: Path | str) -> MelSpec | None:
+    """The mel convention of an .onnx file, None for a name of another kind. Raises OnnxFileError, ValueError."""
+    return OnnxVocoder(path).mel_spec if Path(path).suffix == ".onnx" else None
+
+
 def drawn_latents(
     latents: Iterable[Latent], frames: int, *, sigma: float, seeds: Sequence[int], first: int = 0
 ) -> dict[str, Samples]:
