@@ -266,6 +266,7 @@ def test_from_the_shell_in_8_bits_with_the_noise_drawn(of_lapglow, tmp_path, cap
     assert main(["info", str(path), "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert (facts["latents"], facts["sigma"], facts["int8"]) == ("drawn in the graph", 0.5, True)
+    assert facts["refine_scheme"] == "fast"  # as of checkpoints that name none
 
     runtime, mel = OnnxVocoder(path), mel_of(60)[0]
     expected = Vocoder.load(of_lapglow).synthesize(mel, sigma=0, refine=0)

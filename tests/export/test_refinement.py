@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from waveglow.audio.mel import PRESETS, MelSpec, preset
-from waveglow.audio.refine import MelRefiner
+from waveglow.audio.refine import SCHEMES, MelRefiner
 from waveglow.audio.stft import STFT
 from waveglow.export.refinement import FactoredSTFT, GraphRefiner
 
@@ -29,8 +29,8 @@ def spec(request) -> MelSpec:
 
 def test_two_products_are_the_transform(spec):
     overlap = -(-spec.n_fft // spec.hop)
-    hops = 0.1 * torch.randn(2, spec.hop, 8 + overlap - 1)
-    stft, wav = FactoredSTFT(spec), hops.transpose(1, 2).flatten(1)
+    stft, hops = FactoredSTFT(spec), 0.1 * torch.randn(2, spec.hop, 8 + overlap - 1)
+    wav = hops.transpose(1, 2).flatten(1)
     X, wanted = stft(hops), STFT(spec)(wav)[:, :8]
     power = wanted.abs().square().transpose(1, 2)[:, stft.bins]
     torch.testing.assert_close(stft.power(X), power, rtol=1e-4, atol=1e-5)
@@ -47,12 +47,13 @@ def test_and_back(spec):
     torch.testing.assert_close((again / weights.clamp(min=1e-3))[known], hops[known], rtol=0, atol=1e-5)
 
 
-def test_steps_are_those_of_the_refiner(spec):
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_steps_are_those_of_the_refiner(spec, scheme):
     wav, frames = 0.1 * torch.randn(2, 24 * spec.hop), 24
     wav[1, : 12 * spec.hop] = 0
-    refiner = MelRefiner(spec)
+    refiner = MelRefiner(spec, scheme=scheme)
     asked = torch.nn.functional.pad(refiner.to_mel(wav.flip(0)), (0, 1), mode="replicate")[..., :frames]
-    step, state = GraphRefiner(spec).step_towards(asked, wav.shape[-1]), (torch.tensor(0), wav, wav)
+    step, state = GraphRefiner(spec, scheme=scheme).step_towards(asked, wav.shape[-1]), (torch.tensor(0), wav, wav)
     for steps in (1, 2, 3):
         state = step(*state)
         torch.testing.assert_close(state[-1], refiner(wav, asked, steps), rtol=0, atol=1e-4)

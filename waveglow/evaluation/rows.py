@@ -104,7 +104,7 @@ class RefinedNoise:
         return _fitted(samples, len(recording)), time.perf_counter() - started
 
 
-def refinement_numbers(vocoder: Vocoder, steps: int) -> list[float]:
+def refinement_numbers(vocoder: Vocoder | OnnxVocoder, steps: int) -> list[float]:
     """What wavs depend on where there are steps of refinement."""
     return [steps, *SCHEMES[vocoder.refinement.scheme], MAX_NATS] if steps else []
 

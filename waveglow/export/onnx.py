@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from waveglow.audio.files import write_atomically
 from waveglow.audio.mel_spec import MelSpec
+from waveglow.audio.refine import Refinement, Scheme, require_refinable
 from waveglow.distribution import install_hint
 from waveglow.export.fold import folded
 from waveglow.export.onnx_runtime import METADATA, SIGMA, Latent, drawn_latents, needed
@@ -45,7 +46,7 @@ def export_onnx(
     mel_spec: MelSpec,
     path: Path | str,
     *,
-    refine: int = 0,
+    refine: int | Refinement = 0,
     drawn_sigma: float | None = None,
     int8_from: Iterable[npt.NDArray[np.float32]] = (),
 ) -> None:
@@ -53,8 +54,8 @@ def export_onnx(
 
     Arguments:
         mel_spec: the convention of its mels.
-        refine: steps of refinement where a caller gives no others as `steps`, an optional input []. 0 leaves refinement
-            out of the graph, and the input with it.
+        refine: as of `Vocoder`; the number of steps is an optional input, `steps` []. 0 leaves refinement out of the
+            graph, and the input with it.
         drawn_sigma: where given, the graph draws its own latents of that temperature, new ones in every run; the mel
             is then its only input, which is what sherpa-onnx expects, beside the optional `sigma` [].
         int8_from: mels [M, F] to measure ranges on; where given, the coupling nets compute with 8-bit integers.
@@ -67,17 +68,20 @@ def export_onnx(
     if torch.__version__ < MIN_TORCH:
         raise ValueError(f"torch is {torch.__version__}, the export takes {MIN_TORCH} or newer; {install_hint('onnx')}")
     mels, latents = list(int8_from), latents_of(model)
+    refinement = refine if isinstance(refine, Refinement) else Refinement.usual(refine)
+    refines = bool(require_refinable(mel_spec, refinement).steps or refinement.stream_steps)
     decoder = _Decoder(folded(model)).eval()
-    proto = _traced_decoder(decoder, model.n_mels, latents, "sampled" if refine else "audio")
+    proto = _traced_decoder(decoder, model.n_mels, latents, "sampled" if refines else "audio")
     if mels:
         proto = _in_int8(proto, _names_of_net_weights(decoder), mels, latents)
-    if refine:
-        proto = _with_option(_followed(proto, _traced_refiner(mel_spec)), "steps", np.array(refine))
+    if refines:
+        proto = _followed(proto, _traced_refiner(mel_spec, refinement.scheme))
+        proto = _with_option(proto, "steps", np.array(refinement.steps))
     if drawn_sigma is not None:
         proto = _followed(_traced_noise(model.n_mels, latents), proto)
         proto = _with_option(proto, "sigma", np.array(drawn_sigma, np.float32))
     proto.ir_version = onnx.helper.find_min_ir_version_for(proto.opset_import)
-    about = _about(decoder.vocoder, mel_spec, latents, refine, drawn_sigma) | {"int8": bool(mels)}
+    about = {**_about(decoder.vocoder, mel_spec, latents, drawn_sigma), **refinement.info(), "int8": bool(mels)}
     onnx.helper.set_model_props(
         proto,
         {
@@ -92,7 +96,7 @@ def export_onnx(
 
 
 def _about(
-    model: FlowVocoder, mel_spec: MelSpec, latents: Sequence[Latent], refine: int, drawn_sigma: float | None
+    model: FlowVocoder, mel_spec: MelSpec, latents: Sequence[Latent], drawn_sigma: float | None
 ) -> dict[str, Any]:
     """All that a runtime needs besides the graph, in JSON types."""
     drawn = drawn_sigma is not None
@@ -113,7 +117,6 @@ def _about(
         "reach": reach(model),
         "group": model.group,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "refine": refine,
     }
 
 
@@ -172,8 +175,8 @@ def _traced_decoder(decoder: _Decoder, n_mels: int, latents: Sequence[Latent], o
     return _traced(decoder, (torch.zeros(2, n_mels, TRACED_FRAMES), *zs), shapes, names, [output])
 
 
-def _traced_refiner(spec: MelSpec) -> Any:
-    refiner = GraphRefiner(spec).eval()
+def _traced_refiner(spec: MelSpec, scheme: Scheme) -> Any:
+    refiner = GraphRefiner(spec, scheme=scheme).eval()
     batch, frames = _free(least := math.ceil(spec.min_samples / spec.hop))
     traced = max(TRACED_FRAMES, 2 * least)
     example = torch.zeros(2, traced * spec.hop), torch.zeros(2, spec.n_mels, traced), torch.tensor(2)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,7 @@ from waveglow.noise import DRAWS, LEAST_REFINED_SIGMA, latent_noise
 
 if TYPE_CHECKING:
     from waveglow.audio.denoise import BiasDenoiser
+    from waveglow.audio.refine import Refinement, Scheme
 
 METADATA = "waveglow"  # the key under which a file says what a caller has to know
 SIGMA = 0.7  # temperature, where nothing else is said
@@ -91,6 +92,9 @@ class OnnxVocoder:
         try:
             values = json.loads(about)
             self.refine, self.precision = int(values["refine"]), "int8" if values["int8"] else "float32"
+            self._stream_refine = int(values.get("stream_refine", self.refine))
+            self._scheme = str(values.get("refine_scheme", "fast"))
+            self._context = {int(steps): int(frames) for steps, frames in values.get("stream_context", {}).items()}
             self.mel_spec = from_mapping(MelSpec, values["mel_spec"], "mel_spec")
             self.latents = [Latent(*latent) for latent in values["latents"]]
             unknown = {latent.base for latent in self.latents} - DRAWS.keys()
@@ -111,6 +115,8 @@ class OnnxVocoder:
             "file": str(self.path),
             "bytes": self.path.stat().st_size,
             "refine": self.refine,
+            "stream_refine": self._stream_refine,
+            "refine_scheme": self._scheme,
             "int8": self.precision == "int8",
             "parameters": self.parameters,
             "sigma": self.sigma,
@@ -118,6 +124,13 @@ class OnnxVocoder:
             "mel": self.mel_spec.to_dict(),
             "mel_fingerprint": self.mel_spec.fingerprint,
         }
+
+    @cached_property
+    def refinement(self) -> Refinement:
+        """How it refines, as of `Vocoder`. Takes torch."""
+        from waveglow.audio.refine import Refinement
+
+        return Refinement(self.refine, self._stream_refine, cast("Scheme", self._scheme), self._context)
 
     @property
     def sample_rate(self) -> int:
@@ -129,7 +142,7 @@ class OnnxVocoder:
 
         Raises ValueError where refine doesn't fit.
         """
-        steps = self._steps(refine)
+        steps = self._steps(refine, self.refine)
         seen = math.ceil((steps + 1) * self.mel_spec.n_fft / self.mel_spec.hop) if steps else 0
         return self._before + seen, self._after + seen
 
@@ -152,7 +165,7 @@ class OnnxVocoder:
         draws its own noise.
         """
         batch, single = self._batch(mel)
-        draw = self._draw(len(batch), sigma, seed, refine)
+        draw = self._draw(len(batch), sigma, seed, self._steps(refine, self.refine))
         if self.latents and batch.shape[-1] > MAX_PIECE_FRAMES:
             chunks = [batch[..., i : i + MAX_PIECE_FRAMES] for i in range(0, batch.shape[-1], MAX_PIECE_FRAMES)]
             audio = np.concatenate([*self._pieces(chunks, draw, None)], axis=-1)
@@ -171,6 +184,7 @@ class OnnxVocoder:
     ) -> Iterator[Samples]:
         """Audio while the mel is still arriving, as of `Vocoder.stream`: chunks [M, F] to pieces [T], or with a batch.
 
+        Where `refine` or `context` is None, it is what the checkpoint said of streams.
         Raises ValueError, when the first piece or a chunk is asked for, as `synthesize` does, where chunks differ in
         their batch, for a negative context, and for a file that draws its own noise.
         """
@@ -181,7 +195,9 @@ class OnnxVocoder:
         chunks = iter(mels)
         for first in chunks:
             batch, single = self._batch(first)
-            draw = self._draw(len(batch), sigma, seed, refine)
+            draw = self._draw(len(batch), sigma, seed, self._steps(refine, self._stream_refine))
+            if context is None and (known := [steps for steps in self._context if steps >= draw.refine]):
+                context = self._context[min(known)]
             arriving = itertools.chain([batch], (self._batch(chunk)[0] for chunk in chunks))
             for piece in self._pieces(arriving, draw, context):
                 yield piece[0] if single else piece
@@ -278,7 +294,7 @@ class OnnxVocoder:
             raise ValueError("the mel has NaN or infinite values; repair or drop the clip")
         return batch, mels.ndim != 3
 
-    def _draw(self, clips: int, sigma: float, seed: int | Sequence[int], refine: int | None) -> Draw:
+    def _draw(self, clips: int, sigma: float, seed: int | Sequence[int], steps: int) -> Draw:
         if not (math.isfinite(sigma) and sigma >= 0):
             raise ValueError(f"sigma is {sigma}; it must be a finite number >= 0")
         seeds = [seed] * clips if isinstance(seed, (int, np.integer)) else list(seed)
@@ -286,12 +302,11 @@ class OnnxVocoder:
             raise ValueError(f"got {len(seeds)} seeds for {clips} clips; give one seed, or one a clip")
         if any(seeds) and not self.latents:
             raise ValueError(f"seed is {seed}, and {self.path} draws its own noise; leave the seed out")
-        steps = self._steps(refine)
         return Draw(seeds, max(sigma, LEAST_REFINED_SIGMA) if steps else sigma, steps)
 
-    def _steps(self, refine: int | None) -> int:
+    def _steps(self, refine: int | None, usual: int) -> int:
         if refine is None:
-            return self.refine
+            return usual
         if not isinstance(refine, (int, np.integer)) or refine < 0:
             raise ValueError(f"refine is {refine!r}; it must be a whole number of steps from 0 on")
         if refine and "steps" not in self._options:

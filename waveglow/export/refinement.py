@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from waveglow.audio.mel_spec import MelSpec, filterbank
 from waveglow.audio.mel_spectrogram import guarded_energy
-from waveglow.audio.refine import MAX_NATS, MOMENTUM, MelRefiner
+from waveglow.audio.refine import MAX_NATS, MelRefiner, Scheme, Steps
 from waveglow.audio.stft import centred_window
 
 
@@ -99,10 +99,10 @@ class GraphRefiner(nn.Module):
     basis: Tensor
     share: Tensor
 
-    def __init__(self, spec: MelSpec) -> None:
+    def __init__(self, spec: MelSpec, *, scheme: Scheme = "accelerated") -> None:
         super().__init__()
         self.spec = spec
-        self.refiner = MelRefiner(spec)
+        self.refiner = MelRefiner(spec, scheme=scheme)
         self.stft = FactoredSTFT(spec)
         basis = torch.from_numpy(filterbank(spec)).float()  # [M, n_fft/2 + 1]
         bins = self.stft.bins
@@ -129,7 +129,7 @@ class GraphRefiner(nn.Module):
         asked = torch.minimum(mel, self.refiner.ceiling) if self.spec.ceiling_value else mel
 
         def step(i: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
-            return i + 1, *accelerated(i, state, self._matched(state[0], asked, scale))
+            return i + 1, *repeated(i, state, self._matched(state[0], asked, scale), self.refiner.repeated)
 
         return step
 
@@ -157,7 +157,8 @@ class GraphRefiner(nn.Module):
         return hops.transpose(1, 2).flatten(1)[:, first : first + n_samples]
 
 
-def accelerated(i: Tensor, state: tuple[Tensor, ...], matched: Tensor) -> tuple[Tensor, Tensor]:
-    """(where the next step starts, what it refined) after step i, from the same before it and what P made of it."""
-    _, before = state
-    return matched + torch.where(i > 0, MOMENTUM, 0.0) * (matched - before), matched
+def repeated(i: Tensor, state: tuple[Tensor, ...], matched: Tensor, numbers: Steps) -> tuple[Tensor, Tensor]:
+    """(where the next step starts, what is refined) after step i, from the same before it and what P made of it."""
+    (ahead, before), later = state, i > 0
+    refined = ahead + torch.where(later, numbers.relaxation, 1.0) * (matched - ahead)
+    return refined + torch.where(later, numbers.momentum, 0.0) * (refined - before), refined

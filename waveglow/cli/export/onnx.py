@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from waveglow.cli.devices import opened
@@ -50,11 +51,14 @@ def run(args: argparse.Namespace) -> int:
     if args.out.suffix != ".onnx":
         raise ValueError(f"the output is {args.out}; it must end in .onnx")
     vocoder = opened(args.checkpoint, args.mel, device="cpu")
-    spec, refine = vocoder.mel_spec, vocoder.refine if args.refine is None else args.refine
+    refinement, steps = vocoder.refinement, args.refine
+    if steps is not None:
+        refinement = replace(refinement, steps=steps, stream_steps=steps)
     mels = recorded_mels(vocoder, args.int8) if args.int8 else []
-    print(f"exporting {args.checkpoint} with {refine} steps of refinement ...", file=sys.stderr)
+    print(f"exporting {args.checkpoint} with {refinement.steps} steps of refinement ...", file=sys.stderr)
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    export_onnx(vocoder.model, spec, args.out, refine=refine, drawn_sigma=args.drawn_noise, int8_from=mels)
-    told = compared(vocoder, OnnxVocoder(args.out), mels[0] if mels else hummed_mel(vocoder), refine=refine)
+    spec, sigma = vocoder.mel_spec, args.drawn_noise
+    export_onnx(vocoder.model, spec, args.out, refine=refinement, drawn_sigma=sigma, int8_from=mels)
+    told = compared(vocoder, OnnxVocoder(args.out), mels[0] if mels else hummed_mel(vocoder), refine=refinement.steps)
     print(f"{args.out}: {args.out.stat().st_size / 2**20:.1f} MiB; {told}")
     return 0
