@@ -10,6 +10,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -291,6 +292,25 @@ def test_noise_drawn_in_a_graph_has_the_bases_tails():
             tails = [math.erfc(limit / scale / math.sqrt(2)) for scale in HEAVY_TAILED.scales]
             share = sum(weight * tail for weight, tail in zip(HEAVY_TAILED.at(sigma), tails, strict=True))
             assert float((drawn > limit).double().mean()) == pytest.approx(share, rel=0.1, abs=5e-6)
+
+
+@pytest.mark.parametrize("title", ["lapglow", "lapglow, heavy-tailed", "waveglow"])
+@pytest.mark.parametrize("sigma", [0.7, 1.5])
+def test_the_client_of_the_docs_gives_the_vocoders_audio(file_of, tmp_path, monkeypatch, title, sigma):
+    vocoder, path = file_of(title)
+    page = (Path(__file__).parents[2] / "docs" / "howto" / "runtimes.md").read_text(encoding="utf-8")
+    [client] = [code for code in re.findall(r"^```python\n(.*?)^```", page, re.M | re.S) if "Philox" in code]
+    assert "waveglow." not in client
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mels").mkdir()
+    np.save(tmp_path / "mels" / "en-followme-sorry.npy", mel := mel_of(400)[0])  # places beyond a block
+    program = {}
+    client = client.replace('"voice.onnx"', repr(str(path))).replace(
+        'about["sigma"]', f'{sigma} * about["sigma"] / 0.7'
+    )
+    exec(client, program)
+    expected = vocoder.synthesize(mel, sigma=sigma).numpy()
+    np.testing.assert_allclose(program["audio"][0], expected, rtol=0, atol=1e-4 * np.abs(expected).max())
 
 
 # ---- What goes wrong -------------------------------------------------------------------------------------------------
