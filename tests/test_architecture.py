@@ -179,8 +179,10 @@ WITHOUT_TORCH = [
     "waveglow.audio.mel_files",
     "waveglow.audio.mel_spec",
     "waveglow.cli.common",
+    "waveglow.cli.devices",
     "waveglow.cli.main",
     "waveglow.config",
+    "waveglow.export.onnx_runtime",
     "waveglow.noise",
 ]
 

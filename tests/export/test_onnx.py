@@ -211,6 +211,8 @@ def test_a_stream_is_what_synthesis_gives(lapglow, batch):
     assert len(pieces) > 1
     np.testing.assert_allclose(np.concatenate(pieces, -1), whole, rtol=0, atol=1e-4 * np.abs(whole).max())
     assert [*runtime.stream([])] == []
+    runtime._context = {4: 10}  # as measured for a checkpoint: with fewer frames around them, pieces come earlier
+    assert len([*runtime.stream(np.split(mel, [20, 60, 110], axis=-1), **options)]) == 5
     with pytest.raises(ValueError, match="context is -1"):
         next(runtime.stream([mel], context=-1))
     with pytest.raises(ValueError, match="those before it"):
@@ -336,6 +338,8 @@ def graph_with(metadata: dict[str, str]) -> bytes:
         (graph_with({}), "says nothing of its mel"),
         (graph_with({"waveglow": "{"}), "can't be understood"),
         (graph_with({"waveglow": json.dumps({"mel_spec": {"hop": 1}})}), "can't be understood"),
+        (graph_with({"waveglow": json.dumps({**ABOUT, "stream_context": [1]})}), "can't be understood"),
+        (graph_with({"waveglow": json.dumps({**ABOUT, "refine": 2, "latents": [[4, 1]]})}), "an older version"),
         (
             graph_with({"waveglow": json.dumps({**ABOUT, "latents": [[4, 1, "cauchy"]]})}),
             "follow cauchy, which is unknown",

@@ -105,7 +105,7 @@ class OnnxVocoder:
             self.sigma, self.group = float(values.get("sigma", SIGMA)), int(values.get("group", self.mel_spec.hop))
             self.parameters = int(values.get("parameters", 0))
             self._before, self._after = map(int, values["reach"])
-        except (ConfigError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, ConfigError, KeyError, TypeError, ValueError) as error:
             raise OnnxFileError(f"{path}: its metadata can't be understood ({error})") from error
 
     def about(self) -> dict[str, Any]:
