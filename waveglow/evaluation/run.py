@@ -67,6 +67,11 @@ def evaluate(
     others = require_others(also or {}, found)
     require_sigmas([sigma])
     vocoder.reach(refine)  # ValueError where it can't refine so
+    asked = require_metrics(metrics)
+    if isinstance(vocoder, OnnxVocoder) and "nll" in asked:
+        asked.remove("nll")
+        if tell:
+            tell(f"no {METRICS['nll'].label}: an .onnx file only synthesizes; evaluate its checkpoint")
     settings = Settings(
         input=str(clips) if isinstance(clips, str | Path) else f"{len(found)} clips",
         checkpoint=str(checkpoint),
@@ -78,7 +83,7 @@ def evaluate(
         precision=vocoder.precision,
         device=str(vocoder.device),
         threads=torch.get_num_threads(),
-        metrics=require_metrics(metrics),
+        metrics=asked,
         sigmas=require_sigmas(sigmas),
     )
     out.mkdir(parents=True, exist_ok=True)

@@ -66,8 +66,6 @@ class Evaluation:
         self.cache = Cache(out / "cache.jsonl")
         self.model_sha256 = model_digest(vocoder)
         self.scorers, self.unavailable = loaded(settings.metrics)
-        if isinstance(vocoder, OnnxVocoder) and "nll" in settings.metrics:
-            self.unavailable["nll"] = "an .onnx file only synthesizes; evaluate its checkpoint"
         self.failed: list[dict[str, str]] = []
         self.unscored: list[dict[str, str]] = []
 
@@ -186,7 +184,7 @@ class Evaluation:
             for name, score in scorers.items()
         }
         if row == VOCODER and scorers is self.scorers:
-            if "nll" in self.settings.metrics and "nll" not in self.unavailable:
+            if "nll" in self.settings.metrics:
                 recipe = [METRICS["nll"].version, truth.sha256, self.model_sha256, self.settings.precision]
                 todo["nll"] = (recipe, lambda: self._nll(reference.take.samples))
             if "rtf" in self.settings.metrics:
@@ -208,7 +206,6 @@ class Evaluation:
 
     def _nll(self, samples: Samples) -> float:
         """Nats per sample."""
-        assert isinstance(self.vocoder, Vocoder)
         frames = self.spec.frames(max(len(samples), self.spec.min_samples))
         counted = min(len(samples), frames * self.spec.hop)
         log_prob = float(self.vocoder.log_prob(samples, self.spec.sample_rate))

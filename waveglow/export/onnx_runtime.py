@@ -229,6 +229,10 @@ class OnnxVocoder:
         missing = max(0, length - again.shape[-1])
         return np.pad(again, (*[(0, 0)] * (again.ndim - 1), (0, missing)))[..., :length]
 
+    def log_prob(self, wav: npt.ArrayLike, sample_rate: int) -> float:
+        """Raises ValueError: the graph goes from latents to audio alone."""
+        raise ValueError(f"{self.path} only synthesizes; a likelihood takes its checkpoint")
+
     def denoise(self, audio: npt.ArrayLike, strength: float = 0.1) -> Samples:
         """Audio of this vocoder, at its sample rate, less its hum (audio/denoise.py): [T] to [T], [B, T] to [B, T].
 
