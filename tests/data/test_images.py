@@ -13,6 +13,7 @@ import sys
 import tarfile
 import types
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -604,6 +605,30 @@ def test_what_was_prepared_stays_until_the_new_is_whole(pets, tmp_path, monkeypa
         prepare_images("imagefolder", pets, tmp_path / "cache", size=8)
     assert read_images(tmp_path / "cache", verify=True) == first
     assert not (tmp_path / "cache" / ".preparing").exists()
+
+
+@pytest.mark.parametrize("moment", range(6))
+def test_a_kill_while_the_new_replaces_the_old_leaves_no_mixture(pets, tmp_path, monkeypatch, moment):
+    old = prepare_images("imagefolder", pets, tmp_path / "cache", size=8).hash
+    save(pets / "cat" / "new.png", 200)
+    moves, real = [], os.replace
+
+    def replace(source, target):
+        if len(moves) == moment:
+            raise KeyboardInterrupt
+        moves.append(target)
+        real(source, target)
+
+    with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
+        patch.setattr(os, "replace", replace)
+        prepare_images("imagefolder", pets, tmp_path / "cache", size=8)
+    if moment == 0:  # before anything of the old was touched
+        assert read_images(tmp_path / "cache", verify=True).hash == old
+    else:
+        with pytest.raises(ConfigError, match="holds no prepared images"):
+            read_images(tmp_path / "cache")
+    assert prepare_images("imagefolder", pets, tmp_path / "cache", size=8).hash != old
+    read_images(tmp_path / "cache", verify=True)
 
 
 def test_a_cache_within_its_source_is_no_change_of_it(pets, tmp_path, capsys):

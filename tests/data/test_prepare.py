@@ -16,12 +16,13 @@ import soundfile
 import torch
 
 from waveglow.audio import io
-from waveglow.audio.files import OutputError
+from waveglow.audio.files import Input, OutputError
 from waveglow.audio.io import load_audio, read_segment
 from waveglow.audio.mel import MelSpec, preset
 from waveglow.audio.mel_files import write_mel
 from waveglow.audio.mel_spectrogram import MelSpectrogram
 from waveglow.config import ConfigError
+from waveglow.data.beside import MelsBeside
 from waveglow.data.manifest import Clip, read_manifest, write_manifest
 from waveglow.data.prepare import is_of, prepare
 
@@ -280,6 +281,15 @@ def test_a_mel_that_cannot_be_its_recordings_is_refused_by_name(speech, tmp_path
     assert reason in prepared.refused[0]
 
 
+@pytest.mark.parametrize("name", ["nvidia/tacotron2", "hifigan", "bigvgan-22k-80"])
+def test_the_preset_that_fits_best_is_taken_for_all(speech, tmp_path, name):
+    mels = mels_of(speech, tmp_path / "mels", preset(name))
+    beside = MelsBeside.of(mels, None, RATE)
+    assert len(beside.candidates) > 2
+    beside.of_clip(Input(speech / "a.wav", Path("a")), speech, load_audio(speech / "a.wav").samples)
+    assert [spec.name for spec in beside.candidates] == [name]
+
+
 def test_a_convention_may_be_named_and_must_be_where_no_preset_has_the_rate(speech, tmp_path):
     espnet = replace(TACOTRON2, name="decimal", log_base="10")
     mels = mels_of(speech, tmp_path / "mels", espnet)
@@ -332,6 +342,16 @@ def test_a_split_stays_when_recordings_are_added_and_copies_are_told(tmp_path):
     assert told[0].startswith(f"{corpus / '3.wav'}, {corpus / 'again.wav'} are one recording, in ")
     asked = prepare(corpus, tmp_path / "data", sample_rate=RATE, valid_fraction=0.3)
     assert all(split_of(asked.clips)[name] == split for name, split in split_of(first.clips).items())
+
+
+def test_folders_of_the_same_names_are_not_held_out_alike(tmp_path):
+    for number in range(60):
+        write(
+            tmp_path / "corpus" / f"{('near', 'far')[number % 2]}" / f"{number // 2}.wav", tone(2400, hz=100 + number)
+        )
+    clips = prepare(tmp_path / "corpus", tmp_path / "data", sample_rate=RATE, valid_fraction=0.5).clips
+    near, far = ({c.name for c in clips if c.split == "valid" and place in c.path} for place in ("/near/", "/far/"))
+    assert near != far
 
 
 def test_copies_are_found_by_their_samples(tmp_path):

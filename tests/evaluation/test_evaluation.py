@@ -88,6 +88,14 @@ def test_the_cache_keeps_the_newest(tmp_path):
     assert (again.get("a", [0.5]), again.get("b"), again.get("a", [0.6])) == (2, {"value": "ü"}, None)
 
 
+def test_a_cache_that_cannot_be_written_is_a_failure_of_output(tmp_path):
+    cache = Cache(tmp_path / "cache.jsonl")
+    (tmp_path / "cache.jsonl").unlink()
+    (tmp_path / "cache.jsonl").mkdir()
+    with pytest.raises(OutputError, match=r"cache.jsonl: can't be written"):
+        cache.put(1.0, "score")
+
+
 def test_mean_interval():
     assert mean_interval([1.0, 3.0]) == {
         "mean": 2.0,

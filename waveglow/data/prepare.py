@@ -152,11 +152,8 @@ def _inputs(corpus: Path, out: Path) -> Inputs:
 
 def _fingerprint(corpus: Path, inputs: Inputs) -> dict[str, str]:
     """Size in bytes and time of change of all files, also of those that are refused now and may be mended."""
-    found: dict[str, str] = {}
-    for path in sorted(item[0] for item in (*inputs.found, *inputs.skipped)):
-        status = path.stat() if path.exists() else None
-        found[os.path.relpath(path, corpus)] = f"{status.st_size} {status.st_mtime_ns}" if status else ""
-    return found
+    states = {os.path.relpath(file, corpus): file.stat() for file, _ in inputs.found}
+    return {name: f"{state.st_size} {state.st_mtime_ns}" for name, state in sorted(states.items())}
 
 
 def _write(out: Path, corpus: Path, prepared: Prepared) -> None:
