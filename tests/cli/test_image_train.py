@@ -64,6 +64,12 @@ def test_a_run_says_what_it_trains_and_leaves_a_checkpoint(train, capsys):
     assert (run / "samples" / "step_00000002" / "samples.png").exists()
 
 
+def test_pixels_of_fewer_bits_than_the_model_takes_are_told(train, capsys):
+    """Its likelihood would be of levels that no picture has."""
+    assert train("model.n_bits=5", "train.steps=1")[0] == 0
+    assert "images of 1×8×8, 5 bits (theirs have 4; set model.n_bits=4); 8 held out" in capsys.readouterr().err
+
+
 def test_the_same_command_resumes_and_the_run_alone_goes_on(train):
     train()
     code, run = train("train.steps=3")

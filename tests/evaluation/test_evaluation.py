@@ -1,5 +1,6 @@
 """`waveglow.evaluation`: the Python call is what the command line runs; its small parts."""
 
+import errno
 import json
 import math
 from pathlib import Path
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from waveglow.audio.files import OutputError
 from waveglow.audio.mel import preset
 from waveglow.evaluation import Clip, evaluate, markdown
 from waveglow.evaluation.cache import Cache
@@ -86,6 +88,14 @@ def test_the_cache_keeps_the_newest(tmp_path):
     assert (again.get("a", [0.5]), again.get("b"), again.get("a", [0.6])) == (2, {"value": "ü"}, None)
 
 
+def test_a_cache_that_cannot_be_written_is_a_failure_of_output(tmp_path):
+    cache = Cache(tmp_path / "cache.jsonl")
+    (tmp_path / "cache.jsonl").unlink()
+    (tmp_path / "cache.jsonl").mkdir()
+    with pytest.raises(OutputError, match=r"cache.jsonl: can't be written"):
+        cache.put(1.0, "score")
+
+
 def test_mean_interval():
     assert mean_interval([1.0, 3.0]) == {
         "mean": 2.0,
@@ -115,3 +125,20 @@ def test_clips_of_a_sweep_are_evenly_spread():
     assert [clip.name for clip in evenly(clips, 8)] == ["0", "2", "4", "6", "8", "10", "12", "14"]
     assert evenly(clips[:3], 8) == clips[:3]
     assert evenly(clips, 0) == []
+
+
+def test_a_full_disk_ends_an_evaluation(vocoder, folder, tmp_path, monkeypatch):
+    """Its clips are as good as they were; only what can't be read is failed."""
+    made = []
+
+    def full(path, content):
+        made.append(path)
+        if len(made) > 4:
+            raise OutputError(errno.ENOSPC, "No space left on device", str(path))
+        path.write_bytes(content)
+
+    monkeypatch.setattr("waveglow.audio.io.write_atomically", full)
+    with pytest.raises(OutputError, match=r"can't be written \(No space left"):
+        evaluate(vocoder, folder, tmp_path / "out", metrics=["mel_l1"], sigmas=[])
+    assert len(made) == 5
+    assert not (tmp_path / "out" / "evaluation.json").exists()

@@ -378,7 +378,7 @@ def test_options_that_a_file_has_settled(tmp_path, capsys, options, message):
     ("arguments", "message"),
     [
         (["a.pt"], "must end in .onnx"),
-        (["a.onnx", "--int8", "."], "no .wav, .flac files"),
+        (["a.onnx", "--int8", "."], "no .wav, .flac, .mp3"),
     ],
 )
 def test_what_cannot_be_exported(of_lapglow, tmp_path, monkeypatch, capsys, arguments, message):

@@ -13,7 +13,7 @@ import argparse
 from pathlib import Path
 
 from waveglow.audio.files import AUDIO_SUFFIXES
-from waveglow.audio.io import load_audio, save_audio
+from waveglow.audio.io import CHANNELS, load_audio, save_audio
 from waveglow.batch import Outcome
 from waveglow.cli.common import add_denoising, add_paths, add_sampling, add_vocoder, each_file, sampling
 from waveglow.cli.devices import on_cpu, open_vocoder
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="exact",
         help="exact: as long as the input; frames: a whole number of mel frames (exact)",
     )
-    parser.add_argument("--channel", choices=("mix", "left", "right"), default="mix", help="of several channels (mix)")
+    parser.add_argument("--channel", choices=CHANNELS, default="mix", help="of several channels (mix)")
     parser.add_argument("--normalize", action="store_true", help="scale inputs to a peak of 0.95 instead of clipping")
 
 

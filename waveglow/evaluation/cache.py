@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from waveglow.audio.files import writing
 from waveglow.export.onnx_runtime import OnnxVocoder
 from waveglow.vocoder import Vocoder
 
@@ -34,9 +35,9 @@ class Cache:
         return self._known.get(_key(parts))
 
     def put(self, value: Any, *parts: Any) -> None:
-        """Remember a value of JSON types, on disk too."""
+        """Remember a value of JSON types, on disk too. Raises OutputError."""
         self._known[_key(parts)] = value
-        with self.path.open("a", encoding="utf-8") as file:
+        with writing(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps([_key(parts), value]) + "\n")
 
 

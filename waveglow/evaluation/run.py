@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from waveglow.audio.files import write_atomically
+from waveglow.audio.files import utf8, write_atomically
 from waveglow.config import nearest
 from waveglow.evaluation import table
 from waveglow.evaluation.clips import Clip, find_clips
@@ -99,7 +99,7 @@ def evaluate(
 
 
 def _write(path: Path, text: str) -> None:
-    write_atomically(path, f"{text}\n".encode())
+    write_atomically(path, utf8(f"{text}\n"))
 
 
 def require_metrics(names: Iterable[str]) -> list[str]:

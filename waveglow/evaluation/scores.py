@@ -18,6 +18,7 @@ import torch
 from tqdm import tqdm
 
 from waveglow import __version__
+from waveglow.audio.files import OutputError, make_folder
 from waveglow.audio.io import load_audio, save_audio
 from waveglow.devices import device_name, processor
 from waveglow.evaluation.cache import Cache, file_digest, model_digest
@@ -70,7 +71,7 @@ class Evaluation:
         self.unscored: list[dict[str, str]] = []
 
     def run(self) -> Results:
-        """Everything, with a progress bar; the content of evaluation.json."""
+        """Everything, with a progress bar; the content of evaluation.json. Raises OutputError."""
         settings = self.settings
         rows: list[Row] = [GriffinLim(self.spec)]
         if settings.refine:
@@ -114,6 +115,8 @@ class Evaluation:
         try:
             bar.set_postfix_str(f"{clip.name}, {TRUTH}")
             truth = self._recorded(clip)
+        except OutputError:
+            raise
         except (ValueError, OSError) as error:
             _note(self.failed, error, row=TRUTH, clip=clip.name)
             bar.update(1 + len(rows))
@@ -126,6 +129,8 @@ class Evaluation:
             bar.set_postfix_str(f"{clip.name}, {row.name}")
             try:
                 made = self._output(row, clip, truth, reference) if row.has(clip) else None
+            except OutputError:
+                raise
             except (ValueError, OSError) as error:
                 _note(self.failed, error, row=row.name, clip=clip.name)
                 made = None
@@ -162,7 +167,7 @@ class Evaluation:
         if known and path.is_file() and file_digest(path) == known["sha256"]:
             return Made(path, **{**known, "notices": tuple(known["notices"])})
         samples, took, notices = make()
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         if clipped := save_audio(path, samples, self.spec.sample_rate):
             notices += (f"{clipped} samples beyond full scale were clipped",)
         made = Made(path, file_digest(path), len(samples) / self.spec.sample_rate, took, notices)

@@ -89,9 +89,10 @@ def _greeting(
     model: FlowImage, task: ImageTask, images: ImageSet, config: ImageRunConfig, run_dir: Path, step: int
 ) -> str:
     channels, height, width = model.shape
+    finer = f" (theirs have {images.bits}; set model.n_bits={images.bits})" if images.bits < model.n_bits else ""
     return (
         f"{run_dir}: {config.model['name']}, {sum(p.numel() for p in model.parameters()):,} parameters; "
-        f"{images.dataset}, {len(task.dataset):,} images of {channels}×{height}×{width}, {model.n_bits} bits; "
+        f"{images.dataset}, {len(task.dataset):,} images of {channels}×{height}×{width}, {model.n_bits} bits{finer}; "
         f"{len(task.numbers):,} held out; steps {step} to {config.train.steps}, batch {config.train.batch_size}; "
         f"tensorboard --logdir {os.fspath(run_dir)}"
     )

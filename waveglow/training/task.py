@@ -20,7 +20,7 @@ from waveglow.audio.mel import MelSpec
 from waveglow.audio.refine import Refinement
 from waveglow.config import ConfigError
 from waveglow.data.manifest import Clip
-from waveglow.data.speech import Example, SpeechCrops, whole_clip
+from waveglow.data.speech import Example, SpeechCrops, require_trainable, whole_clip
 from waveglow.flows.base import Flow, coupling_nets
 from waveglow.flows.compose import Chain
 from waveglow.flows.likelihood import HALF_LOG_2PI, bits_per_sample
@@ -120,6 +120,7 @@ class VocoderTask:
                 f"data.segment_samples is {segment_samples}; loss.mr_stft needs data.segment_samples of at least "
                 f"{LONGEST_FFT}"
             )
+        require_trainable(clips, spec, multiple=group)
         train = [clip for clip in clips if clip.split == "train"]
         self.held_out = [clip for clip in clips if clip.split == "valid"][: valid.clips]
         if not self.held_out:
