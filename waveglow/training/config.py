@@ -84,10 +84,12 @@ def _require_steps(name: str, steps: int) -> None:
 class TrainConfig:
     """`batch_size` is global: processes and micro-batches (`accumulate`) divide it among them.
 
-    `cuda_graphs`, on one GPU, records a step and replays it (training/captured.py), for models of many small layers.
+    A run ends after `steps`, or after `minutes` in all, where that is above 0. `cuda_graphs`, on one GPU, records a
+    step and replays it (training/captured.py), for models of many small layers.
     """
 
     steps: int = 100_000
+    minutes: float = 0.0
     batch_size: int = 12
     accumulate: int = 1
     seed: int = 0
@@ -109,6 +111,10 @@ class TrainConfig:
                 raise ConfigError(f"train.{name} is {getattr(self, name)}; it must be at least 1")
         if self.checkpoint_every_steps < 1 or self.keep_checkpoints < 2:
             raise ConfigError("train.checkpoint_every_steps must be at least 1 and train.keep_checkpoints at least 2")
+        if not 0 <= self.minutes < float("inf"):
+            raise ConfigError(f"train.minutes is {self.minutes}; it must be a finite number of at least 0 (no limit)")
+        if not 0 <= self.seed < 2**64:
+            raise ConfigError(f"train.seed is {self.seed}; it must be from 0 to 2**64 - 1")
         if self.batch_size % self.accumulate:
             raise ConfigError(
                 f"train.batch_size is {self.batch_size} and train.accumulate {self.accumulate}; "

@@ -78,6 +78,7 @@ def train(
             data_hash=images.hash,
             resume=from_checkpoint,
             allow_data_change=allow_data_change,
+            from_weights=initial is not None,
         )
         if here.is_first:
             dump(config, run_dir / "config.yaml")

@@ -37,6 +37,10 @@ class RunLog:
         if sys.stderr.isatty():
             self.bar = tqdm(total=total_steps, initial=start_step, unit="step", dynamic_ncols=True)
 
+    def minutes(self) -> float:
+        """How long the run has lasted, with what it took before it was resumed."""
+        return (time.perf_counter() - self.start) / 60
+
     def record(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
         """One line of metrics: `kind` is "train", "valid" or "event"; numbers also go to TensorBoard."""
         if not self.enabled:

@@ -14,7 +14,7 @@ from waveglow.config import ConfigError, merged, read_with_base
 from waveglow.devices import usable_device
 from waveglow.models import checkpoint
 from waveglow.training.distributed import World, world
-from waveglow.training.state import chosen, newest
+from waveglow.training.state import chosen, newest, recover_run
 
 FINE_TUNING: dict[str, Any] = {"optim": {"lr": 1e-5}}
 
@@ -89,12 +89,13 @@ def resume_from(run_dir: Path, resume: str, here: World) -> Path | None:
     `resume` is "auto" (the newest whole one, if any), "never" or a checkpoint. Raises ConfigError.
     """
     found: Path | None = None
+    if here.is_first:
+        for problem in recover_run(run_dir):
+            print(f"notice: {problem}", file=sys.stderr)
     if here.is_first and resume not in ("auto", "never"):
         found = chosen(run_dir, checkpoint.resolve(Path(resume)))
     elif here.is_first:
-        found, problems = newest(run_dir)
-        for problem in problems:
-            print(f"notice: {problem}", file=sys.stderr)
+        found, _ = newest(run_dir)
         if found and resume == "never":
             raise ConfigError(
                 f"{run_dir} has checkpoints, and --resume is never; use another --run-dir, or remove them"

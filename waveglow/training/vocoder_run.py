@@ -91,6 +91,7 @@ def train(
             data_hash=content_hash(clips),
             resume=from_checkpoint,
             allow_data_change=allow_data_change,
+            from_weights=initial is not None,
         )
         if here.is_first:
             dump(config, run_dir / "config.yaml")
