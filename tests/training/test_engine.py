@@ -4,7 +4,6 @@ import itertools
 import json
 import math
 import os
-import shutil
 import signal
 
 import filelock
@@ -16,80 +15,15 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import waveglow
 from waveglow.audio.io import AudioError
 from waveglow.cli.main import main
-from waveglow.config import ConfigError, from_mapping
-from waveglow.data.manifest import read_manifest
+from waveglow.config import ConfigError
 from waveglow.flows.actnorm import ActNorm
 from waveglow.models import checkpoint
 from waveglow.models.checkpoint import steps_of
-from waveglow.models.registry import build
 from waveglow.training import checkpoints
 from waveglow.training import task as tasks
-from waveglow.training.config import RunConfig
-from waveglow.training.distributed import world
-from waveglow.training.engine import DivergedError, Trainer
+from waveglow.training.engine import DivergedError
 from waveglow.training.log import read_metrics
 from waveglow.training.task import VocoderTask
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture
-def train(config_file, manifest, tmp_path):
-    """Runs `waveglow train` in this process: (exit code, run directory)."""
-
-    def run(*settings, run_dir=tmp_path / "run", config=config_file):
-        given = ["--config", str(config)] if config else []
-        code = main(["train", *given, "--data", str(manifest), "--run-dir", str(run_dir), "--device", "cpu", *settings])
-        return code, run_dir
-
-    return run
-
-
-@pytest.fixture(scope="module")
-def three_steps(config_file, manifest, tmp_path_factory):
-    """A run of three steps; to be read, not written."""
-    run = tmp_path_factory.mktemp("three") / "run"
-    given = ["--config", str(config_file), "--data", str(manifest), "--run-dir", str(run), "--device", "cpu"]
-    assert main(["train", *given, "train.steps=3"]) == 0
-    return run
-
-
-@pytest.fixture
-def begun(three_steps, tmp_path):
-    """The same run where `train` goes on with it."""
-    return shutil.copytree(three_steps, tmp_path / "run")
-
-
-@pytest.fixture
-def trainer(config_file, manifest, tmp_path):
-    """A Trainer in this process, and the task it trains on."""
-
-    def make(**settings):
-        values = yaml.safe_load(config_file.read_text())
-        values["train"].update(settings)
-        config = from_mapping(RunConfig, values)
-        torch.manual_seed(0)
-        model = build(config.model_config())
-        task = VocoderTask(
-            read_manifest(manifest),
-            config.mel_spec(),
-            segment_samples=config.data.segment_samples,
-            seed=0,
-            group=model.group,
-            valid=config.valid,
-            loss=config.loss,
-        )
-        with world("cpu") as here:
-            return Trainer(model, task, config, run=tmp_path / "run", world=here, data_hash="x", resume=None)
-
-    (tmp_path / "run").mkdir(exist_ok=True)
-    return make
 
 
 def lines(run, kind):

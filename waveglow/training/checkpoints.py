@@ -41,13 +41,15 @@ class RunCheckpoints:
         self.info, self.fixed, self.keep = info, fixed, keep
         self.best_nll_nats = _best_so_far(run)
 
-    def resume(self, directory: Path, *, may_differ: Collection[str] = ()) -> None:
+    def resume(self, directory: Path, *, may_differ: Collection[str] = (), advice: Mapping[str, str] = {}) -> None:
         """Fill the state from a checkpoint, which may have other values of some of the `fixed` settings.
+
+        `advice` is what a refusal says beside, by the setting's name.
 
         Raises CheckpointError where it is another run's.
         """
         fixed = {name: value for name, value in self.fixed.items() if name not in may_differ}
-        require_same(directory, model_config=self.model_config, mel_spec=self.mel_spec, fixed=fixed)
+        require_same(directory, model_config=self.model_config, mel_spec=self.mel_spec, fixed=fixed, advice=advice)
         load_state(directory, self.state)
 
     def supersede_newer(self) -> None:

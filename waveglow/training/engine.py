@@ -12,7 +12,7 @@ bad steps in a row end the run, and no checkpoint is written amid them, as if ev
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from waveglow.data.sampler import StepSampler
 from waveglow.flows.actnorm import initialize_
 from waveglow.flows.base import Flow, coupling_nets
 from waveglow.flows.compose import Chain, Memory
+from waveglow.models.whole_directory import CheckpointError
 from waveglow.training.captured import CapturedGradients, Gradients
 from waveglow.training.checkpoints import RunCheckpoints
 from waveglow.training.config import Settings, TrainConfig
@@ -35,12 +36,13 @@ from waveglow.training.log import RunLog
 from waveglow.training.meter import Fault, Meter, StepReport, StepReports
 from waveglow.training.optim import MovingAverage, learning_rate, make_optimizer, step_unless
 from waveglow.training.probe import Probe
-from waveglow.training.state import TrainState
+from waveglow.training.state import TrainState, best_info
 from waveglow.training.stopping import StopSignals, leave_signals_to_parent
 from waveglow.training.task import Task, Wording
 from waveglow.training.workers import dead_workers_wait, unreadable
 
 QUICK_SECONDS = 10  # a validation that takes less is made at a signal too; torchrun kills what lasts over 30
+LESS_AT_A_TIME = "; where memory is short, train.accumulate takes the same batch in so many smaller parts"
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -66,6 +68,7 @@ class Trainer:
         run: directory of checkpoints, logs and samples.
         world: this process among all.
         data_hash: of all data, kept in checkpoints; another one is refused at a resume unless `allow_data_change`.
+        data_changes: what differs from the data that the run was begun with, for the refusal.
         from_weights: the model is no beginner: it is heard and seen before the first step, too.
 
     Raises ConfigError where the settings don't fit the model or each other, CheckpointError where `resume` is another
@@ -83,6 +86,7 @@ class Trainer:
         data_hash: str,
         resume: Path | None,
         allow_data_change: bool = False,
+        data_changes: str = "",
         from_weights: bool = False,
     ) -> None:
         self.task, self.config, self.run_dir, self.world = task, config, run, world
@@ -124,7 +128,11 @@ class Trainer:
         self.validation_seconds = 0.0
         self._sampler()  # refuses a batch that can't be divided, before anything is written
         if resume is not None:
-            self.checkpoints.resume(resume, may_differ=[source] if allow_data_change else [])
+            self.checkpoints.resume(
+                resume,
+                may_differ=[source] if allow_data_change else [],
+                advice={"train.batch_size": LESS_AT_A_TIME, source: data_changes},
+            )
             if world.is_first:
                 self.checkpoints.supersede_newer()
         self.saved_step, self.unsaved = self.state.step, ""  # up to where nothing can be lost, and why not further
@@ -242,7 +250,10 @@ class Trainer:
         since = (
             f"step {self.saved_step}, the newest that is saved" if self.saved_step else "the start; nothing is saved"
         )
-        return f"LOST is what was learned since {since}: {self.unsaved or 'the other processes did not get to save'}"
+        why = self.unsaved or "the other processes did not get to save"
+        best = best_info(self.run_dir).get("step", 0)
+        there = f"; {self.run_dir / 'best'} has the weights of step {best}" if best > self.saved_step else ""
+        return f"LOST is what was learned since {since}: {why}{there}"
 
     def _step(self, batches: Iterator[Any]) -> None:
         """One optimizer step, none where a process has no finite loss or gradient; nothing of it is read."""
@@ -345,8 +356,14 @@ class Trainer:
         metrics["seconds"] = round(time.perf_counter() - started, 2)
         self.log.record("valid", self.state.step, metrics)
         if self.world.is_first:
-            self.log.safely(self.checkpoints.keep_best, metrics)
+            self._keep_best(metrics)
         self.validation_seconds = self.world.agree(metrics["seconds"])
+
+    def _keep_best(self, metrics: Mapping[str, float]) -> None:
+        try:
+            self.checkpoints.keep_best(metrics)
+        except (OSError, CheckpointError) as error:
+            self.event(self.state.step, f"ALARM: the best weights could not be written ({error}); training goes on")
 
     def _save(self) -> None:
         """Write a checkpoint, unless the disk refuses or the weights are no good: `unsaved` says why."""

@@ -204,9 +204,17 @@ def _with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor
 
 
 def require_same(
-    directory: Path, *, model_config: Mapping[str, Any], mel_spec: MelSpec | None, fixed: Mapping[str, Any]
+    directory: Path,
+    *,
+    model_config: Mapping[str, Any],
+    mel_spec: MelSpec | None,
+    fixed: Mapping[str, Any],
+    advice: Mapping[str, str] = {},
 ) -> None:
-    """Raises CheckpointError where a checkpoint's model, mel convention or fixed settings are others than now."""
+    """Raises CheckpointError where a checkpoint's model, mel convention or fixed settings are others than now.
+
+    `advice` is what to do, beside the obvious, by the setting's name.
+    """
     saved = read_config(directory)
     if saved["model"] != dict(model_config):
         changed = sorted(
@@ -225,4 +233,5 @@ def require_same(
         if then.get(name) != value:
             raise CheckpointError(
                 f"{directory}: {name} was {then.get(name)!r} and is now {value!r}; keep it, or use another --run-dir"
+                + advice.get(name, "")
             )
