@@ -1,6 +1,7 @@
 """How runs end, and what they leave: nothing that was learned is lost in silence, and what is called good is."""
 
 import itertools
+import json
 import math
 import multiprocessing
 import os
@@ -345,3 +346,31 @@ def test_a_seed_of_any_size_trains(train, capsys):
     assert train("train.steps=1", f"train.seed={2**45}")[0] == 0
     assert train(f"train.seed={2**64}")[0] == 2
     assert "train.seed is" in capsys.readouterr().err
+
+
+# ---- What is validated -----------------------------------------------------------------------------------------------
+
+
+def test_validation_measures_each_corpus_that_the_manifest_names(train, manifest, tmp_path):
+    entries = [json.loads(line) for line in manifest.read_text().splitlines()]
+    for number, entry in enumerate(entries):
+        entry["path"] = str((manifest.parent / entry["path"]).resolve())
+        entry |= {"split": "valid" if number < 3 else "train", "corpus": "near" if number < 1 else "far"}
+    named = tmp_path / "named.jsonl"
+    named.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    _, run = train("--data", str(named), "train.steps=1", "valid.clips=16", "valid.max_seconds=10")
+    found = lines(run, "valid")[-1]
+    samples = [entry["frames"] // 8 * 8 for entry in entries[:3]]
+    near, far = found["nll_nats/near"], found["nll_nats/far"]
+    assert near != far
+    whole = (near * samples[0] + far * sum(samples[1:])) / sum(samples)
+    assert found["nll_nats"] == pytest.approx(whole)
+
+
+def test_the_best_is_measured_anew_where_other_clips_are_held_out(train, begun, tmp_path):
+    """Else likelihoods of different clips would be compared, and the best might never be replaced."""
+    before = state.best_info(begun)["nll_nats"]
+    assert train("train.steps=4", "valid.max_seconds=0.3")[0] == 0
+    [event] = [m["what"] for m in lines(begun, "event") if "best" in m["what"]]
+    assert "on these it has" in event
+    assert f"{before:.4f}" not in event

@@ -27,6 +27,7 @@ from waveglow.data.sampler import StepSampler
 from waveglow.flows.actnorm import initialize_
 from waveglow.flows.base import Flow, coupling_nets
 from waveglow.flows.compose import Chain, Memory
+from waveglow.models import checkpoint
 from waveglow.models.whole_directory import CheckpointError
 from waveglow.training.captured import CapturedGradients, Gradients
 from waveglow.training.checkpoints import RunCheckpoints
@@ -210,6 +211,7 @@ class Trainer:
         settings, batches = self.settings, self._loader()
         shown: dict[str, str] = {}
         with dead_workers_wait():
+            self._measure_best_anew()
             if self.state.step == 0:
                 self._validate()
             while self.state.step < settings.steps:
@@ -358,6 +360,16 @@ class Trainer:
         if self.world.is_first:
             self._keep_best(metrics)
         self.validation_seconds = self.world.agree(metrics["seconds"])
+
+    def _measure_best_anew(self) -> None:
+        """Where the run's best was measured on other held-out data than this run's: else none could be compared."""
+        best = best_info(self.run_dir)
+        if self.state.step == 0 or not best or best.get("held_out") == self.task.info.get("held_out"):
+            return
+        loaded = checkpoint.load(self.run_dir / "best")
+        nll_nats = self.task.validate(loaded.model.to(self.world.device), self.world)["nll_nats"]
+        self.checkpoints.best_nll_nats = nll_nats
+        self.event(self.state.step, f"best was measured on other held-out data; on these it has {nll_nats:.4f} nats")
 
     def _keep_best(self, metrics: Mapping[str, float]) -> None:
         try:

@@ -19,6 +19,7 @@ from waveglow.audio.io import save_audio
 from waveglow.audio.mel import MelSpec
 from waveglow.audio.refine import Refinement
 from waveglow.config import ConfigError
+from waveglow.data.held_out import distinct_names, fingerprint, validated
 from waveglow.data.manifest import Clip
 from waveglow.data.speech import Example, SpeechCrops, whole_clip
 from waveglow.flows.base import Flow, coupling_nets
@@ -121,7 +122,8 @@ class VocoderTask:
                 f"{LONGEST_FFT}"
             )
         train = [clip for clip in clips if clip.split == "train"]
-        self.held_out = [clip for clip in clips if clip.split == "valid"][: valid.clips]
+        self.held_out = validated([clip for clip in clips if clip.split == "valid"], valid.clips)
+        self.names = distinct_names(self.held_out)
         if not self.held_out:
             raise ConfigError("the manifest has no clips of the split 'valid'; make it with `waveglow prepare`")
         self.dataset = SpeechCrops(train, spec, segment_samples=segment_samples, seed=seed)
@@ -133,7 +135,12 @@ class VocoderTask:
             source="data.manifest",
             lower=f"data.segment_samples ({segment_samples})",
         )
+<<<<<<< HEAD
         self.info: Mapping[str, Any] = Refinement.usual(valid.refine).info()
+=======
+        held_out = fingerprint(self.held_out, max_seconds=valid.max_seconds)
+        self.info: Mapping[str, Any] = {"refine": valid.refine, "held_out": held_out}
+>>>>>>> 7f63968 (Validate on every speaker and corpus; the seven mutations each have a test)
         self.seed = seed
         self.group = group
         self.valid = valid
@@ -188,16 +195,21 @@ class VocoderTask:
 
         `nll_nats` and `nll_bits` are per sample; `loss_nvidia` is what NVIDIA's training script prints at σ = 1, which
         omits ½ log 2π; `log_det_nats` and `prior_nats` are the two parts of the log-likelihood, and `lacking_nats` is
-        what is taken off for bands that narrow recordings lack (models/bandwidth.py).
+        what is taken off for bands that narrow recordings lack (models/bandwidth.py). Where the manifest names corpora,
+        `nll_nats/<corpus>` is that of each.
         """
         assert isinstance(model, FlowVocoder)
-        totals = torch.zeros(5, dtype=torch.float64, device=world.device)
+        corpora = sorted({clip.corpus or "" for clip in self.held_out})
+        totals = torch.zeros(len(corpora), 5, dtype=torch.float64, device=world.device)
         for place in range(world.rank, len(self.held_out), world.size):
             audio, mel, lacking = self._filled(model, place, world.device)
             zs, log_det = model.encode(audio, mel)
             prior = model.prior_log_prob(zs)
-            totals += totals.new_tensor([float(prior), float(log_det), float(lacking), audio.shape[-1], 1])
-        prior_sum, log_det_sum, lacking_sum, samples, clips = world.sum(totals).tolist()
+            row = corpora.index(self.held_out[place].corpus or "")
+            totals[row] += totals.new_tensor([float(prior), float(log_det), float(lacking), audio.shape[-1], 1])
+        totals = world.sum(totals)
+        prior_sum, log_det_sum, lacking_sum, samples, clips = totals.sum(0).tolist()
+        by_corpus = ((totals[:, 2] - totals[:, 0] - totals[:, 1]) / totals[:, 3]).tolist()
         nll = (lacking_sum - prior_sum - log_det_sum) / samples
         return {
             "nll_nats": nll,
@@ -207,6 +219,7 @@ class VocoderTask:
             "log_det_nats": log_det_sum / samples,
             "lacking_nats": lacking_sum / samples,
             "clips": int(clips),
+            **{f"nll_nats/{name}": value for name, value in zip(corpora, by_corpus, strict=True) if name},
         }
 
     @torch.no_grad()
@@ -216,7 +229,7 @@ class VocoderTask:
         vocoder = Vocoder(model, self.spec, refine=self.valid.refine)
         for place in range(min(self.valid.listen, len(self.held_out))):
             audio, mel = self._clip(place)[:2]
-            name = self.held_out[place].name
+            name = self.names[place]
             again = vocoder.synthesize(mel, sigma=self.valid.sigma, seed=place)[: len(audio)].cpu()
             again = again.nan_to_num().clamp(-1, 1)
             if not (run / "samples" / "reference" / f"{name}.wav").exists():
