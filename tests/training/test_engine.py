@@ -387,22 +387,35 @@ def test_the_logged_loss_of_a_resumed_run_is_that_of_the_unbroken_one(train, tmp
     assert [m["loss"] for m in lines(broken, "train")] == [m["loss"] for m in lines(whole, "train")]
 
 
-def test_fine_tuning_starts_from_the_weights_with_a_lower_rate_on_any_folder(train, manifest, tmp_path):
-    _, first = train("train.steps=3", "valid.refine=5")
+def test_fine_tuning_goes_on_with_the_recipe_of_the_weights_at_a_lower_rate_on_any_folder(train, manifest, tmp_path):
+    recipe = ("loss.mr_stft=0.5", "data.segment_samples=4096", "train.ema_decay=0.8", "optim.clip_norm=2")
+    _, first = train("train.steps=3", "valid.refine=5", *recipe)
     tuned = tmp_path / "tuned"
     voice = json.loads(manifest.read_text().splitlines()[0])["path"]
     folder = (manifest.parent / voice).parent
-    brief = ["train.steps=1", "train.batch_size=2", "data.segment_samples=2048", "data.workers=0", "valid.clips=1"]
+    brief = ["train.steps=1", "train.batch_size=2", "data.workers=0", "valid.clips=1", "optim.clip_norm=3"]
     given = ["--init-from", str(first), "--data", str(folder), "--run-dir", str(tuned), "--device", "cpu"]
     assert main(["train", *given, *brief]) == 0
     config = yaml.safe_load((tuned / "config.yaml").read_text())
-    assert config["optim"]["lr"] == 1e-5
+    assert config["optim"]["lr"] == pytest.approx(1e-3 / 5)
+    assert (config["loss"]["mr_stft"], config["data"]["segment_samples"]) == (0.5, 4096)
+    assert (config["train"]["ema_decay"], config["train"]["batch_size"], config["optim"]["clip_norm"]) == (0.8, 2, 3)
     assert config["model"]["n_channels"] == 8
     assert config["valid"]["refine"] == checkpoint.load(tuned).info["refine"] == waveglow.load(tuned).refine == 5
     before, after = checkpoint.load(first).model.state_dict(), checkpoint.load(tuned).model.state_dict()
     assert all((before[name].float() - after[name].float()).abs().max() < 1e-3 for name in before)
+    assert len(list((tuned / "samples").glob("step_*/*.wav"))) == 2  # before and after
     assert main(["train", *given, *brief, "train.steps=2"]) == 0
     assert [m["what"] for m in lines(tuned, "event")] == ["resumed from step_00000001"]
+
+
+def test_weights_without_a_recipe_are_fine_tuned_gently(train, three_steps, tmp_path):
+    old = tmp_path / "old"
+    loaded = checkpoint.load(three_steps)
+    checkpoint.save(old, loaded.model, loaded.model_config, mel_spec=loaded.mel_spec, info={"step": 3})
+    assert train("--init-from", str(old), "train.steps=1", run_dir=tmp_path / "tuned", config=None)[0] == 0
+    config = yaml.safe_load((tmp_path / "tuned" / "config.yaml").read_text())
+    assert (config["optim"]["lr"], config["loss"]["mr_stft"]) == (1e-5, 0)
 
 
 @pytest.mark.parametrize(

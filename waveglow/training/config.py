@@ -7,7 +7,7 @@ from typing import Any, Literal, Protocol
 
 from waveglow.audio.mel import MelSpec, preset
 from waveglow.audio.refine import MAX_STEPS
-from waveglow.config import ConfigError
+from waveglow.config import ConfigError, to_mapping
 from waveglow.flows.compose import Memory
 from waveglow.models.registry import resolved
 
@@ -181,6 +181,9 @@ class Settings(Protocol):
     def model_config(self) -> dict[str, Any]:
         """All the model's numbers, as checkpoints keep them."""
 
+    def recipe(self) -> dict[str, Any]:
+        """What training goes on best with, as checkpoints keep it: nothing of a machine, a corpus or a run's length."""
+
 
 @dataclass(frozen=True)
 class RunConfig:
@@ -193,6 +196,16 @@ class RunConfig:
     loss: LossConfig = field(default_factory=LossConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     valid: ValidConfig = field(default_factory=ValidConfig)
+
+    def recipe(self) -> dict[str, Any]:
+        """Crops, optimizer, loss, batch, averaging, and how the voice is validated."""
+        return {
+            "data": {"segment_samples": self.data.segment_samples},
+            "optim": to_mapping(self.optim),
+            "loss": to_mapping(self.loss),
+            "train": {"batch_size": self.train.batch_size, "ema_decay": self.train.ema_decay},
+            "valid": {"sigma": self.valid.sigma, "refine": self.valid.refine},
+        }
 
     def mel_spec(self) -> MelSpec:
         """The mel convention. Raises ConfigError where the preset or a field is unknown."""

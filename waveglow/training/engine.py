@@ -113,7 +113,7 @@ class Trainer:
             self.state,
             model_config=config.model_config(),
             mel_spec=task.spec,
-            info=task.info,
+            info={**task.info, "recipe": config.recipe()},
             fixed={
                 "train.seed": self.settings.seed,
                 "train.batch_size": self.settings.batch_size,

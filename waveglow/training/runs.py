@@ -16,7 +16,8 @@ from waveglow.models import checkpoint
 from waveglow.training.distributed import World, world
 from waveglow.training.state import chosen, newest, recover_run
 
-FINE_TUNING: dict[str, Any] = {"optim": {"lr": 1e-5}}
+FINE_TUNING_LR = 1e-5  # where the weights tell no recipe
+FINE_TUNING_SHARE = 0.2  # of the learning rate that they were trained with
 
 
 def settings(
@@ -31,10 +32,9 @@ def settings(
     """The settings of a run as a mapping: those of `file`, else what the run goes on with; then the overrides.
 
     Arguments:
-        brought: what the weights to start from determine (a new run gets that, and a lower learning rate unless `file`
-            says one); None where it starts from none.
+        brought: what the weights to start from determine, which a new run gets; None where it starts from none.
         conf: where configurations are to be found.
-        suggested: what those weights do best with, unless `file` says otherwise.
+        suggested: what those weights do best with (`fine_tuning`), unless `file` says otherwise.
 
     Raises ConfigError where a new run has neither a file nor weights to start from.
     """
@@ -45,8 +45,15 @@ def settings(
         raise ConfigError(f"give --config FILE for a new run ({conf} has some), or --init-from CKPT")
     values = read_with_base(source) if source else {}
     if brought and (file or not goes_on):
-        values = {**merged(merged(FINE_TUNING, suggested), values), **brought}
+        values = {**merged(suggested, values), **brought}
     return merged(values, overrides)
+
+
+def fine_tuning(info: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings for a run that starts from weights: the recipe that a checkpoint's `info` tells, at a lower rate."""
+    recipe = info.get("recipe") or {}
+    lr = recipe.get("optim", {}).get("lr")
+    return merged(recipe, {"optim": {"lr": FINE_TUNING_SHARE * lr if lr else FINE_TUNING_LR}})
 
 
 def require_same_model(asked: Mapping[str, Any], given: Mapping[str, Any]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from waveglow.config import ConfigError, dump, from_mapping
+from waveglow.config import ConfigError, dump, from_mapping, merged
 from waveglow.data.manifest import content_hash, prepare, read_manifest
 from waveglow.models.checkpoint import Checkpoint
 from waveglow.models.flow_vocoder import FlowVocoder
@@ -18,7 +18,7 @@ from waveglow.models.registry import build_vocoder, resolved
 from waveglow.training.config import RunConfig
 from waveglow.training.distributed import World
 from waveglow.training.engine import Trainer
-from waveglow.training.runs import occupied, require_same_model, resume_from, settings
+from waveglow.training.runs import fine_tuning, occupied, require_same_model, resume_from, settings
 from waveglow.training.task import VocoderTask
 
 Initial = Checkpoint[FlowVocoder] | None
@@ -27,7 +27,7 @@ Initial = Checkpoint[FlowVocoder] | None
 def configuration(
     run_dir: Path, *, file: Path | None = None, overrides: Mapping[str, Any] = {}, initial: Initial = None
 ) -> RunConfig:
-    """The settings of a run (`runs.settings`); weights to start from bring their model and mel convention.
+    """The settings of a run (`runs.settings`); weights to start from bring their model, mel convention and recipe.
 
     Raises ConfigError where they don't fit each other.
     """
@@ -36,7 +36,7 @@ def configuration(
         if initial.mel_spec is None:
             raise ConfigError(f"{initial.path} names no mel convention; convert it again with --mel PRESET")
         brought = {"model": initial.model_config, "mel": initial.mel_spec.to_dict()}
-        suggested = {"valid": {"refine": initial.info.get("refine", 0)}}
+        suggested = merged({"valid": {"refine": initial.info.get("refine", 0)}}, fine_tuning(initial.info))
     conf = "recipes/ljspeech/conf"
     values = settings(run_dir, file=file, overrides=overrides, brought=brought, conf=conf, suggested=suggested)
     config = from_mapping(RunConfig, values)
