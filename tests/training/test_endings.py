@@ -11,6 +11,7 @@ import signal
 import pytest
 import torch
 
+from waveglow.cli.main import main
 from waveglow.config import ConfigError
 from waveglow.models import checkpoint, whole_directory
 from waveglow.models.checkpoint import CheckpointError, steps_of
@@ -374,3 +375,18 @@ def test_the_best_is_measured_anew_where_other_clips_are_held_out(train, begun, 
     [event] = [m["what"] for m in lines(begun, "event") if "best" in m["what"]]
     assert "on these it has" in event
     assert f"{before:.4f}" not in event
+
+
+def test_info_says_where_the_best_weights_are_better_than_the_newest(train, begun, capsys):
+    metrics = begun / "metrics.jsonl"
+    assert main(["info", str(begun)]) == 0
+    assert "better" not in capsys.readouterr().out
+    train("train.steps=4", "train.validate_every_steps=100", "optim.lr=1")
+    assert [m["step"] for m in lines(begun, "valid")][-1] == 4
+    assert main(["info", str(begun)]) == 0
+    said = capsys.readouterr().out
+    assert f"-c {begun / 'best'}" in said
+    assert "after step 3" in said
+    metrics.unlink()
+    assert main(["info", str(begun), "--json"]) == 0
+    assert "better" not in json.loads(capsys.readouterr().out)

@@ -1,4 +1,4 @@
-"""Minutes of fine-tuning on a few clips help, by the recipe that the shipped voice brings along: nothing else is said."""
+"""Minutes of fine-tuning on a few clips help, by the recipe that the shipped voice brings along."""
 
 import json
 from pathlib import Path
@@ -30,6 +30,7 @@ def scores(voice, name, seeds=3):
 
 
 @pytest.mark.training
+@pytest.mark.timeout(1800)
 def test_minutes_of_fine_tuning_make_the_flows_own_samples_better(tmp_path):
     torch.set_num_threads(2)
     prepare(CLIPS, tmp_path / "data", sample_rate=22050)
@@ -40,10 +41,12 @@ def test_minutes_of_fine_tuning_make_the_flows_own_samples_better(tmp_path):
     manifest.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
     run = tmp_path / "run"
     given = ["--init-from", "lapglow", "--data", str(manifest), "--run-dir", str(run), "--device", "cpu"]
-    assert main(["train", *given, "data.workers=0", "train.steps=200", "train.validate_every_steps=100"]) == 0
+    assert main(["train", *given, "data.workers=0", "train.steps=120", "train.validate_every_steps=60"]) == 0
     before, after = waveglow.load(), waveglow.load(run)
-    assert (scores(after, "mr_stft") - scores(before, "mr_stft")).mean() < -0.03
-    assert (scores(after, "pesq") - scores(before, "pesq")).mean() > -0.02
+    gains = {name: scores(after, name) - scores(before, name) for name in ("mr_stft", "pesq")}
+    print({name: (round(gain.mean(), 3), np.round(gain, 3).tolist()) for name, gain in gains.items()})
+    assert gains["mr_stft"].mean() < -0.03
+    assert gains["pesq"].mean() > -0.02
     valid = [m for m in map(json.loads, (run / "metrics.jsonl").read_text().splitlines()) if m["kind"] == "valid"]
-    assert [m["step"] for m in valid] == [0, 100, 200]
+    assert [m["step"] for m in valid] == [0, 60, 120]
     assert valid[-1]["nll_nats"] < valid[0]["nll_nats"]

@@ -14,10 +14,10 @@ from waveglow.config import ConfigError, merged, read_with_base
 from waveglow.devices import usable_device
 from waveglow.models import checkpoint
 from waveglow.training.distributed import World, world
-from waveglow.training.state import chosen, newest, recover_run
+from waveglow.training.state import best_info, chosen, newest, recover_run
 
 FINE_TUNING_LR = 1e-5  # where the weights tell no recipe
-FINE_TUNING_SHARE = 0.2  # of the learning rate that they were trained with
+FINE_TUNING_SHARE = 0.2  # of the learning rate, and of the steps to warm up to it, that they were trained with
 
 
 def settings(
@@ -51,9 +51,12 @@ def settings(
 
 def fine_tuning(info: Mapping[str, Any]) -> dict[str, Any]:
     """Settings for a run that starts from weights: the recipe that a checkpoint's `info` tells, at a lower rate."""
-    recipe = info.get("recipe") or {}
-    lr = recipe.get("optim", {}).get("lr")
-    return merged(recipe, {"optim": {"lr": FINE_TUNING_SHARE * lr if lr else FINE_TUNING_LR}})
+    recipe = info.get("recipe")
+    if not recipe:
+        return {"optim": {"lr": FINE_TUNING_LR}}
+    optim = recipe["optim"]
+    gentle = {"lr": FINE_TUNING_SHARE * optim["lr"], "warmup_steps": round(FINE_TUNING_SHARE * optim["warmup_steps"])}
+    return merged(recipe, {"optim": gentle})
 
 
 def require_same_model(asked: Mapping[str, Any], given: Mapping[str, Any]) -> None:
@@ -64,6 +67,26 @@ def require_same_model(asked: Mapping[str, Any], given: Mapping[str, Any]) -> No
                 f"model.{key} is {asked.get(key)!r}, the weights of --init-from have {given.get(key)!r}; "
                 "drop the setting, or start without --init-from"
             )
+
+
+def about(path: Path) -> dict[str, Any]:
+    """What a checkpoint or a run's newest one is; of a run, also under `better`, whether its best weights are better.
+
+    Raises CheckpointError.
+    """
+    facts = checkpoint.load(path).about()
+    best = best_info(path) if (path / checkpoint.STEPS).is_dir() else {}
+    if not best or best["step"] == facts.get("step"):
+        return facts
+    from waveglow.training.log import METRICS, read_metrics  # here, for TensorBoard takes seconds to load
+
+    measured = [m for m in read_metrics(path / METRICS) if m.get("kind") == "valid" and m["step"] <= facts["step"]]
+    if measured and measured[-1]["nll_nats"] > best["nll_nats"]:
+        facts["better"] = (
+            f"{path / 'best'}: {best['nll_nats']:.4f} nats held out, after step {best['step']}; these weights had "
+            f"{measured[-1]['nll_nats']:.4f} after step {measured[-1]['step']}. Take it with -c {path / 'best'}"
+        )
+    return facts
 
 
 @contextmanager
