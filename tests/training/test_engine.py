@@ -80,7 +80,9 @@ def test_tensorboard_has_curves_sound_pictures_and_histograms(three_steps):
     tags = board.Tags()
     assert {"train/loss", "train/grad_norm", "train/lr", "train/audio_seconds_per_second"} <= set(tags["scalars"])
     assert {"valid/nll_nats", "valid/prior_nats", "valid/log_det_nats"} <= set(tags["scalars"])
-    assert sum(tag.startswith("condition_number/") for tag in tags["scalars"]) == 4
+    numbers = [tag for tag in tags["scalars"] if tag.startswith("condition_number/")]
+    assert numbers == [f"condition_number/flow {number} / 1×1" for number in (1, 2, 3, 4)]
+    assert "log_det_per_sample/flow 3 / coupling" in tags["scalars"]
     assert sum(tag.startswith("log_det_per_sample/") for tag in tags["scalars"]) >= 12
     assert (
         {tag.split("/")[1] for tag in tags["audio"]}

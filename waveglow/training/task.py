@@ -22,14 +22,13 @@ from waveglow.config import ConfigError
 from waveglow.data.held_out import distinct_names, fingerprint, validated
 from waveglow.data.manifest import Clip
 from waveglow.data.speech import Example, SpeechCrops, whole_clip
-from waveglow.flows.base import Flow, coupling_nets
-from waveglow.flows.compose import Chain
 from waveglow.flows.likelihood import HALF_LOG_2PI, bits_per_sample
 from waveglow.flows.permute import InvertibleConv
 from waveglow.models.bandwidth import filled
 from waveglow.models.flow_vocoder import FlowVocoder
 from waveglow.training.config import LossConfig, ValidConfig
 from waveglow.training.distributed import World
+from waveglow.training.layer_names import layer_names
 from waveglow.training.log import RunLog
 from waveglow.training.objective import LONGEST_FFT, VocoderObjective
 from waveglow.vocoder import Vocoder
@@ -272,10 +271,7 @@ def show_flow(log: RunLog, step: int, *, model: nn.Module, log_dets: Mapping[str
 
 @contextmanager
 def per_flow_log_dets(model: nn.Module) -> Iterator[dict[str, float]]:
-    """Within it, the log-determinants of every flow layer that runs, by module name (batch mean, nats).
-
-    A coupling net may use a layer as a mere function, whose log-determinant does not count.
-    """
+    """Within it, the log-determinants of every flow layer that runs, by `layer_names` (batch mean, nats)."""
     values: dict[str, float] = {}
 
     def keeper(name: str) -> Callable[[nn.Module, Any, tuple[Tensor, Tensor]], None]:
@@ -284,10 +280,7 @@ def per_flow_log_dets(model: nn.Module) -> Iterator[dict[str, float]]:
 
         return keep
 
-    nets = {part for net in coupling_nets(model).values() for part in net.modules()}
-    flows = [(n, m) for n, m in model.named_modules() if isinstance(m, Flow) and not isinstance(m, Chain)]
-    layers = [(name, module) for name, module in flows if module not in nets]
-    hooks = [module.register_forward_hook(keeper(name)) for name, module in layers]
+    hooks = [layer.register_forward_hook(keeper(name)) for layer, name in layer_names(model).items()]
     try:
         yield values
     finally:
@@ -298,7 +291,7 @@ def per_flow_log_dets(model: nn.Module) -> Iterator[dict[str, float]]:
 def condition_numbers(model: nn.Module) -> dict[str, float]:
     """Condition number of each invertible 1×1 convolution: how much its inverse magnifies rounding errors."""
     return {
-        name: float(torch.linalg.cond(module.matrix().double()))
-        for name, module in model.named_modules()
-        if isinstance(module, InvertibleConv)
+        name: float(torch.linalg.cond(layer.matrix().double()))
+        for layer, name in layer_names(model).items()
+        if isinstance(layer, InvertibleConv)
     }
