@@ -11,6 +11,7 @@ import signal
 import pytest
 import torch
 
+from waveglow.audio.io import AudioError
 from waveglow.cli.main import main
 from waveglow.config import ConfigError
 from waveglow.models import checkpoint, whole_directory
@@ -390,3 +391,18 @@ def test_info_says_where_the_best_weights_are_better_than_the_newest(train, begu
     metrics.unlink()
     assert main(["info", str(begun), "--json"]) == 0
     assert "better" not in json.loads(capsys.readouterr().out)
+
+
+def test_a_held_out_clip_that_vanishes_ends_the_run_with_its_work_saved(trainer, monkeypatch):
+    made = trainer(steps=50, validate_every_steps=3, checkpoint_every_steps=100)
+    validate = made.task.validate
+
+    def gone(model, world):
+        if made.state.step:
+            raise AudioError("gone.wav", "doesn't exist")
+        return validate(model, world)
+
+    made.task.validate = gone
+    with pytest.raises(ConfigError, match=r"a held-out clip can't be read: gone.wav: doesn't exist.*step 3 is saved"):
+        made.run()
+    assert names(made.run_dir) == ["step_00000003"]

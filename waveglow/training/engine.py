@@ -11,6 +11,7 @@ bad steps in a row end the run, and no checkpoint is written amid them, as if ev
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -213,6 +214,7 @@ class Trainer:
         with dead_workers_wait():
             self._measure_best_anew()
             if self.state.step == 0:
+                batches = itertools.chain([self._next(batches)], batches)  # what can't be read is found first
                 self._validate()
             while self.state.step < settings.steps:
                 self._step(batches)
@@ -326,14 +328,17 @@ class Trainer:
         try:
             return next(batches)
         except (ValueError, OSError, RuntimeError) as error:
-            if self.world.size == 1:  # the others are not here to save with
-                self._read_reports()
-                self._save()
-            reason = unreadable(error, self.wording.sample)
-            if reason is None:
-                self.event(self.state.step, self._at_stake())
-                raise
+            self._end_unread(error, f"training {self.wording.sample}")
+            raise
+
+    def _end_unread(self, error: Exception, sample: str) -> None:
+        """Save, and raise ConfigError where the error is of the data; of a bug, say only what is saved."""
+        if self.world.size == 1:  # the others are not here to save with
+            self._read_reports()
+            self._save()
+        if reason := unreadable(error, sample):
             raise ConfigError(f"{reason}. {self._at_stake()}") from error
+        self.event(self.state.step, self._at_stake())
 
     def _bad_step(self, report: StepReport) -> None:
         """A step that was skipped in all processes. Raises DivergedError where it is one too many."""
@@ -352,7 +357,11 @@ class Trainer:
     def _validate(self) -> None:
         started = time.perf_counter()
         averaged = self.average.module.eval()
-        metrics = self.task.validate(averaged, self.world)
+        try:
+            metrics = self.task.validate(averaged, self.world)
+        except (ValueError, OSError) as error:
+            self._end_unread(error, f"held-out {self.wording.sample}")
+            raise
         if self.world.is_first and (self.state.step or self.from_weights):
             metrics |= self.task.show(averaged, self.run_dir, self.state.step, self.log)
         metrics["seconds"] = round(time.perf_counter() - started, 2)

@@ -134,12 +134,8 @@ class VocoderTask:
             source="data.manifest",
             lower=f"data.segment_samples ({segment_samples})",
         )
-<<<<<<< HEAD
-        self.info: Mapping[str, Any] = Refinement.usual(valid.refine).info()
-=======
         held_out = fingerprint(self.held_out, max_seconds=valid.max_seconds)
-        self.info: Mapping[str, Any] = {"refine": valid.refine, "held_out": held_out}
->>>>>>> 7f63968 (Validate on every speaker and corpus; the seven mutations each have a test)
+        self.info: Mapping[str, Any] = {**Refinement.usual(valid.refine).info(), "held_out": held_out}
         self.seed = seed
         self.group = group
         self.valid = valid

@@ -30,12 +30,12 @@ def unreadable(error: Exception, sample: str) -> str | None:
 
     Arguments:
         error: as a loader raised it; that of a worker has its traceback in the message.
-        sample: what one is called, such as "clip".
+        sample: what one is called, such as "training clip".
     """
     text = str(error).strip()
     if "DataLoader worker (pid" in text:
         return (
-            f"a process that reads training {sample}s was killed, perhaps since memory was short; lower data.workers "
+            f"a process that reads {sample}s was killed, perhaps since memory was short; lower data.workers "
             "or make room"
         )
     name, reason = _qualified(error), text
@@ -43,7 +43,7 @@ def unreadable(error: Exception, sample: str) -> str | None:
         name, _, reason = text.splitlines()[-1].partition(": ")
     if not name.startswith("waveglow.") and not _is_of_the_system(name):
         return None
-    return f"a training {sample} can't be read: {reason}; mend or drop it, and prepare again"
+    return f"a {sample} can't be read: {reason}; mend or drop it, and prepare again"
 
 
 def _qualified(error: Exception) -> str:
