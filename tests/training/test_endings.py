@@ -21,6 +21,7 @@ from waveglow.training import checkpoints, state
 from waveglow.training.engine import DivergedError, UnsavedError
 from waveglow.training.log import read_metrics
 from waveglow.training.task import VocoderTask
+from waveglow.training.workers import unreadable
 
 TINY_MODEL = {"name": "waveglow", "n_mels": 4, "n_channels": 4, "n_layers": 1, "n_flows": 2}
 
@@ -406,3 +407,21 @@ def test_a_held_out_clip_that_vanishes_ends_the_run_with_its_work_saved(trainer,
     with pytest.raises(ConfigError, match=r"a held-out clip can't be read: gone.wav: doesn't exist.*step 3 is saved"):
         made.run()
     assert names(made.run_dir) == ["step_00000003"]
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly"), "a process that reads clips was killed"),
+        (ConnectionResetError(104, "Connection reset by peer"), "a process that reads clips was killed"),
+        (AudioError("a.wav", "empty file"), "a clip can't be read: a.wav: empty file; mend or drop it"),
+        (FileNotFoundError(2, "No such file", "a.wav"), "a clip can't be read: [Errno 2] No such file: 'a.wav'"),
+        (RuntimeError("Caught x.\nOriginal Traceback (most recent call last):\n  raise\nOSError: gone"), "read: gone;"),
+        (RuntimeError("Original Traceback\nwaveglow.audio.io.AudioError: a.wav: b"), "a clip can't be read: a.wav: b;"),
+        (RuntimeError("Original Traceback\nValueError: shapes (3,) and (4,)"), None),
+        (ValueError("operands could not be broadcast"), None),
+    ],
+)
+def test_what_can_not_be_read_is_told_from_bugs(error, said):
+    found = unreadable(error, "clip")
+    assert found is None if said is None else said in found

@@ -327,7 +327,7 @@ class Trainer:
         """The next batch. What can't be read ends the run, what was learned being saved; a bug keeps its traceback."""
         try:
             return next(batches)
-        except (ValueError, OSError, RuntimeError) as error:
+        except (ValueError, OSError, RuntimeError, EOFError) as error:
             self._end_unread(error, f"training {self.wording.sample}")
             raise
 

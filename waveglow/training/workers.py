@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
+WHILE_SENDING = (ConnectionError, EOFError)  # how it shows where a worker was killed amid handing over a sample
+
+
 @contextmanager
 def dead_workers_wait() -> Iterator[None]:
     """Region, after a loader was made, in which a worker's death is noticed where the next batch is asked for.
@@ -33,7 +36,7 @@ def unreadable(error: Exception, sample: str) -> str | None:
         sample: what one is called, such as "training clip".
     """
     text = str(error).strip()
-    if "DataLoader worker (pid" in text:
+    if "DataLoader worker (pid" in text or isinstance(error, WHILE_SENDING):
         return (
             f"a process that reads {sample}s was killed, perhaps since memory was short; lower data.workers "
             "or make room"
