@@ -7,7 +7,7 @@ import torch
 import yaml
 
 from waveglow.cli.main import main
-from waveglow.config import from_mapping
+from waveglow.config import from_mapping, merged, parse_overrides
 from waveglow.data.manifest import read_manifest
 from waveglow.models.registry import build
 from waveglow.training.config import RunConfig
@@ -73,8 +73,8 @@ def begun(three_steps, tmp_path):
 def trainer(config_file, manifest, tmp_path):
     """A Trainer in this process, and the task it trains on."""
 
-    def make(**settings):
-        values = yaml.safe_load(config_file.read_text())
+    def make(*overrides, **settings):
+        values = merged(yaml.safe_load(config_file.read_text()), parse_overrides(overrides))
         values["train"].update(settings)
         config = from_mapping(RunConfig, values)
         torch.manual_seed(0)

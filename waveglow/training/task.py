@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,6 +22,7 @@ from waveglow.audio.refine import Refinement
 from waveglow.config import ConfigError
 from waveglow.data.held_out import distinct_names, fingerprint, validated
 from waveglow.data.manifest import Clip
+from waveglow.data.sampler import stratum
 from waveglow.data.speech import Example, SpeechCrops, whole_clip
 from waveglow.flows.likelihood import HALF_LOG_2PI, bits_per_sample
 from waveglow.flows.permute import InvertibleConv
@@ -142,8 +144,17 @@ class VocoderTask:
         self.loss_config = loss
 
     def inputs(self, batch: Example) -> Batch:
-        """(audio [B, T], mel [B, M, F], bandwidth [B])."""
-        return batch.audio, batch.mel, batch.bandwidth
+        """(audio [B, T], mel [B, M, F], bandwidth [B]), and where the loss asks for it the places of crops to judge.
+
+        Those are spread evenly over the numbers of all samples, however processes and micro-batches divide them.
+        """
+        if not self.loss_config.mr_stft:
+            return batch.audio, batch.mel, batch.bandwidth
+        share = Fraction(self.loss_config.mr_stft_share).limit_denominator(1000)
+        judged = [
+            place for place, number in enumerate(torch.as_tensor(batch.number).tolist()) if stratum(number, share)[0]
+        ]
+        return batch.audio, batch.mel, batch.bandwidth, torch.tensor(judged, dtype=torch.long)
 
     def objective(self, model: nn.Module) -> nn.Module:
         """Likelihood, and spectral loss where the configuration asks for it."""

@@ -7,7 +7,6 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-
 WHILE_SENDING = (ConnectionError, EOFError)  # how it shows where a worker was killed amid handing over a sample
 
 
