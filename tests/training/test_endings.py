@@ -425,3 +425,12 @@ def test_a_held_out_clip_that_vanishes_ends_the_run_with_its_work_saved(trainer,
 def test_what_can_not_be_read_is_told_from_bugs(error, said):
     found = unreadable(error, "clip")
     assert found is None if said is None else said in found
+
+
+def test_a_damaged_best_is_set_aside_and_named_and_another_takes_its_place(train, begun, capsys):
+    weights = begun / "best" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    assert train("train.steps=4")[0] == 0
+    assert "best/model.safetensors: differs from its manifest" in capsys.readouterr().err
+    assert (begun / "best.corrupt").is_dir()
+    assert state.best_info(begun)["step"] == 4

@@ -114,7 +114,8 @@ def newest(run: Path) -> tuple[Path | None, list[str]]:
 
 def recover_run(run: Path) -> list[str]:
     """Put right what a killed process left: directories amid their replacement (`recover`), unfinished ones, and
-    damaged ones newer than the newest whole checkpoint, which are set aside as `*.corrupt`; says what is wrong there.
+    damaged ones, a best or newer than the newest whole checkpoint, which are set aside as `*.corrupt`; says what is
+    wrong there.
 
     For whoever holds the run's lock.
     """
@@ -125,6 +126,12 @@ def recover_run(run: Path) -> list[str]:
     steps = steps_of(run)
     for damaged in steps[steps.index(found) + 1 :] if found else steps:
         set_aside(damaged, "corrupt")
+    try:
+        verify(run / "best")
+    except CheckpointError as error:
+        if (run / "best").exists():
+            problems.append(str(error))
+            set_aside(run / "best", "corrupt")
     return problems
 
 
