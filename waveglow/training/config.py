@@ -198,13 +198,13 @@ class RunConfig:
     valid: ValidConfig = field(default_factory=ValidConfig)
 
     def recipe(self) -> dict[str, Any]:
-        """Crops, optimizer, loss, batch, averaging, and how the voice is validated."""
+        """Crops, optimizer, loss, batch, averaging, sigma; how it is refined, a voice's checkpoint says beside it."""
         return {
             "data": {"segment_samples": self.data.segment_samples},
             "optim": to_mapping(self.optim),
             "loss": to_mapping(self.loss),
             "train": {"batch_size": self.train.batch_size, "ema_decay": self.train.ema_decay},
-            "valid": {"sigma": self.valid.sigma, "refine": self.valid.refine},
+            "valid": {"sigma": self.valid.sigma},
         }
 
     def mel_spec(self) -> MelSpec:
