@@ -30,6 +30,7 @@ class RunLog:
         self.total_steps = total_steps
         self.writer: SummaryWriter | None = None
         self.bar: tqdm[Any] | None = None
+        self.trouble = ""
         if not enabled:
             return
         _forget_after(self.path, start_step)
@@ -86,11 +87,13 @@ class RunLog:
             self.safely(self.writer.add_histogram, name, values.float().cpu().numpy(), step)
 
     def safely(self, action: Callable[..., object], *arguments: object) -> None:
-        """Run an action whose failure may cost a log entry, never the training."""
+        """Run an action whose failure may cost a log entry, never the training; a trouble is told once."""
         try:
             action(*arguments)
         except (OSError, ValueError) as error:
-            log.warning("can't log: %s", error)
+            if str(error) != self.trouble:
+                log.warning("can't log: %s", error)
+            self.trouble = str(error)
 
     def close(self) -> None:
         """Flush everything."""
