@@ -15,6 +15,7 @@ import torch
 from waveglow.audio.io import AudioError
 from waveglow.cli.main import main
 from waveglow.config import ConfigError
+from waveglow.flows.permute import InvertibleConv
 from waveglow.models import checkpoint, whole_directory
 from waveglow.models.checkpoint import CheckpointError, steps_of
 from waveglow.models.registry import build
@@ -437,3 +438,20 @@ def test_a_damaged_best_is_set_aside_and_named_and_another_takes_its_place(train
     assert "best/model.safetensors: differs from its manifest" in capsys.readouterr().err
     assert (begun / "best.corrupt").is_dir()
     assert state.best_info(begun)["step"] == 4
+
+
+def test_weights_without_an_inverse_do_not_stop_a_validation(trainer):
+    made = trainer(steps=3, validate_every_steps=2, checkpoint_every_steps=100)
+    step = made._step
+
+    def singular(batches):
+        step(batches)
+        if made.state.step == 2:
+            conv = next(m for m in made.average.module.modules() if isinstance(m, InvertibleConv))
+            with torch.no_grad():
+                conv.weight.zero_()
+
+    made._step = singular
+    made.run()
+    assert any("can't be heard or seen" in m["what"] for m in lines(made.run_dir, "event"))
+    assert made.state.step == 3

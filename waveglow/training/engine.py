@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, default_collate
 
-from waveglow.config import ConfigError
+from waveglow.config import ConfigError, is_told
 from waveglow.data.sampler import StepSampler
 from waveglow.flows.actnorm import initialize_
 from waveglow.flows.base import Flow, coupling_nets
@@ -363,12 +363,22 @@ class Trainer:
             self._end_unread(error, f"held-out {self.wording.sample}")
             raise
         if self.world.is_first and (self.state.step or self.from_weights):
-            metrics |= self.task.show(averaged, self.run_dir, self.state.step, self.log)
+            metrics |= self._shown(averaged)
         metrics["seconds"] = round(time.perf_counter() - started, 2)
         self.log.record("valid", self.state.step, metrics)
         if self.world.is_first:
             self._keep_best(metrics)
         self.validation_seconds = self.world.agree(metrics["seconds"])
+
+    def _shown(self, averaged: nn.Module) -> dict[str, float]:
+        """Show what was learned. Weights that have no inverse can't be shown, and may be mended by the next steps."""
+        try:
+            return self.task.show(averaged, self.run_dir, self.state.step, self.log)
+        except (ValueError, torch.linalg.LinAlgError) as error:  # type: ignore[attr-defined]
+            if isinstance(error, ValueError) and not is_told(error):
+                raise
+            self.event(self.state.step, f"these weights can't be heard or seen: {error}")
+            return {}
 
     def _measure_best_anew(self) -> None:
         """Where the run's best was measured on other held-out data than this run's: else none could be compared."""
