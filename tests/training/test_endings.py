@@ -1,5 +1,6 @@
 """How runs end, and what they leave: nothing that was learned is lost in silence, and what is called good is."""
 
+import contextlib
 import itertools
 import json
 import math
@@ -19,6 +20,7 @@ from waveglow.flows.permute import InvertibleConv
 from waveglow.models import checkpoint, whole_directory
 from waveglow.models.checkpoint import CheckpointError, steps_of
 from waveglow.models.registry import build
+from waveglow.models.whole_directory import is_whole
 from waveglow.training import checkpoints, state
 from waveglow.training.engine import DivergedError, UnsavedError
 from waveglow.training.log import read_metrics
@@ -455,3 +457,32 @@ def test_weights_without_an_inverse_do_not_stop_a_validation(trainer):
     made.run()
     assert any("can't be heard or seen" in m["what"] for m in lines(made.run_dir, "event"))
     assert made.state.step == 3
+
+
+def test_going_back_that_is_cut_off_loses_nothing_and_is_done_the_second_time(tmp_path, monkeypatch):
+    rename, done = os.rename, 0
+    for cut in itertools.count(1):
+        run = tmp_path / str(cut)
+        for name in ("checkpoints/step_00000003", "checkpoints/step_00000006", "checkpoints/step_00000009", "best"):
+            checkpoint.save(run / name, build(TINY_MODEL), TINY_MODEL, info={"step": 9, "nll_nats": 1.0})
+        renames = itertools.count(1)
+
+        def cut_off(*paths, renames=renames, cut=cut):
+            if next(renames) == cut:
+                raise KeyboardInterrupt
+            rename(*paths)
+
+        monkeypatch.setattr(os, "rename", cut_off)
+        with contextlib.suppress(KeyboardInterrupt):
+            state.supersede(run, 3)
+            done = cut
+        monkeypatch.setattr(os, "rename", rename)
+        whole = [path for path in run.rglob("MANIFEST.json") if is_whole(path.parent)]
+        assert len(whole) == 4
+        assert state.newest(run)[0] is not None
+        state.supersede(run, 3)
+        assert [path.name for path in steps_of(run)] == ["step_00000003"]
+        assert not (run / "best").exists()
+        if done:
+            break
+    assert done == 4  # after three renames

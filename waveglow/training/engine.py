@@ -12,6 +12,7 @@ bad steps in a row end the run, and no checkpoint is written amid them, as if ev
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -385,7 +386,12 @@ class Trainer:
         best = best_info(self.run_dir)
         if self.state.step == 0 or not best or best.get("held_out") == self.task.info.get("held_out"):
             return
-        loaded = checkpoint.load(self.run_dir / "best")
+        try:
+            loaded = checkpoint.load(self.run_dir / "best")
+        except CheckpointError as error:
+            self.checkpoints.best_nll_nats = math.inf
+            self.event(self.state.step, f"{error}; the next validation makes another best")
+            return
         nll_nats = self.task.validate(loaded.model.to(self.world.device), self.world)["nll_nats"]
         self.checkpoints.best_nll_nats = nll_nats
         self.event(self.state.step, f"best was measured on other held-out data; on these it has {nll_nats:.4f} nats")
