@@ -71,7 +71,6 @@ class Trainer:
         run: directory of checkpoints, logs and samples.
         world: this process among all.
         data_hash: of all data, kept in checkpoints; another one is refused at a resume unless `allow_data_change`.
-        data_changes: what differs from the data that the run was begun with, for the refusal.
         from_weights: the model is no beginner: it is heard and seen before the first step, too.
 
     Raises ConfigError where the settings don't fit the model or each other, CheckpointError where `resume` is another
@@ -89,7 +88,6 @@ class Trainer:
         data_hash: str,
         resume: Path | None,
         allow_data_change: bool = False,
-        data_changes: str = "",
         from_weights: bool = False,
     ) -> None:
         self.task, self.config, self.run_dir, self.world = task, config, run, world
@@ -134,7 +132,7 @@ class Trainer:
             self.checkpoints.resume(
                 resume,
                 may_differ=[source] if allow_data_change else [],
-                advice={"train.batch_size": LESS_AT_A_TIME, source: data_changes},
+                advice={"train.batch_size": LESS_AT_A_TIME},
             )
             if world.is_first:
                 self.checkpoints.supersede_newer()
