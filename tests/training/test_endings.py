@@ -22,7 +22,7 @@ from waveglow.models.checkpoint import CheckpointError, steps_of
 from waveglow.models.registry import build
 from waveglow.models.whole_directory import is_whole
 from waveglow.training import checkpoints, state
-from waveglow.training.engine import DivergedError, UnsavedError
+from waveglow.training.engine import DivergedError, OutOfMemoryError, UnsavedError
 from waveglow.training.log import read_metrics
 from waveglow.training.task import VocoderTask
 from waveglow.training.workers import unreadable
@@ -486,3 +486,17 @@ def test_going_back_that_is_cut_off_loses_nothing_and_is_done_the_second_time(tm
         if done:
             break
     assert done == 4  # after three renames
+
+
+def test_running_out_of_memory_late_says_what_is_lost(trainer):
+    made = trainer(steps=9, checkpoint_every_steps=2, validate_every_steps=100)
+    sound = made.task.loss
+
+    def loss(terms):
+        if made.state.step == 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return sound(terms)
+
+    made.task.loss = loss
+    with pytest.raises(OutOfMemoryError, match=r"counts too\. LOST is what was learned since step 2, the newest"):
+        made.run()

@@ -253,10 +253,10 @@ class Trainer:
         since = (
             f"step {self.saved_step}, the newest that is saved" if self.saved_step else "the start; nothing is saved"
         )
-        why = self.unsaved or "the other processes did not get to save"
+        why = f": {self.unsaved}" if self.unsaved else ""
         best = best_info(self.run_dir).get("step", 0)
         there = f"; {self.run_dir / 'best'} has the weights of step {best}" if best > self.saved_step else ""
-        return f"LOST is what was learned since {since}: {why}{there}"
+        return f"LOST is what was learned since {since}{why}{there}"
 
     def _step(self, batches: Iterator[Any]) -> None:
         """One optimizer step, none where a process has no finite loss or gradient; nothing of it is read."""
@@ -447,6 +447,7 @@ class Trainer:
             f"{self.wording.lower}, raise train.accumulate ({settings.accumulate}), which "
             f"keeps the batch, or set train.memory=checkpoint or reversible ({settings.memory}); "
             f"before the first step, train.init_crops ({settings.init_crops}) counts too"
+            + (f". {self._at_stake()}" if self.saved_step < self.state.step else "")
         )
 
 
