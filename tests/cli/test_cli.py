@@ -151,9 +151,12 @@ def test_what_ends_a_command(error, code, model, monkeypatch, capsys):
     assert capsys.readouterr().err.startswith("waveglow info: ")
 
 
-def test_a_bug_is_not_hidden(model, monkeypatch):
-    monkeypatch.setattr(info_verb, "run", lambda _: [][0])
-    with pytest.raises(IndexError):
+@pytest.mark.parametrize(
+    ("bug", "error"), [(lambda _: [][0], IndexError), (lambda _: np.zeros(3) + np.zeros(4), ValueError)]
+)
+def test_a_bug_is_not_hidden(bug, error, model, monkeypatch):
+    monkeypatch.setattr(info_verb, "run", bug)
+    with pytest.raises(error):
         main(["info", str(model)])
 
 

@@ -269,6 +269,17 @@ def test_validation_noise_is_a_function_of_seed_and_place(clips):
     assert not torch.equal(audio() - stored[:2048], crop - stored[start : start + 2048])
 
 
+def test_no_training_sample_has_the_noise_of_a_validated_clip(tmp_path, recording):
+    """Else what is held out would be heard with noise that was trained on: the noise is all that differs here."""
+    clip = saved(tmp_path / "a.wav", recording[:4096])
+    quiet = recording[:4096]
+    crops = SpeechCrops([clip], TACOTRON2, segment_samples=4096, seed=0)
+    validated = whole_clip(clip, TACOTRON2, place=0, seed=0, max_samples=4096, multiple=8).audio.numpy() - quiet
+    for number in range(3):
+        trained = crops[number].audio.numpy() - quiet
+        assert abs(np.corrcoef(validated, trained)[0, 1]) < 0.1
+
+
 def test_a_whole_clip_is_cut_at_the_longest_wanted(clips):
     audio, mel, *_ = whole_clip(clips[0], TACOTRON2, place=0, seed=0, max_samples=5000, multiple=8)
     assert (audio.shape, mel.shape) == ((5000,), (80, 20))

@@ -1,8 +1,8 @@
 """The manifest: which clips there are, checked once, and which of them are held out.
 
 One JSON object a line: path (relative to the manifest), sample_rate in Hz, frames in samples, sha256, split, mel where
-a mel file goes with the clip, bandwidth in Hz where the recording has nothing above, synthetic where a model spoke. A
-run trains on `train` and validates on `valid`; `test` it never sees.
+a mel file goes with the clip, bandwidth in Hz where the recording has nothing above, synthetic where a model spoke,
+corpus where it has a name. A run trains on `train` and validates on `valid`; `test` it never sees.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ class Clip:
     mel_sha256: str | None = None
     bandwidth: int | None = None
     synthetic: bool = False
+    corpus: str | None = None
 
     def __post_init__(self) -> None:
         if self.bandwidth is not None and self.bandwidth <= 0:

@@ -37,6 +37,7 @@ def evaluate(
     sigmas: Iterable[float] = SIGMAS,
     checkpoint: str | Path = "vocoder",
     checkpoint_found: str | Path | None = None,
+    against: str | Path | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> Results:
     """Copy-synthesis of recordings, scored beside the recordings themselves, Griffin-Lim, refined noise and others.
@@ -54,6 +55,7 @@ def evaluate(
             missing are left out.
         sigmas: to compare on a few of the clips.
         checkpoint, checkpoint_found: what the results call the vocoder, and the folder that this stood for.
+        against: another checkpoint, of the same sample rate: a row, and paired differences to it under "against".
         tell: is given a sentence on each metric that can't be had, before the work begins.
 
     Returns the content of evaluation.json: means and intervals under "rows", each clip's scores under "clips", what
@@ -85,9 +87,10 @@ def evaluate(
         threads=torch.get_num_threads(),
         metrics=asked,
         sigmas=require_sigmas(sigmas),
+        against=None if against is None else str(against),
     )
     out.mkdir(parents=True, exist_ok=True)
-    work = Evaluation(vocoder, out, settings, found, others)
+    work = Evaluation(vocoder, out, settings, found, others, None if against is None else _other(against, vocoder))
     work.failed += [{"row": TRUTH, "clip": str(path), "reason": reason} for path, reason in skipped]
     if tell:
         for name, reason in work.unavailable.items():
@@ -96,6 +99,17 @@ def evaluate(
     _write(out / "evaluation.json", json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False))
     _write(out / "evaluation.md", table.markdown(results))
     return results
+
+
+def _other(path: str | Path, vocoder: Vocoder | OnnxVocoder) -> Vocoder:
+    precision = vocoder.precision if isinstance(vocoder, Vocoder) else "float32"
+    other = Vocoder.load(path, precision=precision, device=vocoder.device)
+    if other.sample_rate != vocoder.sample_rate:
+        raise ValueError(
+            f"{path} has {other.sample_rate} Hz, the vocoder {vocoder.sample_rate} Hz; only vocoders of one sample "
+            "rate can be compared clip by clip"
+        )
+    return other
 
 
 def _write(path: Path, text: str) -> None:

@@ -23,9 +23,9 @@ from waveglow.audio.io import load_audio, save_audio
 from waveglow.devices import device_name, processor
 from waveglow.evaluation.cache import Cache, file_digest, model_digest
 from waveglow.evaluation.clips import Clip, ClipScores
-from waveglow.evaluation.means import summary
+from waveglow.evaluation.means import paired, summary
 from waveglow.evaluation.rows import GriffinLim, Other, RefinedNoise, Row, Sampled, Settings, folder_of
-from waveglow.evaluation.table import TRUTH, VOCODER, Results
+from waveglow.evaluation.table import AGAINST, TRUTH, VOCODER, Results
 from waveglow.export.onnx_runtime import OnnxVocoder
 from waveglow.metrics import METRICS, MissingPackageError, Take, TakeScore
 from waveglow.metrics.packages import Samples, version_of
@@ -61,11 +61,14 @@ class Evaluation:
         settings: Settings,
         clips: list[Clip],
         others: Mapping[str, Path],
+        against: Vocoder | None = None,
     ) -> None:
         self.vocoder, self.out, self.settings, self.clips, self.others = vocoder, out, settings, clips, others
         self.spec, self.group = vocoder.mel_spec, vocoder.group
         self.cache = Cache(out / "cache.jsonl")
         self.model_sha256 = model_digest(vocoder)
+        self.vocoders: dict[str, Vocoder | OnnxVocoder] = {VOCODER: vocoder, **({AGAINST: against} if against else {})}
+        self.digests = {VOCODER: self.model_sha256, **({AGAINST: model_digest(against)} if against else {})}
         self.scorers, self.unavailable = loaded(settings.metrics)
         self.failed: list[dict[str, str]] = []
         self.unscored: list[dict[str, str]] = []
@@ -80,6 +83,8 @@ class Evaluation:
                 self._sampled(settings.sigma, refine=0),
             ]
         rows += [self._sampled(settings.sigma, timed=True)]
+        if AGAINST in self.vocoders:
+            rows += [self._against(settings.sigma)]
         rows += [Other(name, folder, self.spec.sample_rate) for name, folder in self.others.items()]
         swept = {name: score for name, score in self.scorers.items() if name in SWEPT}
         sweep = [self._sampled(sigma) for sigma in (settings.sigmas if swept else [])]
@@ -95,6 +100,7 @@ class Evaluation:
             "format": FORMAT,
             **self._circumstances(),
             "rows": {name: summary(name, table, settings.metrics) for name in names},
+            "against": self._paired(table) if AGAINST in self.vocoders else None,
             "missing": {row.name: [clip.name for clip in self.clips if not row.has(clip)] for row in rows},
             "failed": self.failed,
             "unscored": self.unscored,
@@ -104,6 +110,17 @@ class Evaluation:
             },
             "clips": [asdict(scores) for scores in table],
         }
+
+    def _against(self, sigma: float) -> Sampled:
+        """The other vocoder, refined as it is by itself where nothing else was asked for."""
+        other, steps = self.vocoders[AGAINST], self.settings.refine
+        refine = other.refine if steps == self.vocoder.refine else steps
+        digest = self.digests[AGAINST]
+        return Sampled(other, self.settings, digest, sigma=sigma, refine=refine, timed=True, name=AGAINST)
+
+    def _paired(self, table: list[ClipScores]) -> Results:
+        better = {name: METRICS[name].better for name in self.settings.metrics}
+        return {"checkpoint": self.settings.against, "paired": paired(VOCODER, AGAINST, table, better)}
 
     def _sampled(self, sigma: float, *, refine: int | None = None, timed: bool = False) -> Sampled:
         steps = self.settings.refine if refine is None else refine
@@ -188,10 +205,11 @@ class Evaluation:
             name: ([METRICS[name].version, *content], partial(_apply, score, reference, output))
             for name, score in scorers.items()
         }
-        if row == VOCODER and scorers is self.scorers:
-            if "nll" in self.settings.metrics:
-                recipe = [METRICS["nll"].version, truth.sha256, self.model_sha256, self.settings.precision]
-                todo["nll"] = (recipe, lambda: self._nll(reference.take.samples))
+        if row in self.vocoders and scorers is self.scorers:
+            vocoder = self.vocoders[row]
+            if "nll" in self.settings.metrics and isinstance(vocoder, Vocoder):
+                recipe = [METRICS["nll"].version, truth.sha256, self.digests[row], self.settings.precision]
+                todo["nll"] = (recipe, lambda: _nll(vocoder, reference.take.samples))
             if "rtf" in self.settings.metrics:
                 todo["rtf"] = ([made.took, made.seconds], lambda: made.took / made.seconds)
         return {name: self._cached(row, clip, name, recipe, compute) for name, (recipe, compute) in todo.items()}
@@ -208,13 +226,6 @@ class Evaluation:
                 return None
             self.cache.put(known, "score", metric, recipe)
         return float(known)
-
-    def _nll(self, samples: Samples) -> float:
-        """Nats per sample."""
-        frames = self.spec.frames(max(len(samples), self.spec.min_samples))
-        counted = min(len(samples), frames * self.spec.hop)
-        log_prob = float(self.vocoder.log_prob(samples, self.spec.sample_rate))
-        return -log_prob / (counted - counted % self.group)
 
     def _circumstances(self) -> Results:
         """Of what, with what and on what."""
@@ -261,6 +272,14 @@ class Lazy:
     @cached_property
     def take(self) -> Take:
         return self._read()
+
+
+def _nll(vocoder: Vocoder, samples: Samples) -> float:
+    """Nats per sample."""
+    spec = vocoder.mel_spec
+    counted = min(len(samples), spec.frames(max(len(samples), spec.min_samples)) * spec.hop)
+    log_prob = float(vocoder.log_prob(samples, spec.sample_rate))
+    return -log_prob / (counted - counted % vocoder.model.group)
 
 
 def _apply(score: TakeScore, reference: Lazy, output: Lazy) -> float:

@@ -41,6 +41,7 @@ def write_page(out: Path, results: Results) -> None:
     sections = [
         f"<h1>{escape(title)}</h1>",
         f"<p>{escape(table.about_vocoder(results))}</p>",
+        *(f"<p>{escape(line)}</p>" for line in table.differences(results) if line),
         _table(results),
         _notices(results),
         _sweep(results),

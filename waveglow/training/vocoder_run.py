@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from waveglow.config import ConfigError, dump, from_mapping
+from waveglow.config import ConfigError, dump, from_mapping, merged
 from waveglow.data.manifest import content_hash
 from waveglow.models.checkpoint import Checkpoint
 from waveglow.models.flow_vocoder import FlowVocoder
@@ -17,7 +17,7 @@ from waveglow.models.registry import build_vocoder, resolved
 from waveglow.training.config import RunConfig
 from waveglow.training.engine import Trainer
 from waveglow.training.recordings import recordings
-from waveglow.training.runs import occupied, require_same_model, resume_from, settings
+from waveglow.training.runs import fine_tuning, occupied, require_same_model, resume_from, settings
 from waveglow.training.task import VocoderTask
 
 Initial = Checkpoint[FlowVocoder] | None
@@ -26,7 +26,7 @@ Initial = Checkpoint[FlowVocoder] | None
 def configuration(
     run_dir: Path, *, file: Path | None = None, overrides: Mapping[str, Any] = {}, initial: Initial = None
 ) -> RunConfig:
-    """The settings of a run (`runs.settings`); weights to start from bring their model and mel convention.
+    """The settings of a run (`runs.settings`); weights to start from bring their model, mel convention and recipe.
 
     Raises ConfigError where they don't fit each other.
     """
@@ -35,7 +35,7 @@ def configuration(
         if initial.mel_spec is None:
             raise ConfigError(f"{initial.path} names no mel convention; convert it again with --mel PRESET")
         brought = {"model": initial.model_config, "mel": initial.mel_spec.to_dict()}
-        suggested = {"valid": {"refine": initial.info.get("refine", 0)}}
+        suggested = merged({"valid": {"refine": initial.info.get("refine", 0)}}, fine_tuning(initial.info))
     conf = "recipes/ljspeech/conf"
     values = settings(run_dir, file=file, overrides=overrides, brought=brought, conf=conf, suggested=suggested)
     config = from_mapping(RunConfig, values)
@@ -91,6 +91,7 @@ def train(
             data_hash=content_hash(clips),
             resume=from_checkpoint,
             allow_data_change=allow_data_change,
+            from_weights=initial is not None,
         )
         if here.is_first:
             dump(config, run_dir / "config.yaml")
