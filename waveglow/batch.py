@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -11,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
 from waveglow.audio.files import (
@@ -24,6 +26,7 @@ from waveglow.audio.files import (
     utf8,
     write_atomically,
 )
+from waveglow.audio.io import NORMALIZED_PEAK, Samples, save_audio
 
 
 @dataclass
@@ -38,6 +41,20 @@ class Outcome:
     took: float = 0.0
     notices: list[str] = field(default_factory=list)
     measured: dict[str, float] = field(default_factory=dict)
+
+    def keep(self, target: Path, samples: Samples, sample_rate: int, *, normalize: bool = False) -> None:
+        """Write the audio of this input, and notice what becomes of samples beyond full scale.
+
+        They are clipped; with `normalize` the whole is lowered to a peak of 0.95 instead. Raises AudioError.
+        """
+        self.seconds, peak = len(samples) / sample_rate, float(np.abs(samples).max(initial=0))
+        if normalize and peak > 1:
+            decibels = 20 * math.log10(peak / NORMALIZED_PEAK)
+            self.notices.append(f"lowered by {decibels:.1f} dB: its peak was {peak:.2f} of full scale")
+            samples = samples * (NORMALIZED_PEAK / peak)
+        if clipped := save_audio(target, samples, sample_rate):
+            reason = f"{clipped} samples beyond full scale were clipped, the peak was {peak:.2f}"
+            self.notices.append(f"{reason}; --normalize lowers the whole instead")
 
 
 Work = Callable[[Path, Path, Outcome], None]

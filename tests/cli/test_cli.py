@@ -264,9 +264,33 @@ def test_skip_existing_leaves_what_is_there(model, mels, tmp_path, capsys):
 
 def test_samples_beyond_full_scale_are_clipped_with_a_notice(model, mels, tmp_path, capsys):
     assert run("synth", "-c", model, mels / "a.npy", tmp_path / "a.wav", "--sigma", "40") == 0
-    assert re.search(
-        r"a\.npy: \d+ samples beyond full scale were clipped; a lower --sigma helps", capsys.readouterr().err
+    said = re.search(
+        r"a\.npy: \d+ samples beyond full scale were clipped, the peak was (\S+);", capsys.readouterr().err
     )
+    assert float(said[1]) > 1
+
+
+@pytest.mark.parametrize("verb", ["synth", "resynth"])
+def test_normalize_lowers_a_clip_beyond_full_scale_as_a_whole(verb, model, mels, wavs, tmp_path, capsys):
+    source = mels / "a.npy" if verb == "synth" else wavs / "a.wav"
+    assert run(verb, "-c", model, source, tmp_path / "cut.wav", "--sigma", "40") == 0
+    assert run(verb, "-c", model, source, tmp_path / "whole.wav", "--sigma", "40", "--normalize") == 0
+    assert "lowered by" in capsys.readouterr().err
+    cut, whole = samples_of(tmp_path / "cut.wav"), samples_of(tmp_path / "whole.wav")
+    assert np.abs(whole).max() == pytest.approx(0.95, abs=1e-4)
+    uncut = np.abs(cut) < 0.99
+    factor = float(whole[uncut] @ cut[uncut] / (cut[uncut] @ cut[uncut]))
+    assert factor < 0.9
+    if verb == "synth":  # a normalized recording has another mel
+        np.testing.assert_allclose(whole[uncut], factor * cut[uncut], atol=2e-4)
+
+
+def test_normalize_leaves_a_clip_within_full_scale_alone(model, mels, tmp_path):
+    for options in ((), ("--normalize",)):
+        assert (
+            run("synth", "-c", model, mels / "a.npy", tmp_path / f"{len(options)}.wav", "--sigma", "0", *options) == 0
+        )
+    assert (tmp_path / "0.wav").read_bytes() == (tmp_path / "1.wav").read_bytes()
 
 
 # ---- Denoising -------------------------------------------------------------------------------------------------------

@@ -14,7 +14,6 @@ import argparse
 from pathlib import Path
 
 from waveglow.audio.files import MEL_SUFFIXES
-from waveglow.audio.io import save_audio
 from waveglow.audio.mel import PRESETS, compare, preset
 from waveglow.audio.mel_files import read_mel
 from waveglow.batch import Outcome
@@ -27,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_vocoder(parser)
     add_sampling(parser)
     add_denoising(parser, "--denoise", default=0.0)
+    parser.add_argument("--normalize", action="store_true", help="lower clips beyond full scale instead of clipping")
     parser.add_argument("--layout", choices=("auto", "CT", "TC"), default="auto", help="[n_mels, F] is CT (auto)")
     parser.add_argument("--assume", metavar="PRESET", help=f"the mels' convention: {', '.join(PRESETS)}")
     parser.add_argument(
@@ -45,8 +45,6 @@ def run(args: argparse.Namespace) -> int:
             outcome.notices.append(f"{found.kind}: {found.reason}")
         audio = vocoder.synthesize(read_mel(source, spec, layout=args.layout, assume=assumed), **sampling(args))
         samples = on_cpu(vocoder.denoise(audio, args.denoise) if args.denoise else audio)
-        outcome.seconds = len(samples) / spec.sample_rate
-        if clipped := save_audio(target, samples, spec.sample_rate):
-            outcome.notices.append(f"{clipped} samples beyond full scale were clipped; a lower --sigma helps")
+        outcome.keep(target, samples, spec.sample_rate, normalize=args.normalize)
 
     return each_file(args, MEL_SUFFIXES, ".wav", work)
