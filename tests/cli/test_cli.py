@@ -365,12 +365,6 @@ def test_what_is_synthesized_can_be_denoised(model, mels, wavs, tmp_path):
     assert is_audio(tmp_path / "copy.wav", vocoder.denoise(vocoder(samples_of(wavs / "a.wav"), RATE), 0.3))
 
 
-@pytest.mark.parametrize("options", [["--runtime", "onnx"], ["-c", "voice.onnx"]], ids=str)
-def test_an_onnx_file_does_not_denoise(model, mels, tmp_path, options, capsys):
-    assert run("synth", "-c", model, *options, mels / "a.npy", tmp_path / "a.wav", "--denoise", "0.1") == 2
-    assert "--denoise needs the checkpoint and torch" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize("strength", ["-1", "nan", "inf", "strong"])
 def test_a_strength_out_of_range(model, wavs, tmp_path, strength, capsys):
     assert run("denoise", "-c", model, wavs, tmp_path / "out", "--strength", strength) == 2

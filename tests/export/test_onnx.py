@@ -235,6 +235,10 @@ def test_verbs_take_a_file_as_a_checkpoint(lapglow, tmp_path, capsys):
     assert main(["mel", "-c", str(path), str(wav), str(tmp_path / "a.npy")]) == 0
     np.testing.assert_allclose(np.load(tmp_path / "a.npy"), vocoder.mel(recording, SPEC.sample_rate), atol=1e-4)
     assert main(["mel-check", str(path), str(path)]) == 0
+    synth = ["synth", "-c", str(path), str(tmp_path / "a.npy"), str(out), "--denoise", "0.2"]
+    assert main(synth) == 0
+    expected = vocoder.denoise(vocoder.synthesize(np.load(tmp_path / "a.npy")), 0.2).numpy().clip(-1, 1)
+    np.testing.assert_allclose(soundfile.read(out)[0], expected, rtol=0, atol=3e-4)
     assert "equal" in capsys.readouterr().out
 
 
@@ -305,7 +309,7 @@ def test_the_client_of_the_docs_gives_the_vocoders_audio(file_of, tmp_path, monk
     assert "waveglow." not in client
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mels").mkdir()
-    np.save(tmp_path / "mels" / "en-followme-sorry.npy", mel := mel_of(400)[0])  # places beyond a block
+    np.save(tmp_path / "mels" / "en-followme-sorry.npy", mel := mel_of(600)[0])  # 1 200 places: more than a block
     program = {}
     client = client.replace('"voice.onnx"', repr(str(path))).replace(
         'about["sigma"]', f'{sigma} * about["sigma"] / 0.7'
