@@ -114,6 +114,9 @@ def test_changes_are_told_in_numbers_and_names():
 
 def test_a_lost_copy_and_another_mel_are_changes():
     assert changes([CLIPS[0], CLIPS[0], CLIPS[1]], CLIPS[:2]) == "1 lost (LJ001-0000)"
+    copy = replace(CLIPS[1], path="/data/a-copy.wav")
+    assert changes(CLIPS, [copy, *CLIPS]) == "1 added (a-copy)"
+    assert changes(CLIPS, [copy, CLIPS[0], *CLIPS[2:]]) == ""  # renamed
     with_mel = replace(CLIPS[0], mel="a.npy", mel_sha256="1")
     assert changes([with_mel], [replace(with_mel, mel_sha256="2")]) == "1 changed (LJ001-0000)"
 

@@ -112,13 +112,16 @@ def changes(before: Sequence[Clip], now: Sequence[Clip]) -> str:
 
 
 def _unmatched(clips: Sequence[Clip], others: Sequence[Clip]) -> Counter[str]:
-    """Names of the clips whose content is not among the others'."""
-    left = Counter((other.sha256, other.mel_sha256) for other in others)
+    """Names of the clips whose content is not among the others', each of which counts once: equal names first."""
+    own, theirs = (Counter((c.sha256, c.mel_sha256, c.name) for c in some) for some in (clips, others))
+    left: Counter[tuple[str, str | None]] = Counter()
+    for (sha256, mel_sha256, _), n in (theirs - own).items():
+        left[sha256, mel_sha256] += n
     names: Counter[str] = Counter()
-    for clip in clips:
-        key = (clip.sha256, clip.mel_sha256)
-        names[clip.name] += left[key] == 0
-        left[key] -= left[key] > 0
+    for (sha256, mel_sha256, name), n in (own - theirs).items():
+        renamed = min(n, left[sha256, mel_sha256])
+        left[sha256, mel_sha256] -= renamed
+        names[name] += n - renamed
     return +names
 
 
