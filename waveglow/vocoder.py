@@ -23,7 +23,8 @@ from torch.backends import cudnn
 
 from waveglow.audio.denoise import BiasDenoiser, heard_in_silence
 from waveglow.audio.mel import MelSpec
-from waveglow.audio.refine import MelRefiner, Refinement, require_refinable, require_steps
+from waveglow.audio.refine import MelRefiner, Refinement, require_refinable
+from waveglow.audio.steps import require_steps
 from waveglow.export.fold import folded
 from waveglow.models import checkpoint
 from waveglow.models.flow_vocoder import FlowVocoder

@@ -169,9 +169,9 @@ def test_one_file_whose_metadata_tells_all(exported):
 def test_runs_without_torch(exported, tmp_path):
     _, path = exported
     np.save(tmp_path / "mel.npy", mel_of(9)[0])
+    arguments = ["synth", "-c", str(path), str(tmp_path / "mel.npy"), str(tmp_path / "a.wav"), "--refine", "0"]
     script = (
-        "import sys; from waveglow.cli.main import main; "
-        f"code = main(['synth', '-c', {str(path)!r}, {str(tmp_path / 'mel.npy')!r}, {str(tmp_path / 'a.wav')!r}]); "
+        f"import sys; from waveglow.cli.main import main; code = main({arguments!r}); "
         "sys.exit(code or 7 * ('torch' in sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)

@@ -16,7 +16,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -24,6 +23,7 @@ from torch import Tensor, nn
 from waveglow.audio.filters import Filters
 from waveglow.audio.mel_spec import MelSpec, filterbank
 from waveglow.audio.mel_spectrogram import MelSpectrogram
+from waveglow.audio.steps import require_steps
 from waveglow.config import nearest
 
 
@@ -43,7 +43,6 @@ SCHEMES: dict[Scheme, Steps] = {
     "fast": Steps(momentum=0.99, relaxation=1.0),  # Perraudin, Balazs, Søndergaard 2013
     "accelerated": Steps(momentum=0.9, relaxation=1.2),  # Nenov et al. 2023, arXiv:2306.12504; its β is α
 }
-MAX_STEPS = 1000
 STREAM_STEPS = 8  # usual for streams, which every step delays
 FRAMES_AT_ONCE = 384  # on a CPU, a clip after the other: what a step makes stays in its cache
 MAX_NATS = 3.0  # of a gain in one step: a band that the sample left empty isn't filled with amplified rounding
@@ -56,7 +55,7 @@ class Refinement:
     `steps` are those of whole mels, `stream_steps` those of streams. `context` has mel frames by steps: with so many on
     both sides, a piece of a stream is what it is in the whole, as measured (evaluation/streams.py).
 
-    Raises ValueError for steps that are no whole number from 0 to MAX_STEPS, and for a scheme of another name.
+    Raises ValueError for steps that are no whole number from 0 to 1000, and for a scheme of another name.
     """
 
     steps: int = 0
@@ -96,13 +95,6 @@ class Refinement:
         """The measured context of so many steps, or of the next larger number; None where none is known."""
         known = [n for n in self.context if n >= steps]
         return self.context[min(known)] if known else None
-
-
-def require_steps(steps: int) -> int:
-    """Raises ValueError unless it is a whole number of steps."""
-    if not isinstance(steps, (int, np.integer)) or isinstance(steps, bool) or not 0 <= steps <= MAX_STEPS:
-        raise ValueError(f"refine is {steps!r}; it must be a whole number of steps from 0 to {MAX_STEPS}")
-    return int(steps)
 
 
 def require_overlap(spec: MelSpec) -> None:

@@ -7,6 +7,8 @@ import math
 from collections.abc import Callable
 from typing import TypeVar
 
+from waveglow.audio.steps import MAX_STEPS
+
 T = TypeVar("T")
 
 
@@ -47,8 +49,6 @@ def seed_of_many(text: str) -> int:
 
 def steps_of_refinement(text: str) -> int:
     """A whole number of them."""
-    from waveglow.audio.refine import MAX_STEPS  # not above: this module does without torch
-
     return whole(text, 0, MAX_STEPS)
 
 

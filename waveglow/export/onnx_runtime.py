@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from waveglow.audio.mel_spec import MelSpec
+from waveglow.audio.steps import require_steps
 from waveglow.config import ConfigError, from_mapping
 from waveglow.distribution import install_hint
 from waveglow.noise import DRAWS, LEAST_REFINED_SIGMA, latent_noise
@@ -311,9 +312,7 @@ class OnnxVocoder:
     def _steps(self, refine: int | None, usual: int) -> int:
         if refine is None:
             return usual
-        if not isinstance(refine, (int, np.integer)) or refine < 0:
-            raise ValueError(f"refine is {refine!r}; it must be a whole number of steps from 0 on")
-        if refine and "steps" not in self._options:
+        if require_steps(refine) and "steps" not in self._options:
             raise ValueError(f"refine is {refine}, and {self.path} has no refinement; export it with --refine STEPS")
         return int(refine)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from waveglow.audio.mel import MelSpec, preset
-from waveglow.audio.refine import MAX_STEPS
+from waveglow.audio.steps import MAX_STEPS
 from waveglow.config import ConfigError, to_mapping
 from waveglow.flows.compose import Memory
 from waveglow.models.registry import resolved
