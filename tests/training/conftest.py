@@ -16,7 +16,7 @@ from waveglow.training.engine import Trainer
 from waveglow.training.task import VocoderTask
 
 TINY = """
-model: {name: waveglow, n_channels: 8, n_layers: 2, n_flows: 4}
+model: {name: waveglow, n_channels: 8, n_layers: 2, n_flows: 4, upsample_kernel: 256}
 mel: nvidia/tacotron2
 data: {segment_samples: 2048, workers: 0}
 optim: {lr: 1.0e-3, warmup_steps: 2}
