@@ -246,10 +246,12 @@ def test_a_file_is_evaluated(lapglow, tmp_path, capsys):
     (tmp_path / "wavs").mkdir()
     soundfile.write(tmp_path / "wavs" / "a.wav", hum(0.5, SPEC.sample_rate), SPEC.sample_rate)
     arguments = ["-c", str(lapglow[1]), str(tmp_path / "wavs"), str(tmp_path / "scores")]
-    assert main(["evaluate", *arguments, "--metrics", "mr_stft,nll,rtf", "--sigmas", "none"]) == 0
+    against = ["--against", str(lapglow[1])]
+    assert main(["evaluate", *arguments, "--metrics", "mr_stft,nll,rtf", "--sigmas", "none", *against]) == 0
     results = json.loads((tmp_path / "scores" / "evaluation.json").read_text())
     assert results["rows"]["vocoder"]["scores"]["mr_stft"]["mean"] > 0
     assert results["rows"]["vocoder, not refined"]["scores"]["mr_stft"]["mean"] > 0
+    assert results["against"]["paired"]["mr_stft"]["mean"] == 0
     assert results["model"]["parameters"] == lapglow[0].parameters
     assert "an .onnx file only synthesizes" in capsys.readouterr().err
 

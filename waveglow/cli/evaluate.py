@@ -39,7 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("out", type=Path, metavar="OUT", help="folder for the results")
     add_vocoder(parser)
     add_sampling(parser)
-    parser.add_argument("--against", type=Path, metavar="CKPT", help="another checkpoint, for paired differences")
+    parser.add_argument(
+        "--against", type=Path, metavar="CKPT", help="another checkpoint or .onnx file, for paired differences"
+    )
     parser.add_argument("--split", help="of a manifest (test where it has one, else valid)")
     parser.add_argument(
         "--also", action="append", default=[], metavar="NAME=DIR", help="a folder of the same clips by another vocoder"

@@ -55,7 +55,7 @@ def evaluate(
             missing are left out.
         sigmas: to compare on a few of the clips.
         checkpoint, checkpoint_found: what the results call the vocoder, and the folder that this stood for.
-        against: another checkpoint, of the same sample rate: a row, and paired differences to it under "against".
+        against: another checkpoint or .onnx file, of the same sample rate: a row, and paired differences, "against".
         tell: is given a sentence on each metric that can't be had, before the work begins.
 
     Returns the content of evaluation.json: means and intervals under "rows", each clip's scores under "clips", what
@@ -69,8 +69,8 @@ def evaluate(
     others = require_others(also or {}, found)
     require_sigmas([sigma])
     vocoder.reach(refine)  # ValueError where it can't refine so
-    asked = require_metrics(metrics)
-    if isinstance(vocoder, OnnxVocoder) and "nll" in asked:
+    asked, other = require_metrics(metrics), None if against is None else _other(against, vocoder)
+    if isinstance(vocoder, OnnxVocoder) | isinstance(other, OnnxVocoder) and "nll" in asked:
         asked.remove("nll")
         if tell:
             tell(f"no {METRICS['nll'].label}: an .onnx file only synthesizes; evaluate its checkpoint")
@@ -90,7 +90,7 @@ def evaluate(
         against=None if against is None else str(against),
     )
     out.mkdir(parents=True, exist_ok=True)
-    work = Evaluation(vocoder, out, settings, found, others, None if against is None else _other(against, vocoder))
+    work = Evaluation(vocoder, out, settings, found, others, other)
     work.failed += [{"row": TRUTH, "clip": str(path), "reason": reason} for path, reason in skipped]
     if tell:
         for name, reason in work.unavailable.items():
@@ -101,9 +101,13 @@ def evaluate(
     return results
 
 
-def _other(path: str | Path, vocoder: Vocoder | OnnxVocoder) -> Vocoder:
+def _other(path: str | Path, vocoder: Vocoder | OnnxVocoder) -> Vocoder | OnnxVocoder:
     precision = vocoder.precision if isinstance(vocoder, Vocoder) else "float32"
-    other = Vocoder.load(path, precision=precision, device=vocoder.device)
+    other = (
+        OnnxVocoder(path)
+        if Path(path).suffix == ".onnx"
+        else Vocoder.load(path, precision=precision, device=vocoder.device)
+    )
     if other.sample_rate != vocoder.sample_rate:
         raise ValueError(
             f"{path} has {other.sample_rate} Hz, the vocoder {vocoder.sample_rate} Hz; only vocoders of one sample "

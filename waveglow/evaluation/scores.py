@@ -61,7 +61,7 @@ class Evaluation:
         settings: Settings,
         clips: list[Clip],
         others: Mapping[str, Path],
-        against: Vocoder | None = None,
+        against: Vocoder | OnnxVocoder | None = None,
     ) -> None:
         self.vocoder, self.out, self.settings, self.clips, self.others = vocoder, out, settings, clips, others
         self.spec, self.group = vocoder.mel_spec, vocoder.group
@@ -274,12 +274,12 @@ class Lazy:
         return self._read()
 
 
-def _nll(vocoder: Vocoder, samples: Samples) -> float:
+def _nll(vocoder: Vocoder | OnnxVocoder, samples: Samples) -> float:
     """Nats per sample."""
     spec = vocoder.mel_spec
     counted = min(len(samples), spec.frames(max(len(samples), spec.min_samples)) * spec.hop)
     log_prob = float(vocoder.log_prob(samples, spec.sample_rate))
-    return -log_prob / (counted - counted % vocoder.model.group)
+    return -log_prob / (counted - counted % vocoder.group)
 
 
 def _apply(score: TakeScore, reference: Lazy, output: Lazy) -> float:
