@@ -12,7 +12,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from waveglow.flows.base import Flow, Shape, full_precision, log_det_dtype, net_reach, positions, sum_per_sample
+from waveglow.flows.base import (
+    Flow,
+    Shape,
+    full_precision,
+    log_det_dtype,
+    net_reach,
+    positions,
+    require_scales,
+    sum_per_sample,
+)
 
 STD_FLOOR = 1e-4
 
@@ -60,6 +69,9 @@ class ActNorm(Flow):
 
     def reach_places(self, shape: Shape) -> int:
         return 0
+
+    def require_invertible(self) -> None:
+        require_scales(self.log_scale)
 
     def after(self, conv: nn.Conv2d, x: Tensor) -> Tensor:
         """`self(conv(x))[0]` with the scale put into the convolution's weights, which are far fewer than its outputs.
@@ -119,6 +131,9 @@ class Scale(Flow):
 
     def reach_places(self, shape: Shape) -> int:
         return 0
+
+    def require_invertible(self) -> None:
+        require_scales(self.log_scale)
 
 
 def per_channel(values: Tensor, x: Tensor) -> Tensor:
@@ -183,6 +198,9 @@ class ConditionalActNorm(Flow):
 
     def reach_places(self, shape: Shape) -> int:
         return net_reach(self.net)
+
+    def require_invertible(self) -> None:
+        require_scales(self.log_scale)
 
     @torch.no_grad()
     def set_statistics_(self, x: Tensor, name: str = "ConditionalActNorm") -> None:

@@ -73,6 +73,16 @@ class InvertibleConv(Flow):
         return 0
 
     @torch.no_grad()
+    def require_invertible(self) -> None:
+        """Raises ValueError where W is singular to float32's precision: its inverse would be rounding errors alone."""
+        condition = float(torch.linalg.cond(self.matrix().double(), 1))
+        if not condition * torch.finfo(torch.float32).eps < 1:
+            raise ValueError(
+                f"its matrix of {len(self.matrix())} channels is singular (condition number {condition:.2g}), so that "
+                "nothing can be inverted"
+            )
+
+    @torch.no_grad()
     def fold_(self) -> None:
         """Fill W⁻¹, inverted in float64."""
         matrix = self.matrix()

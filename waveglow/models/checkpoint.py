@@ -28,7 +28,7 @@ from waveglow.models.flow_image import FlowImage
 from waveglow.models.flow_vocoder import FlowVocoder
 from waveglow.models.registry import Model, build
 from waveglow.models.shipped import IMAGE_MODELS, VOICES
-from waveglow.models.weights import fill_, own_state
+from waveglow.models.weights import fill_, own_state, require_sound
 from waveglow.models.whole_directory import CheckpointError as CheckpointError
 from waveglow.models.whole_directory import Writer, verify, write_directory
 from waveglow.models.whole_directory import sha256 as sha256
@@ -122,7 +122,8 @@ def load(path: Path | str) -> Checkpoint[Model]:
 
     The model is built from the configuration without memory for its weights, compared with the names and shapes that
     the file declares, and only then filled; half-precision weights become float32.
-    Raises CheckpointError for what is missing, damaged, of a newer format, or where weights and configuration differ.
+    Raises CheckpointError for what is missing, damaged, of a newer format, where weights and configuration differ, and
+    for weights that are NaN, infinite or make a layer singular, by its name.
 
     >>> load("lapglow").mel_spec.sample_rate
     22050
@@ -137,6 +138,10 @@ def load(path: Path | str) -> Checkpoint[Model]:
     except ValueError as error:
         raise CheckpointError(f"{directory / CONFIG}: {error}") from error
     fill_(model, read_tensors(directory / WEIGHTS, own_state(model)), assign=True)
+    try:
+        require_sound(model)
+    except ValueError as error:
+        raise CheckpointError(f"{directory / WEIGHTS}: {error}; use a checkpoint from before it broke") from error
     return Checkpoint(model.eval(), config["model"], mel_spec, config.get("info") or {}, directory)
 
 

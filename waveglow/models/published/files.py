@@ -59,7 +59,10 @@ def convert_file(
     if out.exists():
         raise ValueError(f"{out} exists already; name a new directory")
     state, plain = read_file(path)
-    model, numbers = convert(state, family=family, config=config)
+    try:
+        model, numbers = convert(state, family=family, config=config)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
     lines = []
     if family is None and "config" not in plain and any(".cond_layers." in name for name in state):
         lines.append(
