@@ -28,6 +28,14 @@ def diagnose(mel: Array, spec: MelSpec) -> str | None:
     return f"looks {looks}: the values are {mel.min():.4g}..{mel.max():.4g}, that is not {_words(spec)}"
 
 
+def require_plausible(mel: Array, spec: MelSpec) -> None:
+    """Raises ValueError where `diagnose` says what a mel `[n_mels, F]` looks like instead."""
+    if looks := diagnose(mel, spec):
+        raise ValueError(
+            f"the mel {looks}; convert it (waveglow.audio.mel.convert), or give check=False where it is meant so"
+        )
+
+
 def _words(spec: MelSpec) -> str:
     log = "natural log" if spec.log_base == "e" else "log10"
     return (
@@ -74,10 +82,10 @@ def _implied_rms(log_mel: Array, spec: MelSpec) -> float:
 
 
 def _cut_elsewhere(mel: Array, spec: MelSpec) -> str | None:
-    """Against the floors of other conventions: several bins of the lowest frame on exactly such a value."""
+    """Against the floors of other conventions: several bins of the lowest frame on exactly such a value, not all."""
     low = mel.min()
     frame = mel[:, np.unravel_index(mel.argmin(), mel.shape)[1]]
-    if np.count_nonzero(frame <= low + 1e-4) < FLAT_BINS or spec.mean is not None:
+    if np.count_nonzero(frame <= low + 1e-4) < FLAT_BINS or spec.mean is not None or mel.max() <= low + 1e-4:
         return None
     floors = {
         math.log(1e-5): "like a natural log of floor 1e-5 (Tacotron 2, HiFi-GAN)",

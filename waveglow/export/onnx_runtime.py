@@ -14,7 +14,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from numpy.typing import ArrayLike
 
+from waveglow.audio.floats import floats
+from waveglow.audio.mel_diagnosis import require_plausible
 from waveglow.audio.mel_spec import MelSpec
 from waveglow.config import ConfigError, from_mapping
 from waveglow.distribution import install_hint
@@ -99,7 +102,9 @@ class OnnxVocoder:
         """Samples per second of what is synthesized."""
         return self.mel_spec.sample_rate
 
-    def synthesize(self, mel: Samples, *, sigma: float = 0.7, seed: int | Sequence[int] = 0) -> Samples:
+    def synthesize(
+        self, mel: ArrayLike, *, sigma: float = 0.7, seed: int | Sequence[int] = 0, check: bool = True
+    ) -> Samples:
         """Waveform from mel: [M, F] to [T], [B, M, F] to [B, T]; long ones in pieces, decoded with what they depend on.
 
         Refined files need a few frames; shorter mels are lengthened by their last one, and the audio is cut.
@@ -107,10 +112,12 @@ class OnnxVocoder:
         Arguments:
             sigma: temperature; of N(0, 1) latents the standard deviation.
             seed: of the noise, for all clips or one for each.
+            check: whether to refuse values that no recording has in the file's mel convention.
 
-        Raises ValueError where shapes, values, seeds or sigma don't fit.
+        Raises ValueError where shapes, values, seeds or sigma don't fit, for a mel that looks like another convention,
+        and where the audio isn't finite.
         """
-        mels = np.asarray(mel, dtype=np.float32)
+        mels = floats(mel, "mel")
         batch = mels if mels.ndim == 3 else mels[None]
         frames, n_mels = batch.shape[-1], self.mel_spec.n_mels
         if batch.ndim != 3 or not batch.size or batch.shape[1] != n_mels:
@@ -122,12 +129,19 @@ class OnnxVocoder:
         seeds = [seed] * len(batch) if isinstance(seed, (int, np.integer)) else list(seed)
         if len(seeds) != len(batch):
             raise ValueError(f"got {len(seeds)} seeds for {len(batch)} clips; give one seed, or one a clip")
+        for clip in batch if check else ():
+            require_plausible(clip, self.mel_spec)
         missing = max(0, self._least_frames - frames)
         lengthened = np.pad(batch, ((0, 0), (0, 0), (0, missing)), mode="edge")
         pieces = [
             self._piece(lengthened, start, sigma, seeds) for start in range(0, lengthened.shape[-1], MAX_PIECE_FRAMES)
         ]
         audio = np.concatenate(pieces, axis=-1)[:, : frames * self.mel_spec.hop]
+        if not np.isfinite(audio).all():
+            raise ValueError(
+                f"the audio isn't finite: the mel's values, {batch.min():.4g}..{batch.max():.4g}, are more than the "
+                "model can compute with; give a mel of the file's convention"
+            )
         return audio if mels.ndim == 3 else audio[0]
 
     def _piece(self, mels: Samples, start: int, sigma: float, seeds: Sequence[int]) -> Samples:

@@ -67,7 +67,7 @@ class LappedSqueeze(Flow):
 
     def fold_(self) -> None:
         """Make the tables, so that an exported graph holds them as constants."""
-        usual = torch.zeros((), dtype=torch.get_default_dtype(), device="cpu")
+        usual = torch.zeros((), dtype=torch.float32, device="cpu")
         self._table(dct_basis, usual)
         self._table(sine_window, usual)
 

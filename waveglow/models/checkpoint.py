@@ -128,6 +128,8 @@ def load(path: Path | str) -> Checkpoint[Model]:
     >>> load("lapglow").mel_spec.sample_rate
     22050
     """
+    if not str(path):
+        raise CheckpointError("the path is empty; give a checkpoint directory, a training run, or a voice's name")
     directory = resolve(Path(path))
     verify(directory)
     config = read_config(directory)
@@ -233,16 +235,21 @@ def read_config(directory: Path) -> dict[str, Any]:
 
 
 def read_tensors(path: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors with the names, shapes and dtypes of `expected` (which may be on the meta device).
+    """Tensors with the names and shapes of `expected` (which may be on the meta device), floats as float32.
 
     Names and shapes are compared before anything is read. Raises CheckpointError.
     """
     try:
         with safe_open(path, framework="pt") as file:
             _compare(path, {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}, expected)  # noqa: SIM118
-            return {name: file.get_tensor(name).to(tensor.dtype) for name, tensor in expected.items()}
+            return {name: file.get_tensor(name).to(_whole(tensor.dtype)) for name, tensor in expected.items()}
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: is no valid safetensors file ({error})") from error
+
+
+def _whole(dtype: torch.dtype) -> torch.dtype:
+    """Not what torch's global default says."""
+    return torch.float32 if dtype.is_floating_point else dtype
 
 
 def _compare(path: Path, found: Mapping[str, tuple[int, ...]], expected: Mapping[str, Tensor]) -> None:
