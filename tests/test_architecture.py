@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "waveglow"
 LAYERS = [
-    {"config", "distribution", "noise"},
+    {"config", "distribution", "noise", "surroundings"},
     {"flows", "nn", "audio", "devices"},
     {"models", "data", "metrics"},
     {"training", "vocoder", "export"},

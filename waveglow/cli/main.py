@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 
 from waveglow import __version__
 from waveglow.config import nearest
+from waveglow.surroundings import make_do
 
 VERBS = {
     "prepare": "check recordings and list them in a manifest, with a held-out split",
@@ -36,6 +37,7 @@ EXIT_CODES = "exit codes: 0 ok, 2 usage, 3 some inputs failed, 4 bad checkpoint,
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code."""
+    make_do()
     given = list(sys.argv[1:] if arguments is None else arguments)
     return dispatch(
         "waveglow",

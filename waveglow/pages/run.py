@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from waveglow.metrics.packages import librosa
 from waveglow.pages import figures
 from waveglow.pages.look import data_url, page
 from waveglow.pages.run_parts import (
@@ -139,7 +140,6 @@ def _rendered(path: Path) -> tuple[bytes, bytes, str]:
 
     Raises ValueError if the recording is empty.
     """
-    import librosa  # here, for it takes a second or two to load
 
     audio, sample_rate = soundfile.read(path, dtype="float32", always_2d=True)  # (T, channels)
     shown = audio.mean(axis=1)[: BYTES_PER_PLAYER // 2]
@@ -149,6 +149,6 @@ def _rendered(path: Path) -> tuple[bytes, bytes, str]:
     wav = io.BytesIO()
     soundfile.write(wav, shown, sample_rate, format="WAV", subtype="PCM_16")
     window = round(0.046 * sample_rate)
-    power = librosa.feature.melspectrogram(y=shown, sr=sample_rate, n_fft=window, hop_length=window // 4, n_mels=80)
+    power = librosa().feature.melspectrogram(y=shown, sr=sample_rate, n_fft=window, hop_length=window // 4, n_mels=80)
     decibels = 10 * np.log10(np.maximum(power, 1e-10))
     return wav.getvalue(), figures.spectrogram_png(decibels, limits=DECIBELS), note
