@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import subprocess
 import sys
 import tempfile
+import types
 from pathlib import Path
 
 import pytest
 
 from waveglow.cli import bench, export, image
 from waveglow.cli.main import VERBS, main
+from waveglow.metrics import packages
 from waveglow.surroundings import make_do
 
 ROOT = Path(__file__).parents[1]
@@ -80,6 +83,38 @@ def test_temporary_files_go_to_memory_where_no_folder_can_be_written_to(monkeypa
     assert tempfile.gettempdir() in ("/dev/shm", "/tmp")
 
 
+@pytest.mark.parametrize("writable", [True, False])
+def test_librosa_asks_for_a_cache_where_numba_can_keep_one(monkeypatch, writable):
+    """As numba and librosa do: a decorator that asks for a cache stops at once where there is no place for one."""
+    asked = []
+
+    def jit(*, cache: bool = False):
+        if cache and not writable:
+            raise RuntimeError("cannot cache function 'f': no locator available for file 'f.py'")
+        asked.append(cache)
+        return lambda function: function
+
+    numba = types.ModuleType("numba")
+    numba.jit = numba.njit = numba.vectorize = numba.guvectorize = jit
+    found = types.ModuleType("librosa")
+    found.version = types.SimpleNamespace(show_versions=print)
+    monkeypatch.setitem(sys.modules, "numba", numba)
+    monkeypatch.setitem(sys.modules, "librosa", found)
+    monkeypatch.setattr(packages, "COMPILING", ("core",))
+    given = importlib.import_module
+
+    def imported(name: str) -> types.ModuleType:
+        if name == "librosa.core":
+            numba.jit(cache=True)(print)
+        return given(name) if name != "librosa.core" else found
+
+    monkeypatch.setattr(packages.importlib, "import_module", imported)
+    assert packages.librosa() is found
+    assert asked == [writable]
+    assert numba.jit is numba.guvectorize is jit
+
+
+@pytest.mark.slow
 def test_where_numba_can_keep_no_cache_it_keeps_none():
     """As in a container that is read-only: numba has no place left, neither in the tree nor at home."""
     uncached = (
