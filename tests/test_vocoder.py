@@ -591,7 +591,7 @@ def test_a_mel_convention_of_another_hop_or_size_is_refused(random_model, change
 
 
 def test_an_unknown_precision(random_model):
-    with pytest.raises(ValueError, match="precision is 'int8'; it must be float32, bf16 or fp16"):
+    with pytest.raises(ValueError, match="precision is 'int8', which is unknown; known: bf16, float32, fp16"):
         Vocoder(random_model(**NUMBERS)[0], precision="int8")
 
 

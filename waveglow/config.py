@@ -28,6 +28,18 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"
 
 
+def require_known(name: str, value: object, known: Iterable[object]) -> None:
+    """Raises ValueError, with the nearest, for a word that chooses among `known` and is none of them.
+
+    >>> require_known("moves", "Last", ("first", "last"))
+    Traceback (most recent call last):
+    ValueError: moves is 'Last', which is unknown; did you mean 'last'?
+    """
+    words = [*known]
+    if value not in words:
+        raise ValueError(f"{name} is {value!r}, which is unknown{nearest(str(value), map(str, words))}")
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """A YAML mapping, read by SafeLoader. Raises ConfigError if the file is missing, no YAML, or no mapping."""
     try:

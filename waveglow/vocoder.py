@@ -26,6 +26,7 @@ from waveglow.audio.floats import beyond_full_scale, floats, require_floats
 from waveglow.audio.mel import MelSpec
 from waveglow.audio.mel_diagnosis import require_plausible
 from waveglow.audio.refine import MelRefiner, Refinement, require_refinable, require_steps
+from waveglow.config import require_known
 from waveglow.devices import usable, whole_float32
 from waveglow.export.fold import folded
 from waveglow.models import checkpoint
@@ -96,8 +97,7 @@ class Vocoder:
         refine: int | Refinement = 0,
         fused: bool = False,
     ) -> None:
-        if precision != "float32" and precision not in HALF:
-            raise ValueError(f"precision is {precision!r}; it must be float32, bf16 or fp16")
+        require_known("precision", precision, ("float32", *HALF))
         if mel_spec and (mel_spec.hop, mel_spec.n_mels) != (model.hop, model.n_mels):
             raise ValueError(
                 f"the mel convention has hop {mel_spec.hop} and {mel_spec.n_mels} mels, the model hop {model.hop} and "

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ import soundfile
 import soxr
 
 from waveglow.audio.files import FileError, unusable, write_atomically
+from waveglow.config import require_known
 
 Samples = npt.NDArray[np.float32]
 Channel = Literal["mix", "left", "right"]
@@ -83,6 +84,7 @@ def load_audio(
     Raises:
         AudioError: no regular file, empty, undecodable, NaN or infinite, or out of the limits above.
     """
+    require_known("channel", channel, (*get_args(Channel), None))
     with _opened(path) as (sound, info):
         frames = _read(path, sound, start=0, frames=info.frames)
     notices = _shortfall(path, info, len(frames), strict=strict)

@@ -11,7 +11,7 @@ import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from safetensors.numpy import save
 
 from waveglow.audio.files import FileError, unusable, write_atomically
 from waveglow.audio.mel import MelSpec, compare, convert, diagnose
+from waveglow.config import require_known
 
 Mel = npt.NDArray[np.float32]
 Layout = Literal["auto", "CT", "TC"]
@@ -44,6 +45,7 @@ def read_mel(path: Path | str, spec: MelSpec, *, layout: Layout = "auto", assume
         MelError: unreadable; another shape or type; NaN or infinite; values of another convention, by `diagnose`;
             an assumed convention that can't be converted, by `compare`.
     """
+    require_known("layout", layout, get_args(Layout))
     path, source = Path(path), assume or spec
     if (found := compare(source, spec)).kind == "incompatible":
         raise MelError(path, f"its assumed convention doesn't serve the model: {found.reason}")

@@ -16,6 +16,7 @@ from waveglow.flows.base import (
     Flow,
     Shape,
     full_precision,
+    in_float64,
     log_det_dtype,
     net_reach,
     positions,
@@ -91,7 +92,7 @@ class ActNorm(Flow):
 
         A channel whose standard deviation is below 1e-4 is scaled as if it were 1e-4, and named in a warning.
         """
-        rows = x.transpose(0, 1).flatten(1).double()  # (C, B*S)
+        rows = in_float64(x.transpose(0, 1).flatten(1))  # (C, B*S)
         std = rows.std(1, correction=0)
         constant = (std < STD_FLOOR).nonzero().flatten().tolist()
         if constant:
@@ -208,7 +209,7 @@ class ConditionalActNorm(Flow):
 
         A channel whose root mean square is below 1e-4 is scaled as if it were 1e-4: the net tells which are empty.
         """
-        rows = x.transpose(0, 1).flatten(1).double()  # (C, B*S)
+        rows = in_float64(x.transpose(0, 1).flatten(1))  # (C, B*S)
         self.log_scale.copy_(-rows.square().mean(1).sqrt().clamp(min=STD_FLOOR).log())
         self.initialized.fill_(True)
 

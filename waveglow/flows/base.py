@@ -149,6 +149,16 @@ def require_scales(log_scale: Tensor) -> None:
         raise ValueError(f"a log-scale of it is ±{worst:.4g}; beyond {MAX_LOG_SCALE:g} its scale or the inverse is 0")
 
 
+def has_float64(device: torch.device) -> bool:
+    """Whether tensors of float64 can be there, which Apple's GPUs have none of."""
+    return device.type in ("cpu", "cuda", "meta")
+
+
+def in_float64(x: Tensor) -> Tensor:
+    """x in float64: on its device, or on the CPU."""
+    return x.double() if has_float64(x.device) else x.cpu().double()
+
+
 def sum_per_sample(values: Tensor) -> Tensor:
     """Sum over all but the batch, in float32 or better: [B, ...] to [B]."""
     return values.flatten(1).sum(1, dtype=log_det_dtype(values))
@@ -170,4 +180,4 @@ def positions(x: Tensor) -> int:
 
 def full_precision(x: Tensor) -> torch.autocast:
     """Region in which an ambient autocast has no effect: only coupling nets may run in half precision."""
-    return torch.autocast(x.device.type, enabled=False)
+    return torch.autocast("cpu" if x.is_meta else x.device.type, enabled=False)

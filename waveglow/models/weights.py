@@ -30,6 +30,8 @@ def require_sound(model: nn.Module, *, names: Mapping[str, str] | None = None) -
     Those are NaN or infinite, directions of length 0 under weight norm, negative variances, and what makes a flow no
     invertible map. `names`: of the tensors, for messages, where they aren't the model's.
     """
+    if any(tensor.is_meta for tensor in own_state(model).values()):
+        return  # it has no weights yet
     names = names or {}
     for name, tensor in own_state(model).items():
         require_finite(names.get(name, name), tensor)
