@@ -180,6 +180,8 @@ WITHOUT_TORCH = [
     "waveglow.audio.mel_spec",
     "waveglow.cli.common",
     "waveglow.cli.main",
+    "waveglow.cli.models",
+    "waveglow.export.onnx_runtime",
     "waveglow.config",
     "waveglow.noise",
 ]
