@@ -55,10 +55,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with the values of `over`, mappings merged key by key."""
+    """`base` with the values of `over`, mappings merged key by key.
+
+    >>> merged({"mel": "hifigan"}, {"mel": {"fmax": 7600.0}})  # fields over a name: what differs from that preset
+    {'mel': {'preset': 'hifigan', 'fmax': 7600.0}}
+    """
     result = dict(base)
     for key, value in over.items():
-        old = result.get(key)
+        old = {"preset": result[key]} if isinstance(result.get(key), str) else result.get(key)
         result[key] = merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
     return result
 
@@ -110,7 +114,8 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], where: str = "") -> T:
         if name not in arguments and field.default is field.default_factory is dataclasses.MISSING
     ]
     if missing:
-        raise ConfigError(f"{where or 'the configuration'} lacks the key {missing[0]!r}")
+        keys = f"key{'s' if len(missing) > 1 else ''} {', '.join(map(repr, missing))}"
+        raise ConfigError(f"{where or 'the configuration'} lacks the {keys}")
     try:
         return cls(**arguments)
     except ConfigError:
