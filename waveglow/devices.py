@@ -25,8 +25,11 @@ def set_threads(threads: int | None) -> None:
 
 
 def usable_device(name: str | None) -> str:
-    """The device of that name, the best there is where it is None. Raises ValueError."""
-    return str(usable(default_device() if name is None else name))
+    """The device that --device names, the best there is where it is None. Raises ValueError."""
+    try:
+        return str(usable(default_device() if name is None else name))
+    except ValueError as error:
+        raise ValueError(f"--{error}") from error
 
 
 def usable(device: str | int | torch.device) -> torch.device:

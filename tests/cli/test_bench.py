@@ -158,7 +158,7 @@ def test_help_has_an_example_and_the_exit_codes(verb, capsys):
         (["streaming", "--contexts", "-1"], "-1 is no whole number >= 0"),
         (["--repeats", "0"], "0 is no whole number >= 1"),
         (["synthesis", "--threads", "0"], "0 is no whole number >= 1"),
-        (["synthesis", "--device", "abacus"], "device abacus can't be used"),
+        (["synthesis", "--device", "abacus"], "--device abacus can't be used"),
         (["input", "nowhere.jsonl"], "nowhere.jsonl: can't be read"),
         (["training", "--plot", "nowhere/memory.svg"], "there is no folder nowhere"),
         (["sinthesis"], "unknown command 'sinthesis'; did you mean 'synthesis'?"),

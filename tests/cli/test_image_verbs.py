@@ -104,7 +104,7 @@ def call(digits, image_models, tmp_path, capsys):
         ("{tmp}/absent", [], 4, "absent: does not exist"),
         ("{digits}", [], 4, "is no checkpoint"),
         ("lapglow", [], 4, "is lapglow, a vocoder; `waveglow image` takes nice, realnvp and glow"),
-        ("{models}/glow", ["--device", "gpu"], 2, "device gpu can't be used"),
+        ("{models}/glow", ["--device", "gpu"], 2, "--device gpu can't be used"),
         ("{models}/glow", ["--threads", "0"], 2, "--threads is 0"),
         ("{models}/glow", ["--seed", "-1"], 2, "--seed: -1 is no whole number from 0 to"),
     ],

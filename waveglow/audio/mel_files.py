@@ -20,6 +20,7 @@ from safetensors.numpy import save
 
 from waveglow.audio.files import FileError, unusable, write_atomically
 from waveglow.audio.mel import MelSpec, compare, convert, diagnose
+from waveglow.audio.mel_diagnosis import suspect
 from waveglow.config import require_known
 
 Mel = npt.NDArray[np.float32]
@@ -53,9 +54,19 @@ def read_mel(path: Path | str, spec: MelSpec, *, layout: Layout = "auto", assume
     if not np.isfinite(mel).all():
         raise MelError(path, "holds NaN or infinite values")
     if assume is None and (looks := diagnose(mel, spec)):
-        raise MelError(path, f"{looks}; name its convention with --assume PRESET")
+        raise MelError(path, f"{looks}; name its convention with --assume PRESET, or --assume log10")
     converted = convert(mel, replace(source, layout="CT"), replace(spec, layout="CT"))
     return np.ascontiguousarray(converted, dtype=np.float32)
+
+
+def notices(mel: Mel, spec: MelSpec, *, assume: MelSpec | None = None) -> list[str]:
+    """What to say of a mel that `read_mel` gave: how its assumed convention was converted, or a suspicion."""
+    if assume is None:
+        looks = suspect(mel, spec)
+        otherwise = f"if not, --assume {spec.name or 'PRESET'}"
+        return [f"{looks}; if so, give --assume log10, {otherwise}"] if looks else []
+    found = compare(assume, spec)
+    return [] if found.kind == "equal" else [f"{found.kind}: {found.reason}"]
 
 
 def write_mel(path: Path | str, mel: npt.NDArray[np.floating]) -> None:

@@ -114,6 +114,17 @@ def preset(name: str, *, stats: Path | str | None = None) -> MelSpec:
     return known[name]
 
 
+def assumed(name: str, spec: MelSpec) -> MelSpec:
+    """The convention that a file is said to have: a preset, or "log10", which is `spec` in decimal logarithms.
+
+    Raises ValueError as `preset` does.
+    """
+    if name != "log10":
+        return preset(name)
+    floor = min(spec.floor_value, 1e-10)
+    return replace(spec, log_base="10", floor_value=floor, mean=None, std=None, name=f"{spec.name} in log10")
+
+
 def spec_of(convention: str | Mapping[str, Any]) -> MelSpec:
     """The convention of a preset's name, or of fields: all of them, or a `preset` and those that differ from it.
 

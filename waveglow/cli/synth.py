@@ -16,8 +16,9 @@ from pathlib import Path
 
 from waveglow.audio.files import MEL_SUFFIXES
 from waveglow.audio.io import Samples, save_audio
-from waveglow.audio.mel import PRESETS, MelSpec, compare, preset
-from waveglow.audio.mel_files import read_mel
+from waveglow.audio.mel import PRESETS, MelSpec
+from waveglow.audio.mel_files import notices, read_mel
+from waveglow.audio.mel_presets import assumed
 from waveglow.batch import Outcome
 from waveglow.cli.common import add_denoising, add_paths, add_sampling, add_vocoder, each_file, sampling
 
@@ -28,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_sampling(parser)
     add_denoising(parser, "--denoise", default=0.0)
     parser.add_argument("--layout", choices=("auto", "CT", "TC"), default="auto", help="[n_mels, F] is CT (auto)")
-    parser.add_argument("--assume", metavar="PRESET", help=f"the mels' convention: {', '.join(PRESETS)}")
+    parser.add_argument("--assume", metavar="PRESET", help=f"the mels' convention: log10, {', '.join(PRESETS)}")
     parser.add_argument(
         "--runtime", choices=("torch", "onnx"), help="what computes (onnx where the checkpoint is an .onnx file)"
     )
@@ -38,12 +39,12 @@ def run(args: argparse.Namespace) -> int:
     """Synthesize every mel."""
     runtime = args.runtime or ("onnx" if args.checkpoint.suffix == ".onnx" else "torch")
     spec, synthesize = _with_onnx(args) if runtime == "onnx" else _with_torch(args)
-    assumed = preset(args.assume) if args.assume else None
+    source_spec = assumed(args.assume, spec) if args.assume else None
 
     def work(source: Path, target: Path, outcome: Outcome) -> None:
-        if assumed and (found := compare(assumed, spec)).kind != "equal":
-            outcome.notices.append(f"{found.kind}: {found.reason}")
-        audio = synthesize(read_mel(source, spec, layout=args.layout, assume=assumed))
+        mel = read_mel(source, spec, layout=args.layout, assume=source_spec)
+        outcome.notices += notices(mel, spec, assume=source_spec)
+        audio = synthesize(mel)
         outcome.seconds = len(audio) / spec.sample_rate
         if clipped := save_audio(target, audio, spec.sample_rate):
             outcome.notices.append(f"{clipped} samples beyond full scale were clipped; a lower --sigma helps")
@@ -57,7 +58,7 @@ def _with_torch(args: argparse.Namespace) -> tuple[MelSpec, Callable[[Samples], 
     vocoder = open_vocoder(args)
 
     def synthesize(mel: Samples) -> Samples:
-        audio = vocoder.synthesize(mel, **sampling(args))
+        audio = vocoder.synthesize(mel, **sampling(args), check=False)  # read_mel did
         return (vocoder.denoise(audio, args.denoise) if args.denoise else audio).cpu().numpy()
 
     return vocoder.mel_spec, synthesize
@@ -74,4 +75,4 @@ def _with_onnx(args: argparse.Namespace) -> tuple[MelSpec, Callable[[Samples], S
     if args.threads is not None and args.threads < 1:
         raise ValueError(f"--threads is {args.threads}; it must be at least 1")
     vocoder = OnnxVocoder(args.checkpoint, threads=args.threads)
-    return vocoder.mel_spec, lambda mel: vocoder.synthesize(mel, sigma=args.sigma, seed=args.seed)
+    return vocoder.mel_spec, lambda mel: vocoder.synthesize(mel, sigma=args.sigma, seed=args.seed, check=False)
