@@ -27,6 +27,9 @@ PERMUTATIONS: dict[str, Callable[[int], Flow]] = {
 COUPLINGS = {"additive": "additive", "affine": "sigmoid"}
 
 
+MOST_VALUES = 2**20  # of an image that is a vector
+
+
 def nice(
     *,
     image_size: int = 28,
@@ -46,6 +49,8 @@ def nice(
     require_known("partition", partition, ("odd-even", "halves"))
     shape = (channels, image_size, image_size)
     dims = math.prod(shape)
+    if dims > MOST_VALUES:
+        raise ValueError(f"images of {channels} × {image_size} × {image_size} are {dims} values; at most {MOST_VALUES}")
     layers: list[Flow] = [Flatten(shape)]
     if partition == "odd-even":
         layers.append(Shuffle(dims, order=[*range(0, dims, 2), *range(1, dims, 2)]))
