@@ -15,7 +15,7 @@ import soundfile
 import torch
 
 from waveglow.data.images import prepare_images
-from waveglow.data.manifest import prepare
+from waveglow.data.prepare import prepare
 from waveglow.models import checkpoint
 from waveglow.models.flow_vocoder import FlowVocoder
 from waveglow.models.registry import build

@@ -179,10 +179,12 @@ WITHOUT_TORCH = [
     "waveglow.audio.mel_files",
     "waveglow.audio.mel_spec",
     "waveglow.cli.common",
+    "waveglow.cli.devices",
     "waveglow.cli.main",
     "waveglow.cli.models",
     "waveglow.export.onnx_runtime",
     "waveglow.config",
+    "waveglow.export.onnx_runtime",
     "waveglow.noise",
 ]
 

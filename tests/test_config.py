@@ -5,9 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
 import pytest
 
-from waveglow.config import ConfigError, dump, from_mapping, load, merged, nearest, parse_overrides, to_mapping
+from waveglow.config import (
+    ConfigError,
+    dump,
+    from_mapping,
+    is_told,
+    load,
+    merged,
+    nearest,
+    parse_overrides,
+    to_mapping,
+)
+from waveglow.data.sampler import permutation
+from waveglow.noise import Purpose, philox
 
 
 @dataclass(frozen=True)
@@ -215,3 +228,21 @@ def test_merging_changes_neither_side():
 def test_nearest_names_one_or_lists_all():
     assert nearest("wavglow", ["waveglow", "glow"]) == "; did you mean 'waveglow'?"
     assert nearest("q", ["b", "a"]) == "; known: a, b"
+
+
+def test_our_own_sentences_are_told_from_bugs():
+    """A bug keeps its traceback: what Python, numpy or a test raises is none of ours, wherever it passes through."""
+
+    def raised(action):
+        try:
+            action()
+        except ValueError as error:
+            return error
+        raise AssertionError
+
+    assert is_told(raised(lambda: parse_overrides(["x"])))  # a class of ours
+    assert is_told(raised(lambda: philox(-1, Purpose.ORDER, 0)))  # a plain ValueError that we raise
+    assert not is_told(raised(lambda: philox(0, Purpose.ORDER, 0).permutation(np.float64("nan"))))
+    assert not is_told(raised(lambda: permutation(0, 0, "many")))  # numpy's or Python's, from a line of ours
+    assert not is_told(raised(lambda: int("three")))
+    assert not is_told(ValueError("never raised"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import os
 import random
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from waveglow.audio.files import OutputError
 from waveglow.cli.main import main
 from waveglow.data.manifest import Clip, read_manifest
 
@@ -370,6 +372,24 @@ def test_what_cant_be_used_is_named_and_the_others_are_there(tree, splits, tmp_p
         assert "no audio" in reasons["text.wav"]
         assert "silence" in reasons["still.wav"]
         assert len(read_manifest(tmp_path / "out" / "manifest.jsonl")) == 100
+
+
+def test_a_full_disk_is_no_refused_recording(tree, splits, tmp_path, capsys, monkeypatch):
+    written = []
+
+    def full(path, content):
+        written.append(path)
+        if len(written) > 3:
+            raise OutputError(errno.ENOSPC, "No space left on device", str(path))
+        path.write_bytes(content)
+
+    monkeypatch.setattr("waveglow.audio.io.write_atomically", full)
+    given = [str(tree), str(tmp_path / "out"), "--splits", str(splits), "--speeds", "1.0"]
+    assert prepare.main(given) == 2
+    said = capsys.readouterr().err
+    assert said.endswith(f"prepare.py: {written[-1]}: can't be written (No space left on device)\n")
+    assert "refused: " not in said
+    assert not (tmp_path / "out" / "manifest.jsonl").exists()
 
 
 def test_silences_and_beeps_are_no_speech(tree, tmp_path):

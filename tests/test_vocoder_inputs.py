@@ -44,9 +44,9 @@ def exported(voice) -> OnnxVocoder:
 
     class OfTorch(OnnxVocoder):
         def __init__(self) -> None:
-            self.mel_spec, self._least_frames = voice.mel_spec, 1
+            self.mel_spec, self.latents, self.refine, self._options = voice.mel_spec, [None], 0, set()
 
-        def _piece(self, mels: np.ndarray, start: int, sigma: float, seeds: list[int]) -> np.ndarray:
+        def _run(self, mels: np.ndarray, draw: object, first: int) -> np.ndarray:
             with torch.no_grad():
                 zs = [torch.zeros(len(mels), *shape) for shape in voice.model.latent_shapes(mels.shape[-1] * 256)]
                 return voice.model.decode(zs, torch.from_numpy(mels)).numpy()
@@ -94,15 +94,21 @@ def test_a_vocoder_without_a_convention_has_none_to_check(random_model):
     assert Vocoder(random_model(**NUMBERS)[0]).synthesize(torch.zeros(N_MELS, 20)).isfinite().all()
 
 
-def test_audio_that_is_not_finite_is_said(voice, exported, mel):
-    """Where the check is off too, and where one value of a convention that isn't known is far out."""
+def test_audio_that_is_not_finite_is_said(voice, exported, mel, monkeypatch):
+    """A value that is far out is told by the check of the convention, by that of the audio where none is known."""
     odd = mel.clone()
     odd[3, 20] = 2e4
-    for call in (voice.synthesize, lambda mel, check: [*voice.stream([mel], check=check)], exported.synthesize):
+    unknown = Vocoder(voice.model)
+    for call in (voice.synthesize, lambda mel: [*voice.stream([mel])], exported.synthesize):
         with pytest.raises(ValueError, match="looks"):
-            call(odd, check=True)
+            call(odd)
+    for call in (unknown.synthesize, lambda mel: [*unknown.stream([mel])]):
         with pytest.raises(ValueError, match=r"the audio isn't finite: the mel's values.*2e\+04"):
-            call(odd, check=False)
+            call(odd)
+    assert not unknown.synthesize(odd, check=False).isfinite().all()
+    monkeypatch.setattr("waveglow.export.onnx_runtime.require_plausible", lambda *_: None)
+    with pytest.raises(ValueError, match=r"the audio isn't finite: the mel's values.*2e\+04"):
+        exported.synthesize(odd)
 
 
 # ---- Audio beyond full scale -----------------------------------------------------------------------------------------

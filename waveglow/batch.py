@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
-from waveglow.audio.files import Input, find_inputs, write_atomically
+from waveglow.audio.files import (
+    AUDIO_SUFFIXES,
+    MEL_SUFFIXES,
+    OTHER_AUDIO,
+    Input,
+    OutputError,
+    find_inputs,
+    make_folder,
+    utf8,
+    write_atomically,
+)
+from waveglow.audio.io import NORMALIZED_PEAK, Samples, save_audio
 
 
 @dataclass
@@ -28,16 +42,31 @@ class Outcome:
     notices: list[str] = field(default_factory=list)
     measured: dict[str, float] = field(default_factory=dict)
 
+    def keep(self, target: Path, samples: Samples, sample_rate: int, *, normalize: bool = False) -> None:
+        """Write the audio of this input, and notice what becomes of samples beyond full scale.
+
+        They are clipped; with `normalize` the whole is lowered to a peak of 0.95 instead. Raises AudioError.
+        """
+        self.seconds, peak = len(samples) / sample_rate, float(np.abs(samples).max(initial=0))
+        if normalize and peak > 1:
+            decibels = 20 * math.log10(peak / NORMALIZED_PEAK)
+            self.notices.append(f"lowered by {decibels:.1f} dB: its peak was {peak:.2f} of full scale")
+            samples = samples * (NORMALIZED_PEAK / peak)
+        if clipped := save_audio(target, samples, sample_rate):
+            reason = f"{clipped} samples beyond full scale were clipped, the peak was {peak:.2f}"
+            self.notices.append(f"{reason}; --normalize lowers the whole instead")
+
 
 Work = Callable[[Path, Path, Outcome], None]
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What became of all inputs, and the report that says so, if one was written."""
+    """What became of all inputs, the report that says so, if one was written, and what was passed over as no input."""
 
     outcomes: Sequence[Outcome]
     report: Path | None
+    passed_over: str = ""
 
     def count(self, status: str) -> int:
         """How many are "ok", "skipped" or "failed"."""
@@ -46,10 +75,11 @@ class Batch:
     def text(self) -> str:
         """Counts, speed and the report's place, in a line."""
         counts = ", ".join(f"{n} {status}" for status in STATUSES if (n := self.count(status)))
-        return "; ".join(filter(None, [counts, _speed(self.outcomes), str(self.report or "")]))
+        return "; ".join(filter(None, [counts, _speed(self.outcomes), str(self.report or ""), self.passed_over]))
 
 
 STATUSES = ("ok", "skipped", "failed")
+FILE_SUFFIXES = {*AUDIO_SUFFIXES, *OTHER_AUDIO, *MEL_SUFFIXES, ".raw", ".pcm", ".json", ".jsonl"}
 
 
 def each_file(
@@ -64,9 +94,14 @@ def each_file(
     """Call `work(input, output, outcome)` for every file, go on after failures, and write OUT/report.json.
 
     One input file and an `out` that ends in `out_suffix` is file to file, without a report; else `out` is a folder that
-    gets the inputs' tree. Raises ValueError where there are no inputs, or an output is one of them.
+    gets the inputs' tree. An output that is there and empty is a leftover, which `skip_existing` doesn't count.
+
+    Raises ValueError where there are no inputs, an output is one of them, or `out` looks like a file that can't be
+    meant; OutputError where one can't be written, after which nothing is tried.
     """
-    single = out.suffix == out_suffix and len(inputs) == 1 and not inputs[0].is_dir()
+    single = out.suffix.lower() == out_suffix and len(inputs) == 1 and not inputs[0].is_dir()
+    if not single:
+        _require_folder(out, out_suffix)
     found = find_inputs(inputs, suffixes, out=None if single else out)
     outcomes = [Outcome(str(path), status="failed", reason=reason) for path, reason in found.skipped]
     if not found.found and not outcomes:
@@ -76,24 +111,38 @@ def each_file(
         if target.exists() and target.samefile(item.file):
             raise ValueError(f"the output {target} is an input too; name another place")
     bar = tqdm(found.found, unit="file", disable=not sys.stderr.isatty())
-    for item, target in zip(bar, targets, strict=True):
-        outcomes.append(_one(item, target, work, skip_existing=skip_existing))
-        bar.set_postfix_str(_speed(outcomes))
-    batch = Batch(outcomes, None if single else out / "report.json")
-    if batch.report:
-        _write(batch, batch.report)
+    batch = Batch(outcomes, None if single else out / "report.json", found.passed_over_text())
+    try:
+        for item, target in zip(bar, targets, strict=True):
+            outcomes.append(_one(item, target, work, skip_existing=skip_existing))
+            bar.set_postfix_str(_speed(outcomes))
+    except BaseException:  # interrupted, or the disk is full: the report says what was done, if it can be written
+        with suppress(OSError):
+            _write(batch)
+        raise
+    _write(batch)
     return batch
+
+
+def _require_folder(out: Path, out_suffix: str) -> None:
+    if out.is_dir():
+        return
+    if str(out) == "-" or out.suffix.lower() in FILE_SUFFIXES or out.exists():
+        what = "is a file" if out.exists() else "looks like a file"
+        raise ValueError(f"the output {out} {what}; name a folder, or for one input a file that ends in {out_suffix}")
 
 
 def _one(item: Input, target: Path, work: Work, *, skip_existing: bool) -> Outcome:
     outcome = Outcome(str(item.file), str(target))
-    if skip_existing and target.exists():
+    if skip_existing and target.is_file() and target.stat().st_size:
         outcome.status = "skipped"
         return outcome
     started = time.perf_counter()
+    make_folder(target.parent)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
         work(item.file, target, outcome)
+    except OutputError:
+        raise
     except (ValueError, OSError) as error:
         outcome.status, outcome.reason = "failed", str(error)
         tqdm.write(f"failed: {error}", file=sys.stderr)
@@ -109,10 +158,13 @@ def _speed(outcomes: Iterable[Outcome]) -> str:
     return f"{seconds:.1f} s of audio, real-time factor {took / seconds:.3f}" if seconds else ""
 
 
-def _write(batch: Batch, report: Path) -> None:
-    report.parent.mkdir(parents=True, exist_ok=True)
+def _write(batch: Batch) -> None:
+    if batch.report is None:
+        return
+    make_folder(batch.report.parent)
     content: dict[str, Any] = {
         **{status: batch.count(status) for status in STATUSES},
+        "passed_over": batch.passed_over,
         "files": [asdict(outcome) for outcome in batch.outcomes],
     }
-    write_atomically(report, json.dumps(content, indent=1, ensure_ascii=False).encode())
+    write_atomically(batch.report, utf8(json.dumps(content, indent=1, ensure_ascii=False)))

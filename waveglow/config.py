@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import dis
 import os
 import re
 import types
@@ -15,10 +16,25 @@ from typing import Any, TypeVar
 import yaml
 
 T = TypeVar("T")
+PACKAGE = __name__.partition(".")[0]
 
 
 class ConfigError(ValueError):
     """A configuration that can't be used; the message names the key, the value and the rule."""
+
+
+def is_told(error: BaseException) -> bool:
+    """Whether an error was raised by a `raise` of this package: a sentence for its user. One that Python or a package
+    raises by itself, such as numpy for shapes that don't fit, is a bug of the program, and its traceback is wanted.
+    """
+    if type(error).__module__.partition(".")[0] == PACKAGE:
+        return True
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None or trace.tb_frame.f_globals.get("__name__", "").partition(".")[0] != PACKAGE:
+        return False
+    return trace.tb_frame.f_code.co_code[trace.tb_lasti] == dis.opmap["RAISE_VARARGS"]
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -21,7 +21,7 @@ import soxr
 import torch
 from torch import Tensor
 
-from waveglow.audio.denoise import BiasDenoiser
+from waveglow.audio.denoise import BiasDenoiser, heard_in_silence
 from waveglow.audio.floats import beyond_full_scale, floats, require_floats
 from waveglow.audio.mel import MelSpec
 from waveglow.audio.mel_diagnosis import require_plausible
@@ -33,15 +33,13 @@ from waveglow.models import checkpoint
 from waveglow.models.flow_vocoder import FlowVocoder
 from waveglow.models.noise import noise_model
 from waveglow.models.reach import Reach, reach
-from waveglow.noise import dequantization_noise, latent_noise
+from waveglow.noise import LEAST_REFINED_SIGMA, dequantization_noise, latent_noise
 
 Precision = Literal["float32", "bf16", "fp16"]
 ArrayLike = Tensor | npt.NDArray[np.floating]
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 NOISE = Refinement(steps=64, stream_steps=16)
 MAX_PIECE_FRAMES = 2048  # memory of longer mels is that of so many and the reach to both sides
-SILENT_WINDOWS = 16  # of the STFT, over which the hum is averaged
-SETTLED_FRAMES = 32  # from a clip's end; the hum of six trained models was within 1 % of its level after 12
 NO_MEL_SPEC = "this vocoder knows no mel convention; give Vocoder(model, mel_spec=preset(NAME))"
 
 
@@ -174,6 +172,16 @@ class Vocoder:
         """Samples per second of what is synthesized."""
         return self.mel_spec.sample_rate
 
+    @property
+    def group(self) -> int:
+        """Samples that the flow squeezes together; tones stand at the multiples of sample rate / group."""
+        return self.model.group
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers the folded model has."""
+        return sum(parameter.numel() for parameter in self.model.parameters())
+
     def mel(self, wav: ArrayLike, sample_rate: int, *, check: bool = True) -> Tensor:
         """Mel of audio at any sample rate (resampled to the model's): [T] to [M, F], [B, T] to [B, M, F].
 
@@ -221,6 +229,7 @@ class Vocoder:
             else:
                 pieces = [*self._pieces(equal.split(MAX_PIECE_FRAMES, dim=-1), of_rows)]
             audio[rows, : length * self.model.hop] = torch.cat(pieces, dim=-1)
+        self._require_finite(audio, batch, check)
         return audio[0] if single else audio
 
     def stream(
@@ -267,6 +276,7 @@ class Vocoder:
         if context is None:
             context = self.refinement.frames_around(draw.refine)
         for piece in self._pieces(self._arriving(batch, chunks, check), draw, context):
+            self._require_finite(piece, batch, check)
             own = piece.clone()  # no inference tensor
             yield own[0] if single else own
 
@@ -310,11 +320,9 @@ class Vocoder:
 
     @cached_property
     def _denoiser(self) -> BiasDenoiser:
-        spec, lead = self.mel_spec, min(SETTLED_FRAMES, max(self.reach(0)))
-        frames = math.ceil(SILENT_WINDOWS * spec.n_fft / spec.hop)
-        silence = self._mel(torch.zeros(1, spec.min_samples, device=self.device))[0, :, :1]
-        audio = self.synthesize(silence.expand(-1, lead + frames + lead), sigma=0, refine=0, check=False)
-        return BiasDenoiser(audio[lead * spec.hop : (lead + frames) * spec.hop], n_fft=spec.n_fft)
+        silence = self._mel(torch.zeros(1, self.mel_spec.min_samples, dtype=torch.float32, device=self.device))[0]
+        synthesize = partial(self.synthesize, sigma=0, refine=0, check=False)
+        return heard_in_silence(self.mel_spec, silence, synthesize, reach=max(self.reach(0)))
 
     def log_prob(self, wav: ArrayLike, sample_rate: int, *, seed: int = 0, check: bool = True) -> Tensor:
         """log p(audio | its mel) in nats: [T] to a scalar, [B, T] to [B].
@@ -414,7 +422,7 @@ class Vocoder:
             raise ValueError(f"got {len(seeds)} seeds for {clips} clips; give one seed, or one a clip")
         if not (math.isfinite(sigma) and sigma >= 0):
             raise ValueError(f"sigma is {sigma}; it must be a finite number >= 0")
-        return Draw(seeds, sigma, refine)
+        return Draw(seeds, max(sigma, LEAST_REFINED_SIGMA) if refine else sigma, refine)
 
     def _pieces(self, chunks: Iterable[Tensor], draw: Draw, context: int | None = None) -> Iterator[Tensor]:
         """Audio [B, T_i] of mels [B, M, F_i], each piece as soon as the frames behind it that it depends on are there.
@@ -448,13 +456,14 @@ class Vocoder:
         zs = [torch.stack(latent).to(self.device) * draw.sigma for latent in latents]
         with self._numbers():
             sampled = self.model.decode(zs, mels)
-        audio = self._refiner(sampled, mels, draw.refine) if self._refiner else sampled
-        if not audio.isfinite().all():
+        return self._refiner(sampled, mels, draw.refine) if self._refiner else sampled
+
+    def _require_finite(self, audio: Tensor, mels: Tensor, check: bool) -> None:
+        if check and not audio.isfinite().all():
             raise ValueError(
                 f"the audio isn't finite: the mel's values, {float(mels.min()):.4g}..{float(mels.max()):.4g}, are more "
                 f"than the model can compute with in {self.precision}; give a mel of the vocoder's convention"
             )
-        return audio
 
     def _noise(self, seed: int, sigma: float, first: int, frames: int) -> list[Tensor]:
         """What a seed draws for each latent, of so many frames from `first` on, before its factor sigma: [C_i, T_i]."""

@@ -214,10 +214,7 @@ def write_splits(
 
 
 def in_turn(found: Iterable[Recording], held_out: Mapping[str, Split]) -> list[Recording]:
-    """One of each corpus after the other, in every split, by the hash of their names.
-
-    A run validates on the first so many valid clips and plays the first of these: every voice is among them.
-    """
+    """One of each corpus after the other, in every split, by the hash of their names."""
     taken: Counter[tuple[str, str]] = Counter()
     turns = []
     for recording in sorted(found, key=lambda r: r.hash):
@@ -313,7 +310,14 @@ def _clip(path: Path, split: Split, bandwidth: int, *, synthetic: bool) -> Clip:
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     band = bandwidth if bandwidth < NEARLY_FULL * SAMPLE_RATE / 2 else None
     return Clip(
-        str(path.resolve()), SAMPLE_RATE, probe(path).frames, digest, split, bandwidth=band, synthetic=synthetic
+        str(path.resolve()),
+        SAMPLE_RATE,
+        probe(path).frames,
+        digest,
+        split,
+        bandwidth=band,
+        synthetic=synthetic,
+        corpus=path.parent.name,
     )
 
 

@@ -27,13 +27,14 @@ from prepare import WIDE
 
 from waveglow.audio.io import load_audio
 from waveglow.audio.refine import Refinement
-from waveglow.config import parse_overrides
+from waveglow.config import from_mapping, parse_overrides, read_yaml
 from waveglow.data.manifest import read_manifest
 from waveglow.evaluation.streams import measured_context
 from waveglow.models import checkpoint
 from waveglow.models.registry import build_vocoder
 from waveglow.models.shipped import DEFAULT_VOICE
 from waveglow.models.whole_directory import write_directory
+from waveglow.training.config import RunConfig
 from waveglow.training.log import read_metrics
 from waveglow.vocoder import Vocoder
 
@@ -291,6 +292,7 @@ def training_facts(run: Path, info: dict[str, Any]) -> dict[str, Any]:
         "training_hours": round(hours, 2),
         "nll_nats": round(valid[-1]["nll_nats"], 4),
         **Refinement.of_info(info).info(),
+        "recipe": info.get("recipe") or from_mapping(RunConfig, read_yaml(run / "config.yaml")).recipe(),
         "wide": any(corpus.name in corpora for corpus in WIDE),
         "synthetic": any(clip.synthetic for clip in trained),
     }

@@ -1,11 +1,17 @@
 """Inputs found in folders: the tree kept, nothing opened, clashes of output names refused before any work."""
 
+import errno
+import json
 import os
+import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
-from waveglow.audio.files import find_inputs, write_atomically
+from waveglow.audio.files import AUDIO_SUFFIXES, OutputError, find_inputs, make_folder, utf8, write_atomically
+from waveglow.audio.io import load_audio
 
 
 def touch(root: Path, *names: str) -> None:
@@ -110,3 +116,76 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monke
     monkeypatch.undo()
     write_atomically(path, b"new")
     assert path.read_bytes() == b"new"
+
+
+# ---- What is no data -------------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_taken_below_what_is_hidden(tmp_path):
+    left = ("._a.wav", ".Trash/old.wav", ".ipynb_checkpoints/a-checkpoint.wav", "__MACOSX/deep/a.wav", "x/@eaDir/a.wav")
+    touch(tmp_path, "a.wav", "x/b.wav", *left, ".notes.txt", "Thumbs.db")
+    inputs = find_inputs([tmp_path], [".wav"])
+    assert stems(inputs) == ["a", "x/b"]
+    assert inputs.skipped == ()
+    assert {path.relative_to(tmp_path).as_posix() for path, _ in inputs.passed_over} == set(left)
+    assert inputs.passed_over_text() == f"5 passed over, hidden: {tmp_path / '.Trash/old.wav'}"
+
+
+def test_a_hidden_folder_that_is_named_is_searched(tmp_path, monkeypatch):
+    touch(tmp_path, ".cache/corpus/a.wav", ".cache/corpus/.b.wav")
+    assert stems(find_inputs([tmp_path / ".cache"], [".wav"])) == ["corpus/a"]
+    monkeypatch.chdir(tmp_path / ".cache")
+    assert stems(find_inputs([Path(".")], [".wav"])) == ["corpus/a"]
+    assert stems(find_inputs([Path("corpus/.b.wav")], [".wav"])) == [".b"]
+
+
+def test_other_forms_of_recordings_are_taken_once(tmp_path):
+    touch(tmp_path, "a.wav", "a.mp3", "b.ogg", "c.opus", "d.aiff", "e.MP3", "f/a.mp3", "a.m4a")
+    inputs = find_inputs([tmp_path], AUDIO_SUFFIXES)
+    assert stems(inputs) == ["a", "b", "c", "d", "e", "f/a"]
+    assert inputs.skipped == ()
+    assert {path.name: reason for path, reason in inputs.passed_over} == {
+        "a.mp3": "another form of a recording that is there",
+        "a.m4a": "another form of a recording that is there",
+    }
+
+
+def test_formats_that_cannot_be_decoded_are_named(tmp_path):
+    touch(tmp_path, "a.wav", "b.m4a", "c.WMA", "notes.txt")
+    inputs = find_inputs([tmp_path], AUDIO_SUFFIXES)
+    assert stems(inputs) == ["a"]
+    assert reasons(inputs) == {
+        "b.m4a": ".m4a can't be decoded here; convert it to WAV, as ffmpeg does",
+        "c.WMA": ".wma can't be decoded here; convert it to WAV, as ffmpeg does",
+    }
+    assert find_inputs([tmp_path], [".npy"]).skipped == ()
+
+
+@pytest.mark.parametrize("suffix", [s for s in AUDIO_SUFFIXES if s not in (".rf64", ".oga")])
+def test_all_the_formats_that_are_looked_for_can_be_read(tmp_path, suffix):
+    tone = 0.3 * np.sin(np.arange(24_000) / 20)
+    made = {"format": "OGG", "subtype": "OPUS"} if suffix == ".opus" else {}
+    made = {"format": "AIFF", "subtype": "FLOAT"} if suffix in (".aif", ".aifc") else made
+    soundfile.write(tmp_path / f"a{suffix}", tone, 24_000, **made)
+    assert np.abs(load_audio(tmp_path / f"a{suffix}", strict=True).samples[2000:20_000] - tone[2000:20_000]).max() < 0.1
+
+
+# ---- What can't be written -------------------------------------------------------------------------------------------
+
+
+def test_a_failure_of_output_names_the_file(tmp_path):
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "absent" / "a", tmp_path / "file" / "a"):
+        with pytest.raises(OutputError, match=f"{path}: can't be written") as error:
+            write_atomically(path, b"new")
+        assert error.value.errno in (errno.ENOENT, errno.ENOTDIR)
+        assert pickle.loads(pickle.dumps(error.value)).filename == str(path)
+    with pytest.raises(OutputError, match="file/deep: can't be written"):
+        make_folder(tmp_path / "file" / "deep")
+    assert not isinstance(error.value, ValueError)  # as what is wrong with an input is
+
+
+def test_names_that_are_no_utf_8_are_escaped():
+    name = os.fsdecode(b"caf\xe9")
+    assert json.loads(utf8(json.dumps({"ä": name}, ensure_ascii=False))) == {"ä": name}
+    assert utf8("ä") == "ä".encode()

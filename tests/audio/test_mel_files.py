@@ -16,6 +16,7 @@ import safetensors.torch
 import torch
 
 from waveglow.audio import mel_files
+from waveglow.audio.files import OutputError
 from waveglow.audio.mel import preset
 from waveglow.audio.mel_files import MelError, read_mel, write_mel
 from waveglow.audio.mel_spectrogram import MelSpectrogram
@@ -71,7 +72,7 @@ def test_files_of_numpy_need_no_torch(tmp_path):
 def test_what_cannot_be_written(tmp_path, mel):
     with pytest.raises(MelError, match=r"must end in .npy, .npz, .pt, .safetensors"):
         write_mel(tmp_path / "a.txt", mel)
-    with pytest.raises(MelError, match="can't be written"):
+    with pytest.raises(OutputError, match="can't be written"):
         write_mel(tmp_path / "absent/a.npy", mel)
 
 
@@ -291,6 +292,33 @@ def test_a_huge_tensor_of_few_bytes_is_refused(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:Validating sparse")
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", ">f4"])
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_pt_file_may_hold_an_array_of_numpy(tmp_path, mel, dtype, legacy):
+    """As scripts do that save what librosa gave them."""
+    array = mel.astype(dtype)
+    for content in (array, {"mel": array, "rate": np.float64(22050)}, {"text": "hello", "mel": array}):
+        torch.save(content, tmp_path / "a.pt", _use_new_zipfile_serialization=not legacy)
+        read = read_mel(tmp_path / "a.pt", HIFIGAN)
+        assert read.dtype == np.float32
+        np.testing.assert_array_equal(read, array.astype(np.float32))
+
+
+def test_an_array_of_numpy_one_is_read_too(tmp_path, mel):
+    """numpy 2 has moved what arrays pickle as."""
+    torch.save(mel, tmp_path / "a.pt", _use_new_zipfile_serialization=False)
+    content = (tmp_path / "a.pt").read_bytes()
+    (tmp_path / "a.pt").write_bytes(content.replace(b"numpy._core.multi", b"numpy.core.multi"))
+    np.testing.assert_array_equal(read_mel(tmp_path / "a.pt", HIFIGAN), mel)
+
+
+@pytest.mark.parametrize("content", [np.zeros((80, 10), np.int64), np.array([["x"]], object), np.array(["a"])])
+def test_other_arrays_in_a_pt_file_are_refused(tmp_path, content):
+    torch.save(content, tmp_path / "a.pt")
+    with pytest.raises(MelError, match=r"a.pt: (holds|no valid)"):
+        read_mel(tmp_path / "a.pt", HIFIGAN)
+
+
 def test_sparse_and_other_things(tmp_path):
     for content in [torch.zeros(80, 3).to_sparse(), [1, 2], "text"]:
         torch.save(content, tmp_path / "a.pt")

@@ -156,3 +156,18 @@ def test_many_steps_do_not_diverge(kind):
     mel = mel + 0.7 * torch.randn(mel.shape, generator=torch.Generator().manual_seed(0))
     errors = [float((refiner.to_mel(refiner(noise(12000)[:1], mel, n)) - mel).abs().mean()) for n in (16, 200)]
     assert errors[1] < 1.05 * errors[0]
+
+
+@pytest.mark.parametrize("steps", [6, 9])
+@pytest.mark.parametrize("name", ["hifigan", "vocos"])
+def test_a_sample_depends_on_the_frames_that_it_says_and_on_most_of_them(name, steps):
+    """A frame of the mel is changed: nothing moves further away than `frames_seen`, something beyond half of it."""
+    spec = preset(name)
+    refiner = MelRefiner(spec).double()
+    audio, place = noise(64 * spec.hop)[:1].double(), 32
+    mel = refiner.to_mel(audio)
+    other = mel.clone()
+    other[:, :, place] += 3
+    moved = (refiner(audio, mel, steps) != refiner(audio, other, steps))[0].nonzero()
+    first = place - int(moved.min()) / spec.hop
+    assert 0.5 * refiner.frames_seen(steps) < first <= refiner.frames_seen(steps)

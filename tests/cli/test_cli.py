@@ -22,6 +22,7 @@ from waveglow.audio.mel import preset
 from waveglow.audio.mel_spectrogram import MelSpectrogram
 from waveglow.cli import info as info_verb
 from waveglow.cli.main import VERBS, main
+from waveglow.data.manifest import read_manifest
 from waveglow.metrics.spectral import tone_prominence
 from waveglow.models import checkpoint
 
@@ -150,9 +151,12 @@ def test_what_ends_a_command(error, code, model, monkeypatch, capsys):
     assert capsys.readouterr().err.startswith("waveglow info: ")
 
 
-def test_a_bug_is_not_hidden(model, monkeypatch):
-    monkeypatch.setattr(info_verb, "run", lambda _: [][0])
-    with pytest.raises(IndexError):
+@pytest.mark.parametrize(
+    ("bug", "error"), [(lambda _: [][0], IndexError), (lambda _: np.zeros(3) + np.zeros(4), ValueError)]
+)
+def test_a_bug_is_not_hidden(bug, error, model, monkeypatch):
+    monkeypatch.setattr(info_verb, "run", bug)
+    with pytest.raises(error):
         main(["info", str(model)])
 
 
@@ -260,9 +264,33 @@ def test_skip_existing_leaves_what_is_there(model, mels, tmp_path, capsys):
 
 def test_samples_beyond_full_scale_are_clipped_with_a_notice(model, mels, tmp_path, capsys):
     assert run("synth", "-c", model, mels / "a.npy", tmp_path / "a.wav", "--sigma", "40") == 0
-    assert re.search(
-        r"a\.npy: \d+ samples beyond full scale were clipped; a lower --sigma helps", capsys.readouterr().err
+    said = re.search(
+        r"a\.npy: \d+ samples beyond full scale were clipped, the peak was (\S+);", capsys.readouterr().err
     )
+    assert float(said[1]) > 1
+
+
+@pytest.mark.parametrize("verb", ["synth", "resynth"])
+def test_normalize_lowers_a_clip_beyond_full_scale_as_a_whole(verb, model, mels, wavs, tmp_path, capsys):
+    source = mels / "a.npy" if verb == "synth" else wavs / "a.wav"
+    assert run(verb, "-c", model, source, tmp_path / "cut.wav", "--sigma", "40") == 0
+    assert run(verb, "-c", model, source, tmp_path / "whole.wav", "--sigma", "40", "--normalize") == 0
+    assert "lowered by" in capsys.readouterr().err
+    cut, whole = samples_of(tmp_path / "cut.wav"), samples_of(tmp_path / "whole.wav")
+    assert np.abs(whole).max() == pytest.approx(0.95, abs=1e-4)
+    uncut = np.abs(cut) < 0.99
+    factor = float(whole[uncut] @ cut[uncut] / (cut[uncut] @ cut[uncut]))
+    assert factor < 0.9
+    if verb == "synth":  # a normalized recording has another mel
+        np.testing.assert_allclose(whole[uncut], factor * cut[uncut], atol=2e-4)
+
+
+def test_normalize_leaves_a_clip_within_full_scale_alone(model, mels, tmp_path):
+    for options in ((), ("--normalize",)):
+        assert (
+            run("synth", "-c", model, mels / "a.npy", tmp_path / f"{len(options)}.wav", "--sigma", "0", *options) == 0
+        )
+    assert (tmp_path / "0.wav").read_bytes() == (tmp_path / "1.wav").read_bytes()
 
 
 # ---- Denoising -------------------------------------------------------------------------------------------------------
@@ -335,12 +363,6 @@ def test_what_is_synthesized_can_be_denoised(model, mels, wavs, tmp_path):
     assert not is_audio(tmp_path / "a.wav", vocoder.synthesize(mel))
     assert run("resynth", "-c", model, wavs / "a.wav", tmp_path / "copy.wav", "--denoise", "0.3") == 0
     assert is_audio(tmp_path / "copy.wav", vocoder.denoise(vocoder(samples_of(wavs / "a.wav"), RATE), 0.3))
-
-
-@pytest.mark.parametrize("options", [["--runtime", "onnx"], ["-c", "voice.onnx"]], ids=str)
-def test_an_onnx_file_does_not_denoise(model, mels, tmp_path, options, capsys):
-    assert run("synth", "-c", model, *options, mels / "a.npy", tmp_path / "a.wav", "--denoise", "0.1") == 2
-    assert "--denoise needs the checkpoint and torch" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("strength", ["-1", "nan", "inf", "strong"])
@@ -759,12 +781,38 @@ def test_prepare(ljspeech, tmp_path, capsys):
     )
     shutil.copytree(ljspeech / "wavs", tmp_path / "voice")
     (tmp_path / "voice" / "bad.wav").touch()
-    options = ["--sample-rate", "16000", "--valid-fraction", "0.5"]
+    options = ["--sample-rate", "16000", "--valid-fraction", "0.3", "--test-fraction", "0.3"]
     assert run("prepare", tmp_path / "voice", tmp_path / "data2", *options) == 3
     said = capsys.readouterr()
     assert "refused: " in said.err
     assert "bad.wav: empty" in said.err
-    assert "at 16000 Hz, 2 held out, 1 refused" in said.out
+    assert said.err.count("resampled from 22050 to 16000 Hz") == 3
+    assert f"notice: 1 more notices are in {tmp_path / 'data2' / 'report.json'}" in said.err
+    assert re.search(r"at 16000 Hz, \d held out and \d for tests, 1 refused", said.out)
+
+
+def test_prepare_cuts_and_takes_a_channel(ljspeech, tmp_path):
+    samples, _ = soundfile.read(ljspeech / "wavs" / "DV001-0001.wav")
+    (tmp_path / "in").mkdir()
+    soundfile.write(tmp_path / "in" / "book.wav", np.stack([np.tile(samples, 3), -np.tile(samples, 3)], axis=1), RATE)
+    assert run("prepare", tmp_path / "in", tmp_path / "data", "--cut", "1") == 2
+    assert run("prepare", tmp_path / "in", tmp_path / "data", "--cut", "1", "--channel", "right") == 0
+    assert (tmp_path / "data" / "wavs" / "book" / "0003.wav").is_file()
+
+
+def test_the_mels_of_ljspeech_and_back(ljspeech, tmp_path, capsys):
+    """Ground-truth-aligned mels: `mel` writes the corpus's tree, and `prepare` finds them there."""
+    assert run("mel", "-c", "lapglow", ljspeech, tmp_path / "mels") == 0
+    assert run("prepare", ljspeech, tmp_path / "data", "--mels", tmp_path / "mels") == 0
+    clips = read_manifest(tmp_path / "data" / "manifest.jsonl")
+    assert {clip.mel for clip in clips} == {str(tmp_path / "mels" / "wavs" / f"{clip.name}.npy") for clip in clips}
+    assert run("prepare", ljspeech, tmp_path / "more", "--mels", tmp_path / "mels", "--mel", "hifigan") == 0
+    np.save(tmp_path / "mels" / "wavs" / "DV001-0001.npy", np.load(clips[0].mel) / np.log(10))
+    capsys.readouterr()
+    assert run("prepare", ljspeech, tmp_path / "data", "--mels", tmp_path / "mels") == 3
+    assert "DV001-0001.npy: looks like log10" in capsys.readouterr().err
+    assert run("train", "--init-from", "lapglow", "--data", tmp_path / "data", "--run-dir", tmp_path / "run",
+               "--print-config") == 0  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -772,14 +820,31 @@ def test_prepare(ljspeech, tmp_path, capsys):
     [
         ("absent", [], "is no folder"),
         (".", [], "0 usable recordings"),
-        (".", ["--valid-fraction", "1"], "valid_fraction is 1.0; it must be between 0 and 1"),
+        (".", ["--valid-fraction", "1"], "valid_fraction is 1.0 and test_fraction 0.0; they must be between 0 and 1"),
         (".", ["--valid-fraction", "0"], "valid_fraction is 0.0"),
+        (".", ["--mels", "absent"], "absent is no folder; give that of the mel files"),
     ],
 )
 def test_what_cannot_be_prepared(tmp_path, corpus, options, message, capsys):
     (tmp_path / "in").mkdir()
     assert run("prepare", tmp_path / "in" / corpus, tmp_path / "data", *options) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_manifest_is_no_folder_to_prepare_in(ljspeech, tmp_path, capsys):
+    assert run("prepare", ljspeech, tmp_path / "data.jsonl") == 2
+    assert "data.jsonl looks like a file; name a folder" in capsys.readouterr().err
+    assert not (tmp_path / "data.jsonl").exists()
+
+
+def test_mels_of_a_channel(tmp_path, capsys):
+    tone = np.sin(np.arange(12_000) / 10) / 2
+    soundfile.write(tmp_path / "a.wav", np.stack([tone, -tone], axis=1), RATE)
+    assert run("mel", "--preset", "hifigan", tmp_path / "a.wav", tmp_path / "a.npy") == 3
+    assert "its channels are opposite, and mixed they leave silence" in capsys.readouterr().err
+    assert not (tmp_path / "a.npy").exists()
+    assert run("mel", "--preset", "hifigan", tmp_path / "a.wav", tmp_path / "a.npy", "--channel", "left") == 0
+    assert np.load(tmp_path / "a.npy").max() > -1
 
 
 def test_a_reader_that_has_enough_gets_no_message():

@@ -64,6 +64,12 @@ def test_a_run_says_what_it_trains_and_leaves_a_checkpoint(train, capsys):
     assert (run / "samples" / "step_00000002" / "samples.png").exists()
 
 
+def test_pixels_of_fewer_bits_than_the_model_takes_are_told(train, capsys):
+    """Its likelihood would be of levels that no picture has."""
+    assert train("model.n_bits=5", "train.steps=1")[0] == 0
+    assert "images of 1×8×8, 5 bits (theirs have 4; set model.n_bits=4); 8 held out" in capsys.readouterr().err
+
+
 def test_the_same_command_resumes_and_the_run_alone_goes_on(train):
     train()
     code, run = train("train.steps=3")
@@ -96,13 +102,15 @@ def test_the_resolved_configuration_has_the_size_of_the_images(train, capsys):
     assert config["train"]["ema_decay"] == 0.999
 
 
-def test_fine_tuning_starts_from_the_weights_with_a_lower_rate(train, tmp_path):
-    _, first = train()
+def test_fine_tuning_goes_on_with_the_weights_recipe_at_a_lower_rate(train, tmp_path):
+    _, first = train("train.ema_decay=0.7", "data.flip=true")
+    rate = yaml.safe_load((first / "config.yaml").read_text())["optim"]["lr"]
     settings = ["train.steps=1", "train.batch_size=8", "data.workers=0", "valid.images=8", "valid.samples=1"]
     code, tuned = train("--init-from", str(first), *settings, config=None, run_dir=tmp_path / "tuned")
     assert code == 0
     config = yaml.safe_load((tuned / "config.yaml").read_text())
-    assert (config["optim"]["lr"], config["model"]["n_hidden"]) == (1e-5, 8)
+    assert (config["optim"]["lr"], config["model"]["n_hidden"]) == (rate / 5, 8)
+    assert (config["train"]["ema_decay"], config["data"]["flip"]) == (0.7, True)
     before, after = checkpoint.load(first).model.state_dict(), checkpoint.load(tuned).model.state_dict()
     assert all((before[name].float() - after[name].float()).abs().max() < 1e-3 for name in before)
 

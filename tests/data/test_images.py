@@ -13,6 +13,7 @@ import sys
 import tarfile
 import types
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -140,7 +141,9 @@ def test_celebas_page_has_three_folders(celeba, tmp_path):
 @pytest.mark.parametrize("name", ["list_attr_celeba.txt", "list_eval_partition.txt"])
 def test_a_missing_list_is_named_with_where_it_was_looked_for(celeba, tmp_path, name):
     (celeba / name).unlink()
-    with pytest.raises(ConfigError, match=f"{name} not found; looked in {celeba} and in Img, Anno.*{CELEBA_PAGE}"):
+    with pytest.raises(
+        ConfigError, match=f"{name} or .*csv not found; looked in {celeba} and in Img, Anno.*{CELEBA_PAGE}"
+    ):
         prepare_images("celeba", celeba, tmp_path / "cache")
 
 
@@ -171,6 +174,22 @@ def test_pictures_that_cant_be_used_are_refused_by_name(celeba, tmp_path, in_zip
     assert found.attributes("train")[1].tolist() == [has(i) for i in (0, 2, 4, 5, 6, 7)]  # labels stay with pictures
     pixels = Images(found, "train", seed=0, flip=False).pixels(range(6))
     assert pixels[:, 0, 0, 0].tolist() == [colour(i)[0] for i in (0, 2, 4, 5, 6, 7)]
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_the_lists_of_kaggle(celeba, tmp_path, mark):
+    expected = prepare_images("celeba", celeba, tmp_path / "published", size=8)
+    for name in ("list_attr_celeba", "list_eval_partition"):
+        (celeba / f"{name}.txt").unlink()
+    rows = [f"{name}," + ",".join("1" if v else "-1" for v in has(number)) for number, name in enumerate(NAMES)]
+    (celeba / "list_attr_celeba.csv").write_text(mark + "\r\n".join([f"image_id,{','.join(ATTRIBUTES)}", *rows]))
+    splits = [f"{name},{split}" for name, split in zip(NAMES, PARTITION, strict=True)]
+    (celeba / "list_eval_partition.csv").write_text(mark + "\n".join(["image_id,partition", *splits]) + "\n")
+    found = prepare_images("celeba", celeba, tmp_path / "cache", size=8)
+    assert (found.hash, found.attribute_names) == (expected.hash, tuple(ATTRIBUTES))
+    (celeba / "list_attr_celeba.csv").write_text("\n".join([f"image_id,{','.join(ATTRIBUTES)}", rows[0], "x,1"]))
+    with pytest.raises(ConfigError, match=r"list_attr_celeba.csv, line 3: is no picture"):
+        prepare_images("celeba", celeba, tmp_path / "other", size=8)
 
 
 def test_over_half_refused_is_an_error(celeba, tmp_path):
@@ -532,12 +551,134 @@ def test_a_preparation_that_was_cut_off_is_redone(celeba, tmp_path, monkeypatch,
         patch.setattr(owner, name, lambda *a, **k: stop(*a, **k) or real(*a, **k))
         with pytest.raises(KeyboardInterrupt):
             prepare_images("celeba", celeba, out, size=16)
-    assert (out / "train-00003.npy").exists()
+    (out / ".preparing").mkdir()  # as a kill leaves it
+    (out / ".preparing" / "train-00003.npy").touch()
     with pytest.raises(ConfigError, match=r"images.json: not found, so .*cache holds no prepared images"):
         read_images(out)
     assert prepare_images("celeba", celeba, out, size=16).hash == expected.hash
     assert sorted(os.listdir(out)) == sorted(os.listdir(tmp_path / "whole"))
     read_images(out, verify=True)
+
+
+def touched(path: Path) -> Path:
+    """The file with the time of a change, which a fast test's clock may not give it."""
+    os.utime(path, ns=(path.stat().st_mtime_ns + 10**9,) * 2)
+    return path
+
+
+def test_a_changed_folder_is_prepared_again_and_says_so(pets, tmp_path, capsys):
+    first = prepare_images("imagefolder", pets, tmp_path / "cache", size=8)
+    prepare_images("imagefolder", pets, tmp_path / "cache", size=8)
+    assert capsys.readouterr().err == ""
+    for change in (
+        lambda: save(pets / "cat" / "new.png", 200),
+        lambda: touched(save(pets / "cat" / "new.png", 100)),
+        lambda: (pets / "cat" / "new.png").unlink(),
+    ):
+        before = read_images(tmp_path / "cache").hash
+        change()
+        again = prepare_images("imagefolder", pets, tmp_path / "cache", size=8)
+        assert f"notice: {pets} changed since {tmp_path / 'cache'} was prepared" in capsys.readouterr().err
+        assert again.hash == read_images(tmp_path / "cache", verify=True).hash != before
+    assert again.hash == first.hash
+
+
+def test_a_folder_that_was_moved_or_is_gone_is_the_same(pets, tmp_path):
+    first = prepare_images("imagefolder", pets, tmp_path / "cache", size=8)
+    pets.rename(tmp_path / "moved")
+    assert prepare_images("imagefolder", tmp_path / "moved", tmp_path / "cache", size=8) == first
+    assert prepare_images("imagefolder", pets, tmp_path / "cache", size=8) == first
+    save(tmp_path / "moved" / "cat" / "new.png", 200)
+    with pytest.raises(ConfigError, match=f"holds imagefolder of 8×8 from {pets}, not imagefolder of 8×8 from .*moved"):
+        prepare_images("imagefolder", tmp_path / "moved", tmp_path / "cache", size=8)
+
+
+def test_what_was_prepared_stays_until_the_new_is_whole(pets, tmp_path, monkeypatch):
+    first = prepare_images("imagefolder", pets, tmp_path / "cache", size=8)
+    save(pets / "cat" / "new.png", 200)
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.raises(ConfigError, match=r"can't be written \(No space left"):
+        prepare_images("imagefolder", pets, tmp_path / "cache", size=8)
+    assert read_images(tmp_path / "cache", verify=True) == first
+    assert not (tmp_path / "cache" / ".preparing").exists()
+
+
+@pytest.mark.parametrize("moment", range(6))
+def test_a_kill_while_the_new_replaces_the_old_leaves_no_mixture(pets, tmp_path, monkeypatch, moment):
+    old = prepare_images("imagefolder", pets, tmp_path / "cache", size=8).hash
+    save(pets / "cat" / "new.png", 200)
+    moves, real = [], os.replace
+
+    def replace(source, target):
+        if len(moves) == moment:
+            raise KeyboardInterrupt
+        moves.append(target)
+        real(source, target)
+
+    with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
+        patch.setattr(os, "replace", replace)
+        prepare_images("imagefolder", pets, tmp_path / "cache", size=8)
+    if moment == 0:  # before anything of the old was touched
+        assert read_images(tmp_path / "cache", verify=True).hash == old
+    else:
+        with pytest.raises(ConfigError, match="holds no prepared images"):
+            read_images(tmp_path / "cache")
+    assert prepare_images("imagefolder", pets, tmp_path / "cache", size=8).hash != old
+    read_images(tmp_path / "cache", verify=True)
+
+
+def test_a_cache_within_its_source_is_no_change_of_it(pets, tmp_path, capsys):
+    prepare_images("imagefolder", pets, pets / "cache", size=8)
+    prepare_images("imagefolder", pets, pets / "cache", size=8)
+    assert capsys.readouterr().err == ""
+
+
+def test_splits_are_of_what_can_be_read(pets, tmp_path):
+    """The two that would be valid are damaged: others take their places, and they theirs once they are mended."""
+    whole = prepare_images("imagefolder", pets, tmp_path / "whole", size=8)
+    pictures = [path.relative_to(pets).as_posix() for path in pets.rglob("[0-9]*.*")]
+    order = sorted(pictures, key=lambda name: hashlib.sha256(name.encode()).hexdigest())
+    intact = {name: (pets / name).read_bytes() for name in order[:2]}
+    for name in intact:
+        (pets / name).write_bytes(b"damaged")
+    found = prepare_images("imagefolder", pets, tmp_path / "cache", size=8)
+    assert found.counts == {"train": 34, "valid": 2, "test": 2}
+    assert {line.partition(": ")[0] for line in found.refused} == {str(pets / name) for name in intact}
+    numbers = sorted(int(Path(name).stem) for name in order[2:4])
+    assert sorted(Images(found, "valid", seed=0, flip=False).pixels(range(2))[:, 0, 0, 0].tolist()) == numbers
+    for name, content in intact.items():
+        (pets / name).write_bytes(content)
+    assert prepare_images("imagefolder", pets, tmp_path / "cache", size=8).hash == whole.hash
+
+
+def test_a_published_split_of_which_nothing_can_be_read_is_an_error(celeba, tmp_path):
+    for name, split in zip(NAMES, PARTITION, strict=True):
+        if split == 1:
+            (celeba / "img_align_celeba" / name).write_bytes(b"damaged")
+    with pytest.raises(ConfigError, match=r"none of the valid split can be used, first: .*000009.jpg: .*; mend one"):
+        prepare_images("celeba", celeba, tmp_path / "cache", size=8)
+    assert not (tmp_path / "cache" / "images.json").exists()
+
+
+def test_hidden_pictures_are_counted_and_other_kinds_named(pets, tmp_path):
+    whole = prepare_images("imagefolder", pets, tmp_path / "whole", size=8)
+    for name in (".ipynb_checkpoints/1.png", "__MACOSX/cat/._1.png", "cat/.trash/1.png", "cat/._1.png"):
+        save(pets / name)
+    (pets / "cat" / "Thumbs.db").touch()
+    (pets / "dog" / "old.GIF").touch()
+    found = prepare_images("imagefolder", pets, tmp_path / "cache", size=8)
+    assert (found.hash, found.class_names) == (whole.hash, ("cat", "dog"))
+    assert found.refused == (f"{pets / 'dog' / 'old.GIF'}: can't be read; save it as PNG, JPEG or WebP",)
+    assert "1 refused, 4 hidden ones passed over" in found.text()
+
+
+def test_the_bits_that_pixels_use(digits, pets, tmp_path):
+    assert digits.bits == read_images(digits.folder).bits == 4
+    assert prepare_images("imagefolder", pets, tmp_path / "cache", size=8).bits == 8
 
 
 def test_the_index_is_written_last(digits):

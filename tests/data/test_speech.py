@@ -16,9 +16,10 @@ from waveglow.audio.mel import MelSpec, preset
 from waveglow.audio.mel_files import MelError, write_mel
 from waveglow.audio.mel_spectrogram import MelSpectrogram
 from waveglow.config import ConfigError
-from waveglow.data.manifest import Clip, prepare
+from waveglow.data.manifest import Clip
+from waveglow.data.prepare import prepare
 from waveglow.data.sampler import StepSampler
-from waveglow.data.speech import SpeechCrops, whole_clip
+from waveglow.data.speech import SpeechCrops, require_trainable, whole_clip
 from waveglow.noise import HALF_STEP_16_BIT
 
 RATE, HOP = 22050, 256
@@ -198,9 +199,9 @@ def test_a_mel_that_is_too_short_is_refused(tmp_path, recording):
     write_mel(tmp_path / "a.npy", whole_mel(recording, HIFIGAN)[:, : frames - 1].numpy())
     clip = saved(tmp_path / "a.wav", recording, mel=tmp_path / "a.npy")
     message = rf"a.npy: has {frames - 1} frames, its recording of {len(recording)} samples needs {frames}"
-    with pytest.raises(AudioError, match=message):
+    with pytest.raises(MelError, match=message):
         SpeechCrops([clip], HIFIGAN, segment_samples=2048, seed=0)[0]
-    with pytest.raises(AudioError, match=message):
+    with pytest.raises(MelError, match=message):
         whole_clip(clip, HIFIGAN, place=0, seed=0, max_samples=5000, multiple=8)
 
 
@@ -268,6 +269,17 @@ def test_validation_noise_is_a_function_of_seed_and_place(clips):
     assert not torch.equal(audio() - stored[:2048], crop - stored[start : start + 2048])
 
 
+def test_no_training_sample_has_the_noise_of_a_validated_clip(tmp_path, recording):
+    """Else what is held out would be heard with noise that was trained on: the noise is all that differs here."""
+    clip = saved(tmp_path / "a.wav", recording[:4096])
+    quiet = recording[:4096]
+    crops = SpeechCrops([clip], TACOTRON2, segment_samples=4096, seed=0)
+    validated = whole_clip(clip, TACOTRON2, place=0, seed=0, max_samples=4096, multiple=8).audio.numpy() - quiet
+    for number in range(3):
+        trained = crops[number].audio.numpy() - quiet
+        assert abs(np.corrcoef(validated, trained)[0, 1]) < 0.1
+
+
 def test_a_whole_clip_is_cut_at_the_longest_wanted(clips):
     audio, mel, *_ = whole_clip(clips[0], TACOTRON2, place=0, seed=0, max_samples=5000, multiple=8)
     assert (audio.shape, mel.shape) == ((5000,), (80, 20))
@@ -285,3 +297,64 @@ def test_an_example_tells_how_much_of_the_band_its_recording_fills(clips, bandwi
     dataset = SpeechCrops(narrow, TACOTRON2, segment_samples=2048, seed=0)
     whole = whole_clip(narrow[0], TACOTRON2, place=0, seed=0, max_samples=5000, multiple=8)
     assert dataset[0].bandwidth.item() == whole.bandwidth.item() == pytest.approx(share)
+
+
+# ---- Before the first step -------------------------------------------------------------------------------------------
+
+
+def test_what_was_prepared_can_be_trained_on(clips):
+    require_trainable(clips, TACOTRON2, multiple=8)
+
+
+def test_what_would_end_a_training_is_told_with_its_split(clips, recording, tmp_path):
+    short = replace(saved(tmp_path / "short.wav", recording[:100]), split="valid")
+    with pytest.raises(ConfigError) as error:
+        require_trainable([*clips, short], TACOTRON2, multiple=256)
+    assert str(error.value) == (
+        f"1 of 5 clips can't be used, the first: {short.path} (split 'valid'): has 100 samples, fewer than the model's "
+        "group of 256, and can't be held out; run `waveglow prepare` again, or take them out of the manifest"
+    )
+    require_trainable([*clips, short], TACOTRON2, multiple=100)
+    for split in ("train", "test"):  # padded there; never looked at
+        require_trainable([*clips, replace(short, split=split)], TACOTRON2, multiple=256)
+    lost = replace(clips[0], path=str(tmp_path / "lost.wav"), split="train")
+    with pytest.raises(ConfigError, match=r"2 of 6 clips .*lost.wav \(split 'train'\): doesn't exist"):
+        require_trainable([*clips, lost, replace(lost, split="valid")], TACOTRON2, multiple=256)
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda mel: mel[:, :-3], "needs 62"),
+        (lambda mel: mel[:40], "one side must be the 80 mel bins"),
+        (lambda mel: mel / np.log(10) * 20, "dB"),
+        (lambda mel: np.where(mel == mel.max(), np.inf, mel), "NaN or infinite"),
+        (None, "doesn't exist"),
+    ],
+    ids=["short", "bins", "dB", "inf", "lost"],
+)
+@pytest.mark.parametrize("suffix", [".npy", ".safetensors"])
+def test_mels_are_checked_with_their_recordings(recording, tmp_path, damage, reason, suffix):
+    clip = saved(tmp_path / "a.wav", recording[:16_000], mel=tmp_path / f"a{suffix}")
+    mel = whole_mel(recording[:16_000], TACOTRON2).numpy()
+    write_mel(clip.mel, mel)
+    require_trainable([clip], TACOTRON2, multiple=8)
+    if damage is None:
+        Path(clip.mel).unlink()
+    else:
+        write_mel(clip.mel, damage(mel))
+    with pytest.raises(ConfigError, match=rf"a.wav \(split 'train'\): its mel .*{reason}"):
+        require_trainable([clip], TACOTRON2, multiple=8)
+
+
+def test_of_many_mels_all_have_their_length_checked(recording, tmp_path):
+    """The values of some are read; every header is."""
+    good = saved(tmp_path / "a.wav", recording[:16_000], mel=tmp_path / "good.npy")
+    mel = whole_mel(recording[:16_000], TACOTRON2).numpy()
+    write_mel(tmp_path / "good.npy", mel)
+    write_mel(tmp_path / "cut.npy", mel[:, :-4])
+    many = [replace(good, path=str(tmp_path / "a.wav")) for _ in range(200)]
+    many[101] = replace(good, mel=str(tmp_path / "cut.npy"), path=str(tmp_path / "b.wav"))
+    soundfile.write(tmp_path / "b.wav", recording[:16_000], RATE)
+    with pytest.raises(ConfigError, match=r"1 of 200 clips .*cut.npy: has 59 frames"):
+        require_trainable(many, TACOTRON2, multiple=8)

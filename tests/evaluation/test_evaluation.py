@@ -1,27 +1,34 @@
 """`waveglow.evaluation`: the Python call is what the command line runs; its small parts."""
 
+import errno
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
+from waveglow.audio.files import OutputError
 from waveglow.audio.mel import preset
 from waveglow.evaluation import Clip, evaluate, markdown
 from waveglow.evaluation.cache import Cache
 from waveglow.evaluation.means import mean_interval
 from waveglow.evaluation.scores import evenly
 from waveglow.evaluation.table import mean_text
+from waveglow.models import checkpoint
 from waveglow.vocoder import Vocoder
 
 RATE = 22050
 
 
+NUMBERS = {"n_channels": 8, "n_layers": 2, "n_flows": 4, "upsample_kernel": 256}
+
+
 @pytest.fixture(scope="module")
 def vocoder(random_model) -> Vocoder:
-    flow, _ = random_model(n_channels=8, n_layers=2, n_flows=4, upsample_kernel=256)
+    flow, _ = random_model(**NUMBERS)
     return Vocoder(flow, preset("hifigan"))
 
 
@@ -86,6 +93,14 @@ def test_the_cache_keeps_the_newest(tmp_path):
     assert (again.get("a", [0.5]), again.get("b"), again.get("a", [0.6])) == (2, {"value": "ü"}, None)
 
 
+def test_a_cache_that_cannot_be_written_is_a_failure_of_output(tmp_path):
+    cache = Cache(tmp_path / "cache.jsonl")
+    (tmp_path / "cache.jsonl").unlink()
+    (tmp_path / "cache.jsonl").mkdir()
+    with pytest.raises(OutputError, match=r"cache.jsonl: can't be written"):
+        cache.put(1.0, "score")
+
+
 def test_mean_interval():
     assert mean_interval([1.0, 3.0]) == {
         "mean": 2.0,
@@ -115,3 +130,47 @@ def test_clips_of_a_sweep_are_evenly_spread():
     assert [clip.name for clip in evenly(clips, 8)] == ["0", "2", "4", "6", "8", "10", "12", "14"]
     assert evenly(clips[:3], 8) == clips[:3]
     assert evenly(clips, 0) == []
+
+
+def test_a_full_disk_ends_an_evaluation(vocoder, folder, tmp_path, monkeypatch):
+    """Its clips are as good as they were; only what can't be read is failed."""
+    made = []
+
+    def full(path, content):
+        made.append(path)
+        if len(made) > 4:
+            raise OutputError(errno.ENOSPC, "No space left on device", str(path))
+        path.write_bytes(content)
+
+    monkeypatch.setattr("waveglow.audio.io.write_atomically", full)
+    with pytest.raises(OutputError, match=r"can't be written \(No space left"):
+        evaluate(vocoder, folder, tmp_path / "out", metrics=["mel_l1"], sigmas=[])
+    assert len(made) == 5
+    assert not (tmp_path / "out" / "evaluation.json").exists()
+
+
+def test_against_another_checkpoint_differences_are_paired(vocoder, random_model, folder, tmp_path):
+    """What differs from clip to clip cancels: the interval is that of the differences."""
+    model, config = random_model(seed=1, **NUMBERS)
+    checkpoint.save(tmp_path / "other", model, config, mel_spec=vocoder.mel_spec)
+    results = evaluate(
+        vocoder, folder, tmp_path / "out", metrics=["mr_stft", "nll"], sigmas=[], against=tmp_path / "other"
+    )
+    ours, theirs = ([clip["rows"][row] for clip in results["clips"]] for row in ("vocoder", "against"))
+    for name in ("mr_stft", "nll"):
+        by_hand = [a[name] - b[name] for a, b in zip(ours, theirs, strict=True)]
+        found = results["against"]["paired"][name]
+        assert found["mean"] == pytest.approx(sum(by_hand) / len(by_hand))
+        assert found["interval"] == mean_interval(by_hand)["interval"]
+        assert (found["better"], found["n"]) == (sum(d < 0 for d in by_hand), len(by_hand))
+    text = (tmp_path / "out" / "evaluation.md").read_text()
+    assert f"The vocoder less {tmp_path / 'other'}, clip by clip" in text
+    itself = evaluate(vocoder, folder, tmp_path / "same", metrics=["mr_stft"], sigmas=[], against=tmp_path / "other")
+    assert itself["rows"]["against"]["scores"]["mr_stft"] == results["rows"]["against"]["scores"]["mr_stft"]
+
+
+def test_against_another_sample_rate_is_refused(vocoder, random_model, folder, tmp_path):
+    model, config = random_model(**NUMBERS)
+    checkpoint.save(tmp_path / "other", model, config, mel_spec=replace(vocoder.mel_spec, sample_rate=44100))
+    with pytest.raises(ValueError, match="44100 Hz, the vocoder 22050 Hz"):
+        evaluate(vocoder, folder, tmp_path / "out", metrics=["mr_stft"], sigmas=[], against=tmp_path / "other")

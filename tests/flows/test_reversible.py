@@ -229,3 +229,23 @@ def test_batch_norms_in_nets_count_a_batch_once():
     for (name, expected), (_, got) in zip(plain.named_buffers(), rebuilt.named_buffers(), strict=True):
         if "tracked" not in name:
             torch.testing.assert_close(got, expected, rtol=1e-9, atol=1e-9, msg=name)
+
+
+def test_second_derivatives_are_refused_where_they_would_be_wrong():
+    """Rebuilt inputs are copies: a gradient of the gradient would lack what goes through them."""
+    chains = {memory: sequence(deep(1), memory=memory) for memory in ("none", "checkpoint", "reversible")}
+    for chain in chains.values():
+        chain.load_state_dict(chains["none"].state_dict())
+    x = torch.randn(1, CHANNELS, 6, dtype=torch.float64, requires_grad=True)
+    cond = torch.randn(1, COND_CHANNELS, 6, dtype=torch.float64)
+    second = {}
+    for memory, chain in chains.items():
+        z, log_det = chain(x, cond)
+        if memory == "reversible":
+            with pytest.raises(ValueError, match="set memory to 'checkpoint' or 'none'"):
+                torch.autograd.grad(z.square().sum() + log_det.sum(), x, create_graph=True)
+            continue
+        (first,) = torch.autograd.grad(z.square().sum() + log_det.sum(), x, create_graph=True)
+        (second[memory],) = torch.autograd.grad(first.square().sum(), x)
+    torch.testing.assert_close(second["checkpoint"], second["none"])
+    assert second["none"].abs().max() > 0

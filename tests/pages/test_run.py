@@ -184,6 +184,9 @@ def test_a_run_just_begun_has_a_report(tmp_path):
         (falling(0.0), "Flat"),
         (falling(-0.05, scatter=0.01), "Getting worse (overfitting)"),
         (falling(0.2, count=8) + [(9000 + 1000 * i, -5 + 0.05 * i) for i in range(4)], "Getting worse (overfitting)"),
+        (list(enumerate([0.0, -5.0284, -5.1264, -5.1922, -5.2241, -5.1511, -4.971])), "Getting worse (overfitting)"),
+        (list(enumerate([-3.0, -4.0, -5.0, -5.5, -5.1, -4.9, -4.85, -4.84, -4.86, -4.85])), "Getting worse (overfit"),
+        (falling(0.0, scatter=0.01, count=8), "Flat"),
         (falling(0.05, count=4), "Improving"),
         (falling(0.05, count=3), "Too few validations to say"),
         ([], "Too few validations to say"),
@@ -199,6 +202,18 @@ def test_verdict_names_slope_and_best_checkpoint():
     worse = falling(0.2, count=8) + [(9000 + 1000 * i, -5 + 0.05 * i) for i in range(4)]
     assert "rises by 0.05 ± " in run_parts.trend(worse)
     assert "best checkpoint, step 8,000" in run_parts.trend(worse)
+
+
+def test_verdict_names_the_best_weights_where_the_newest_are_worse(run_dir):
+    assert "of step 1,500, are in best/: take them with -c RUN/best" in written(run_dir)
+    write_lines(run_dir, *(valid_line(step, -step / 1000) for step in range(1000, 5000, 1000)))
+    assert "RUN/best" not in written(run_dir)
+
+
+def test_flat_runs_are_rarely_called_overfitted():
+    draws = (np.random.default_rng(seed).normal(0, 1, 12) for seed in range(200))
+    calls = [run_parts.trend(list(enumerate(draw.tolist()))) for draw in draws]
+    assert sum(call.startswith("Getting worse") for call in calls) <= 20  # one in ten
 
 
 def test_spectrogram_has_low_frequencies_at_the_bottom_and_is_bright_where_loud():

@@ -4,7 +4,6 @@ import itertools
 import json
 import math
 import os
-import shutil
 import signal
 
 import filelock
@@ -16,80 +15,15 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import waveglow
 from waveglow.audio.io import AudioError
 from waveglow.cli.main import main
-from waveglow.config import ConfigError, from_mapping
-from waveglow.data.manifest import read_manifest
+from waveglow.config import ConfigError
 from waveglow.flows.actnorm import ActNorm
 from waveglow.models import checkpoint
 from waveglow.models.checkpoint import steps_of
-from waveglow.models.registry import build
 from waveglow.training import checkpoints
 from waveglow.training import task as tasks
-from waveglow.training.config import RunConfig
-from waveglow.training.distributed import world
-from waveglow.training.engine import DivergedError, Trainer
+from waveglow.training.engine import DivergedError
 from waveglow.training.log import read_metrics
 from waveglow.training.task import VocoderTask
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture
-def train(config_file, manifest, tmp_path):
-    """Runs `waveglow train` in this process: (exit code, run directory)."""
-
-    def run(*settings, run_dir=tmp_path / "run", config=config_file):
-        given = ["--config", str(config)] if config else []
-        code = main(["train", *given, "--data", str(manifest), "--run-dir", str(run_dir), "--device", "cpu", *settings])
-        return code, run_dir
-
-    return run
-
-
-@pytest.fixture(scope="module")
-def three_steps(config_file, manifest, tmp_path_factory):
-    """A run of three steps; to be read, not written."""
-    run = tmp_path_factory.mktemp("three") / "run"
-    given = ["--config", str(config_file), "--data", str(manifest), "--run-dir", str(run), "--device", "cpu"]
-    assert main(["train", *given, "train.steps=3"]) == 0
-    return run
-
-
-@pytest.fixture
-def begun(three_steps, tmp_path):
-    """The same run where `train` goes on with it."""
-    return shutil.copytree(three_steps, tmp_path / "run")
-
-
-@pytest.fixture
-def trainer(config_file, manifest, tmp_path):
-    """A Trainer in this process, and the task it trains on."""
-
-    def make(**settings):
-        values = yaml.safe_load(config_file.read_text())
-        values["train"].update(settings)
-        config = from_mapping(RunConfig, values)
-        torch.manual_seed(0)
-        model = build(config.model_config())
-        task = VocoderTask(
-            read_manifest(manifest),
-            config.mel_spec(),
-            segment_samples=config.data.segment_samples,
-            seed=0,
-            group=model.group,
-            valid=config.valid,
-            loss=config.loss,
-        )
-        with world("cpu") as here:
-            return Trainer(model, task, config, run=tmp_path / "run", world=here, data_hash="x", resume=None)
-
-    (tmp_path / "run").mkdir(exist_ok=True)
-    return make
 
 
 def lines(run, kind):
@@ -146,7 +80,9 @@ def test_tensorboard_has_curves_sound_pictures_and_histograms(three_steps):
     tags = board.Tags()
     assert {"train/loss", "train/grad_norm", "train/lr", "train/audio_seconds_per_second"} <= set(tags["scalars"])
     assert {"valid/nll_nats", "valid/prior_nats", "valid/log_det_nats"} <= set(tags["scalars"])
-    assert sum(tag.startswith("condition_number/") for tag in tags["scalars"]) == 4
+    numbers = [tag for tag in tags["scalars"] if tag.startswith("condition_number/")]
+    assert numbers == [f"condition_number/flow {number} / 1×1" for number in (1, 2, 3, 4)]
+    assert "log_det_per_sample/flow 3 / coupling" in tags["scalars"]
     assert sum(tag.startswith("log_det_per_sample/") for tag in tags["scalars"]) >= 12
     assert (
         {tag.split("/")[1] for tag in tags["audio"]}
@@ -453,22 +389,35 @@ def test_the_logged_loss_of_a_resumed_run_is_that_of_the_unbroken_one(train, tmp
     assert [m["loss"] for m in lines(broken, "train")] == [m["loss"] for m in lines(whole, "train")]
 
 
-def test_fine_tuning_starts_from_the_weights_with_a_lower_rate_on_any_folder(train, manifest, tmp_path):
-    _, first = train("train.steps=3", "valid.refine=5")
+def test_fine_tuning_goes_on_with_the_recipe_of_the_weights_at_a_lower_rate_on_any_folder(train, manifest, tmp_path):
+    recipe = ("loss.mr_stft=0.5", "data.segment_samples=4096", "train.ema_decay=0.8", "optim.clip_norm=2")
+    _, first = train("train.steps=3", "valid.refine=5", *recipe)
     tuned = tmp_path / "tuned"
     voice = json.loads(manifest.read_text().splitlines()[0])["path"]
     folder = (manifest.parent / voice).parent
-    brief = ["train.steps=1", "train.batch_size=2", "data.segment_samples=2048", "data.workers=0", "valid.clips=1"]
+    brief = ["train.steps=1", "train.batch_size=2", "data.workers=0", "valid.clips=1", "optim.clip_norm=3"]
     given = ["--init-from", str(first), "--data", str(folder), "--run-dir", str(tuned), "--device", "cpu"]
     assert main(["train", *given, *brief]) == 0
     config = yaml.safe_load((tuned / "config.yaml").read_text())
-    assert config["optim"]["lr"] == 1e-5
+    assert config["optim"]["lr"] == pytest.approx(1e-3 / 5)
+    assert (config["loss"]["mr_stft"], config["data"]["segment_samples"]) == (0.5, 4096)
+    assert (config["train"]["ema_decay"], config["train"]["batch_size"], config["optim"]["clip_norm"]) == (0.8, 2, 3)
     assert config["model"]["n_channels"] == 8
     assert config["valid"]["refine"] == checkpoint.load(tuned).info["refine"] == waveglow.load(tuned).refine == 5
     before, after = checkpoint.load(first).model.state_dict(), checkpoint.load(tuned).model.state_dict()
     assert all((before[name].float() - after[name].float()).abs().max() < 1e-3 for name in before)
+    assert len(list((tuned / "samples").glob("step_*/*.wav"))) == 2  # before and after
     assert main(["train", *given, *brief, "train.steps=2"]) == 0
     assert [m["what"] for m in lines(tuned, "event")] == ["resumed from step_00000001"]
+
+
+def test_weights_without_a_recipe_are_fine_tuned_gently(train, three_steps, tmp_path):
+    old = tmp_path / "old"
+    loaded = checkpoint.load(three_steps)
+    checkpoint.save(old, loaded.model, loaded.model_config, mel_spec=loaded.mel_spec, info={"step": 3})
+    assert train("--init-from", str(old), "train.steps=1", run_dir=tmp_path / "tuned", config=None)[0] == 0
+    config = yaml.safe_load((tmp_path / "tuned" / "config.yaml").read_text())
+    assert (config["optim"]["lr"], config["loss"]["mr_stft"]) == (1e-5, 0)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from waveglow.cli.main import main
-from waveglow.data.manifest import prepare
+from waveglow.data.prepare import prepare
 from waveglow.training.log import read_metrics
 
 ROOT = Path(__file__).parents[2]

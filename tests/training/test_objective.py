@@ -113,3 +113,23 @@ def test_bands_that_recordings_lack_are_in_no_term(model, batch):
 def test_weights_out_of_range_are_refused(wrong):
     with pytest.raises(ConfigError, match=f"loss.{next(iter(wrong))}"):
         LossConfig(**wrong)
+
+
+def test_the_share_of_judged_crops_is_that_of_the_batch_however_it_is_divided(trainer):
+    """At sigma 0 samples are no random ones: parts of one crop, of two and the whole have the same spectral loss."""
+    found = {}
+    for accumulate in (1, 2, 4):
+        made = trainer(
+            "data.segment_samples=4096",
+            "loss.mr_stft=1.0",
+            "loss.mr_stft_share=0.25",
+            "loss.sigma=0.0",
+            accumulate=accumulate,
+        )
+        batches = made._loader()
+        inputs = [made.task.inputs(next(batches)) for _ in range(accumulate)]
+        assert sum(len(judged) for *_, judged in inputs) == 1
+        terms = [made.objective(*each)["mr_stft"] for each in inputs]
+        found[accumulate] = float(sum(terms).detach()) / accumulate
+    assert found[2] == pytest.approx(found[1], rel=1e-5)
+    assert found[4] == pytest.approx(found[1], rel=1e-5)

@@ -2,6 +2,7 @@
 
 import inspect
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,6 +11,8 @@ from torch import nn
 from waveglow.models.flow_image import FlowImage
 from waveglow.models.registry import MODELS, build
 from waveglow.training.config import OptimConfig
+from waveglow.training.log import read_metrics
+from waveglow.training.meter import Fault
 from waveglow.training.optim import RUNNING_STATISTICS, MovingAverage, learning_rate, make_optimizer, step_unless
 
 TINY = {"n_mels": 4, "hop": 16, "n_channels": 8, "n_layers": 1, "n_flows": 2, "n_early_every": 1, "n_group": 8}
@@ -81,3 +84,61 @@ def test_a_training_step_moves_no_buffers_but_running_statistics(name):
     moved = [name for name, buffer in model.named_buffers() if not torch.equal(buffer, before[name])]
     assert [name for name in moved if name.rpartition(".")[2] not in RUNNING_STATISTICS] == []
     assert bool(moved) == (name.startswith("squeezewave") or name == "realnvp")
+
+
+# ---- What the settings say reaches the weights -----------------------------------------------------------------------
+
+
+def test_the_first_step_moves_weights_by_its_own_learning_rate(trainer):
+    """Adam's first step is lr in every weight that has a gradient; the warm-up's is half of `optim.lr` here."""
+    made = trainer(steps=1, init_crops=0, validate_every_steps=100)
+    before = [p.detach().clone() for p in made.model.parameters()]
+    made.run()
+    moved = [(p.detach() - q).abs().max() for p, q in zip(made.model.parameters(), before, strict=True)]
+    assert made.config.optim.warmup_steps == 2
+    assert float(max(moved)) == pytest.approx(made.config.optim.lr / 2, rel=1e-3)
+
+
+def test_gradients_are_clipped_before_the_step(trainer):
+    """Adam's step hides their size: its first moment, a tenth of the gradient, shows it."""
+    made = trainer(steps=1, validate_every_steps=100)
+    made.config = replace(made.config, optim=replace(made.config.optim, clip_norm=1e-3))
+    made.run()
+    moments = [values["exp_avg"] for values in made.state.optimizer.state.values()]
+    norm = torch.stack([m.norm() for m in moments]).norm()
+    assert float(norm) == pytest.approx(0.1 * 1e-3, rel=1e-3)
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "adamax"])
+def test_weight_decay_shrinks_weights(name):
+    """AdamW takes lr · decay of a weight without a gradient; the others follow decay · w as if it were one."""
+    layer = nn.Linear(1, 1, bias=False)
+    nn.init.constant_(layer.weight, 2.0)
+    optimizer = make_optimizer(layer.parameters(), OptimConfig(name=name, lr=0.1, weight_decay=0.5))
+    layer.weight.grad = torch.zeros_like(layer.weight)
+    optimizer.step()
+    assert layer.weight.item() == pytest.approx(2 - 0.1 * 0.5 * 2 if name == "adamw" else 2 - 0.1)
+
+
+def test_an_overflow_of_fp16s_scaled_gradients_is_no_bad_step(trainer):
+    """The scale begins where it overflows, and falls until it doesn't: no word, no count, and nothing learned then."""
+    made = trainer(steps=4, precision="fp16", max_bad_steps=2, validate_every_steps=100, init_crops=4)
+    scaler = torch.amp.GradScaler("cpu", enabled=True, init_scale=2.0**127)
+    made.state.scaler = scaler
+    made.run()
+    events = [m for m in read_metrics(made.run_dir / "metrics.jsonl") if m["kind"] == "event"]
+    assert events == []
+    assert scaler.get_scale() < 2.0**127
+    assert made.average.n_averaged < 4
+
+
+def test_a_gradient_that_is_not_finite_at_a_scale_of_one_is_bad(trainer):
+    made = trainer(steps=4, precision="fp16", max_bad_steps=2, validate_every_steps=100)
+    for loss, norm, scale, fault in (
+        (1.0, 1.0, 8.0, Fault.NONE),
+        (1.0, math.inf, 8.0, Fault.OVERFLOWN),
+        (math.nan, math.nan, 8.0, Fault.BAD),
+        (1.0, math.inf, 1.0, Fault.BAD),
+    ):
+        made.state.scaler = torch.amp.GradScaler("cpu", enabled=True, init_scale=scale)
+        assert made._step_fault(torch.tensor(loss), torch.tensor(norm)) == fault

@@ -6,6 +6,7 @@ T: samples. Samples are float32 in [-1, 1], one channel.
 from __future__ import annotations
 
 import io
+import math
 import os
 import wave
 from collections.abc import Iterator
@@ -19,16 +20,22 @@ import numpy.typing as npt
 import soundfile
 import soxr
 
+from waveglow.audio.containers import Claim, claim
 from waveglow.audio.files import FileError, unusable, write_atomically
 from waveglow.config import require_known
 
 Samples = npt.NDArray[np.float32]
 Channel = Literal["mix", "left", "right"]
+CHANNELS: tuple[Channel, ...] = get_args(Channel)
 
 SAMPLE_RATES = range(4_000, 192_001)  # Hz; libsndfile itself accepts 1 Hz and 2³¹ - 1 Hz
 NORMALIZED_PEAK = 0.95  # as HiFi-GAN scales its recordings
 OVERSHOOT = 1e-3  # above 1, what strict reading still takes for rounding
+CANCELLED_DB, QUIETER_DB = 40.0, 12.0  # what mixing takes off: recordings lose 0 to 3 dB, unrelated channels 3
+UNSCALED = 8.0  # 18 dB above full scale, where no program leaves audio: a peak above is of another scale
 BLOCK_FRAMES = 1 << 18
+UNKNOWN_FRAMES = 1 << 62  # libsndfile's number for a FLAC that was written to a pipe is beyond
+CUT_ANYWHERE = {"PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW"}
 
 
 class AudioError(FileError):
@@ -37,13 +44,15 @@ class AudioError(FileError):
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What a file's header says. `missing_bytes`: what the header of a WAV file promises beyond the file's end."""
+    """What a file's header says. `missing_bytes`: what it promises beyond the file's end. `exact`: any segment can be
+    read by seeking, and is that of the whole."""
 
     sample_rate: int
     frames: int
     channels: int
     encoding: str
     missing_bytes: int = 0
+    exact: bool = True
 
     @property
     def seconds(self) -> float:
@@ -82,16 +91,19 @@ def load_audio(
         strict: refuse, instead of a notice, a file shorter than its header says or samples beyond 1.001.
 
     Raises:
-        AudioError: no regular file, empty, undecodable, NaN or infinite, or out of the limits above.
+        AudioError: no regular file, empty, undecodable, NaN or infinite, channels that leave nothing when mixed,
+            samples of an integer's range, or out of the limits above.
     """
     require_known("channel", channel, (*get_args(Channel), None))
     with _opened(path) as (sound, info):
         frames = _read(path, sound, start=0, frames=info.frames)
     notices = _shortfall(path, info, len(frames), strict=strict)
     samples = _one_channel(path, frames, channel)
+    _require_finite(path, samples)
     if info.channels > 1:
         notices.append(f"{info.channels} channels, used: {channel}")
-    _require_finite(path, samples)
+    if info.channels > 1 and channel == "mix":
+        notices += _lost_in_the_mix(path, frames, samples)
     if not normalize:
         samples, clipped = _clipped(path, samples, strict=strict)
         notices += clipped
@@ -122,7 +134,8 @@ def read_segment(path: Path | str, start: int, frames: int) -> Samples:
 def save_audio(path: Path | str, samples: npt.NDArray[Any], sample_rate: int) -> int:
     """Write `samples [T]` as 16-bit PCM WAV, whole or not at all. Returns how many beyond [-1, 1] were clipped.
 
-    Raises AudioError for a suffix that isn't .wav, another shape, NaN or infinity, or a folder that can't be written.
+    Raises AudioError for a suffix that isn't .wav, another shape, NaN or infinity; OutputError where it can't be
+    written.
     """
     path, samples = Path(path), np.asarray(samples)
     if path.suffix.lower() != ".wav":
@@ -135,10 +148,7 @@ def save_audio(path: Path | str, samples: npt.NDArray[Any], sample_rate: int) ->
     with wave.open(buffer, "wb") as file:
         file.setparams((1, 2, sample_rate, len(pcm), "NONE", ""))
         file.writeframes(pcm.tobytes())
-    try:
-        write_atomically(path, buffer.getvalue())
-    except OSError as error:
-        raise AudioError(path, f"can't be written ({error.strerror})") from error
+    write_atomically(path, buffer.getvalue())
     return int(np.count_nonzero(np.abs(samples) > 1))
 
 
@@ -150,33 +160,33 @@ def _opened(path: Path | str) -> Iterator[tuple[soundfile.SoundFile, AudioInfo]]
         raise AudioError(path, "samples without a header can't be read; convert the file to WAV")
     try:
         with open(path, "rb") as raw:
-            missing_bytes = _missing_wav_bytes(raw)
-        with soundfile.SoundFile(os.fspath(path)) as sound:
-            info = AudioInfo(sound.samplerate, sound.frames, sound.channels, sound.subtype, missing_bytes)
+            claimed = claim(raw)
+        with soundfile.SoundFile(_source(path, claimed)) as sound:
+            known = sound.frames < UNKNOWN_FRAMES
+            if not known:
+                sound.seekable = lambda: False  # libsndfile says it can, and then can't
+            exact = known and claimed.blank is None and sound.subtype in CUT_ANYWHERE and sound.seekable()
+            info = AudioInfo(sound.samplerate, sound.frames, sound.channels, sound.subtype, claimed.missing, exact)
             _require_usable(path, info)
             yield sound, info
     except OSError as error:
         raise AudioError(path, f"can't be read ({error.strerror})") from error
     except soundfile.LibsndfileError as error:
-        reason = "empty file" if os.path.getsize(path) == 0 else f"no audio that can be decoded ({error})"
+        said = error.error_string.strip(" .")
+        reason = "empty file" if os.path.getsize(path) == 0 else f"no audio that can be decoded ({said})"
         raise AudioError(path, reason) from error
 
 
-def _missing_wav_bytes(raw: BinaryIO) -> int:
-    """Bytes that the data chunk claims beyond the end of the file; libsndfile cuts such a chunk in silence.
+def _source(path: Path | str, claimed: Claim) -> str | bytes | BinaryIO:
+    """What libsndfile opens: the file by its name's bytes, which need be no UTF-8, or its content with a blank filled.
 
-    0 for other formats, and for the size 2³² - 1 of a WAV written to a pipe, which claims nothing.
+    By Unicode on Windows alone, where names are that.
     """
-    size = os.fstat(raw.fileno()).st_size
-    head = raw.read(12)
-    if head[:4] != b"RIFF" or head[8:] != b"WAVE":
-        return 0
-    while len(chunk := raw.read(8)) == 8:
-        length = int.from_bytes(chunk[4:], "little")
-        if chunk[:4] == b"data":
-            return 0 if length == 0xFFFFFFFF else max(0, raw.tell() + length - size)
-        raw.seek(length + length % 2, os.SEEK_CUR)
-    return 0
+    if claimed.blank is None:
+        return os.fspath(path) if os.name == "nt" else os.fsencode(path)
+    content = bytearray(Path(path).read_bytes())
+    content[claimed.blank : claimed.blank + 4] = min(len(content) - claimed.blank - 4, 0xFFFFFFFF).to_bytes(4, "little")
+    return io.BytesIO(content)
 
 
 def _require_usable(path: Path | str, info: AudioInfo) -> None:
@@ -189,7 +199,10 @@ def _require_usable(path: Path | str, info: AudioInfo) -> None:
 
 def _read(path: Path | str, sound: soundfile.SoundFile, *, start: int, frames: int) -> Samples:
     """At most [frames, channels], by blocks: what a header claims is not allocated before it is there."""
-    sound.seek(start)
+    if sound.seekable():
+        sound.seek(start)
+    else:
+        _pass_over(sound, start)
     blocks = []
     while frames > 0 and len(block := sound.read(min(frames, BLOCK_FRAMES), dtype="float32", always_2d=True)):
         blocks.append(block)
@@ -199,11 +212,16 @@ def _read(path: Path | str, sound: soundfile.SoundFile, *, start: int, frames: i
     return np.concatenate(blocks)
 
 
+def _pass_over(sound: soundfile.SoundFile, frames: int) -> None:
+    while frames > 0 and (read := len(sound.read(min(frames, BLOCK_FRAMES), dtype="float32"))):
+        frames -= read
+
+
 def _shortfall(path: Path | str, info: AudioInfo, read: int, *, strict: bool) -> list[str]:
-    if not info.missing_bytes and read >= info.frames:
+    if not info.missing_bytes and (read >= info.frames or info.frames >= UNKNOWN_FRAMES):
         return []
-    claim = f"{info.missing_bytes} bytes more" if info.missing_bytes else f"{info.frames} samples"
-    reason = f"truncated: the header promises {claim}, {read} samples were read"
+    promised = f"{info.missing_bytes} bytes more" if info.missing_bytes else f"{info.frames} samples"
+    reason = f"truncated: the header promises {promised}, {read} samples were read"
     if strict:
         raise AudioError(path, reason)
     return [reason]
@@ -219,6 +237,18 @@ def _one_channel(path: Path | str, frames: Samples, channel: Channel | None) -> 
     return frames.mean(axis=1) if channel == "mix" else frames[:, ("left", "right").index(channel)]
 
 
+def _lost_in_the_mix(path: Path | str, frames: Samples, mixed: Samples) -> list[str]:
+    """What the mean of channels [T, channels] lacks of them: opposite ones leave nothing. Raises AudioError."""
+    power = np.square(frames, dtype=np.float64).mean(axis=0)
+    loss = 10 * math.log10(max(power.mean(), 1e-30) / max(np.square(mixed, dtype=np.float64).mean(), 1e-30))
+    way_out = "choose the channel left or right" if len(power) == 2 else "convert it to mono"
+    if power.any() and loss > CANCELLED_DB:
+        raise AudioError(path, f"its channels are opposite, and mixed they leave silence; {way_out}")
+    if len(power) == 2 and power.any() and not power.all():
+        return [f"the {'left' if power[1] else 'right'} channel is silent, and the mix half as loud; {way_out}"]
+    return [f"mixed, its channels lose {loss:.0f} dB; {way_out}"] if loss > QUIETER_DB else []
+
+
 def _require_finite(path: Path | str, samples: npt.NDArray[Any], *, start: int = 0) -> None:
     if not np.isfinite(samples).all():
         index = int(np.argmin(np.isfinite(samples)))
@@ -230,10 +260,14 @@ def _clipped(path: Path | str, samples: Samples, *, strict: bool) -> tuple[Sampl
     if peak <= 1:
         return samples, []
     reason = f"samples reach {peak:.4g}, full scale is 1"
+    if peak > UNSCALED:
+        bits = next((n for n in (16, 24, 32) if peak <= 2 ** (n - 1)), None)
+        whole = f": those of {bits} bits as whole numbers? Divide by {2 ** (bits - 1)}" if bits else "; scale the file"
+        raise AudioError(path, f"{reason}{whole}")
     if strict and peak > 1 + OVERSHOOT:
         raise AudioError(path, f"{reason}; scale the file to at most 1")
     count = np.count_nonzero(np.abs(samples) > 1)
-    return np.clip(samples, -1, 1), [f"{reason}: {count} were clipped; normalize to scale instead"]
+    return np.clip(samples, -1, 1), [f"{reason}: {count} were clipped; scale the file to at most 1 instead"]
 
 
 def _scaled(samples: Samples) -> Samples:

@@ -9,7 +9,7 @@ F: frames. Mels are `[n_mels, F]`.
 """
 
 from waveglow.audio.mel_comparison import Comparison, compare, convert
-from waveglow.audio.mel_diagnosis import diagnose
+from waveglow.audio.mel_diagnosis import diagnose, diagnose_beside
 from waveglow.audio.mel_presets import PRESETS, preset
 from waveglow.audio.mel_spec import MelSpec, filterbank
 
@@ -20,6 +20,7 @@ __all__ = [
     "compare",
     "convert",
     "diagnose",
+    "diagnose_beside",
     "filterbank",
     "preset",
 ]

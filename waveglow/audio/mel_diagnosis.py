@@ -14,6 +14,7 @@ from waveglow.audio.mel_spec import Array, MelSpec, filterbank, to_nats
 BELOW_FLOOR_NATS = 3.0  # of amplitude; predicted mels undershoot, by less
 LOUDEST_RMS = 1.5  # full scale is 1; predicted mels overshoot, by less
 FLAT_BINS = 4  # bins of one frame on one value: a floor, by chance never
+SLOPES = (0.6, 1.6)  # of a predicted mel against its recording's, in the same logarithm
 QUIET_VALUE = -0.5  # of silence, at most, where values that are all positive tell of a missing log
 
 
@@ -82,6 +83,21 @@ def require_plausible(mel: Array, spec: MelSpec) -> None:
         )
     if looks := suspect(mel, spec):
         warnings.warn(f"the mel {looks}; if so, multiply it by ln 10, if not, give check=False", stacklevel=4)
+
+
+def diagnose_beside(mel: Array, own: Array) -> str | None:
+    """None for a mel that follows the one of its recording, `own`, else what it looks like. Both [n_mels, F].
+
+    Told by the slope of the values against the recording's: predicted mels are smoother, by less.
+    """
+    spread = float(np.var(own))
+    slope = float(np.mean((mel - mel.mean()) * (own - own.mean()))) / spread if spread else 1.0
+    if SLOPES[0] <= slope <= SLOPES[1]:
+        return None
+    scales = {1 / math.log(10): "log10", 10 / math.log(10): "dB (10·log10)", 20 / math.log(10): "dB (20·log10)"}
+    nearest = min(scales, key=lambda scale: abs(math.log(max(slope, 1e-9) / scale)))
+    what = f"like {scales[nearest]}" if abs(slope / nearest - 1) < 0.2 else "normalized, or of another recording"
+    return f"looks {what}: its values follow those of the recording with a slope of {slope:.2f} instead of 1"
 
 
 def _words(spec: MelSpec) -> str:

@@ -8,10 +8,10 @@ from __future__ import annotations
 import io
 import math
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO, Literal, get_args
+from typing import Any, BinaryIO, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -69,8 +69,20 @@ def notices(mel: Mel, spec: MelSpec, *, assume: MelSpec | None = None) -> list[s
     return [] if found.kind == "equal" else [f"{found.kind}: {found.reason}"]
 
 
+def mel_frames(path: Path | str, spec: MelSpec) -> int:
+    """How many frames a mel file has in the convention `spec`; of an .npy file the header is read alone.
+
+    Raises MelError as `read_mel` does, but for the values.
+    """
+    array = _read(Path(path), _HEADER_READERS)
+    return _two_dimensional(Path(path), array, spec, "auto").shape[1]
+
+
 def write_mel(path: Path | str, mel: npt.NDArray[np.floating]) -> None:
-    """Write `mel [n_mels, F]` as float32, whole or not at all, as "mel" in formats that have names. Raises MelError."""
+    """Write `mel [n_mels, F]` as float32, whole or not at all, as "mel" in formats that have names.
+
+    Raises MelError for another suffix, OutputError where it can't be written.
+    """
     path, values, buffer = Path(path), np.ascontiguousarray(mel, dtype=np.float32), io.BytesIO()
     match path.suffix.lower():
         case ".npy":
@@ -85,18 +97,16 @@ def write_mel(path: Path | str, mel: npt.NDArray[np.floating]) -> None:
             buffer.write(save({"mel": values}))
         case _:
             raise MelError(path, _suffix_rule())
-    try:
-        write_atomically(path, buffer.getvalue())
-    except OSError as error:
-        raise MelError(path, f"can't be written ({error.strerror})") from error
+    write_atomically(path, buffer.getvalue())
 
 
-def _read(path: Path) -> Mel:
+def _read(path: Path, readers: Mapping[str, Callable[[Path], Mel]] | None = None) -> Mel:
+    readers = readers or _READERS
     suffix = path.suffix.lower()
-    if reason := unusable(path) or (None if suffix in _READERS else _suffix_rule()):
+    if reason := unusable(path) or (None if suffix in readers else _suffix_rule()):
         raise MelError(path, reason)
     try:
-        return _READERS[suffix](path)
+        return readers[suffix](path)
     except MelError:
         raise
     except PermissionError as error:
@@ -111,6 +121,12 @@ def _read_npy(path: Path) -> Mel:
         return _array(path, stream, path.stat().st_size)
 
 
+def _read_npy_header(path: Path) -> Mel:
+    """An array of the shape that an .npy file has, without the values."""
+    with path.open("rb") as stream:
+        return np.broadcast_to(np.float32(0), _npy_shape(path, stream, path.stat().st_size))
+
+
 def _read_npz(path: Path) -> Mel:
     _require_small_zip(path)
     with zipfile.ZipFile(path) as archive:
@@ -119,7 +135,14 @@ def _read_npz(path: Path) -> Mel:
 
 
 def _array(path: Path, stream: BinaryIO, size: int) -> Mel:
-    """The array of an .npy stream of `size` bytes, its header checked against that before anything is allocated."""
+    """The array of an .npy stream of `size` bytes."""
+    _npy_shape(path, stream, size)
+    stream.seek(0)
+    return np.lib.format.read_array(stream, allow_pickle=False).astype(np.float32)
+
+
+def _npy_shape(path: Path, stream: BinaryIO, size: int) -> tuple[int, ...]:
+    """The shape in an .npy header, which is checked against the stream's `size` before anything is allocated."""
     version = np.lib.format.read_magic(stream)
     read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     if version not in read_header:
@@ -130,8 +153,7 @@ def _array(path: Path, stream: BinaryIO, size: int) -> Mel:
     claimed, held = math.prod(shape) * dtype.itemsize, size - stream.tell()
     if claimed > held or min(shape, default=0) < 0:
         raise MelError(path, f"the header promises {claimed} bytes of shape {shape}, the file holds {held}")
-    stream.seek(0)
-    return np.lib.format.read_array(stream, allow_pickle=False).astype(np.float32)
+    return tuple(shape)
 
 
 def _read_pt(path: Path) -> Mel:
@@ -139,11 +161,25 @@ def _read_pt(path: Path) -> Mel:
 
     if zipfile.is_zipfile(path):
         _require_small_zip(path)
-    content = torch.load(path, map_location="cpu", weights_only=True)
+    with torch.serialization.safe_globals(_numpys_own()):
+        content = torch.load(path, map_location="cpu", weights_only=True)
     if isinstance(content, dict):
-        tensors = {name: value for name, value in content.items() if isinstance(value, torch.Tensor)}
-        content = tensors[_only(path, tensors, "mel")]
+        arrays = {name: value for name, value in content.items() if isinstance(value, torch.Tensor | np.ndarray)}
+        content = arrays[_only(path, arrays, "mel")]
+    if isinstance(content, np.ndarray):
+        if content.dtype.kind != "f":
+            raise MelError(path, f"holds {content.dtype}; a mel is floating point")
+        _require_few(path, content.size)
+        return content.astype(np.float32)
     return _floats(path, content)
+
+
+def _numpys_own() -> list[Any]:
+    """What an array pickles as, in numpy 1 and 2: data, no code."""
+    made_by = {np.zeros(1).__reduce__()[0], np.float32(0).__reduce__()[0]}
+    names = [(f, f"numpy.{core}.multiarray.{f.__name__}") for f in made_by for core in ("core", "_core")]
+    types = {type(np.dtype(code)) for code in np.typecodes["AllFloat"] + np.typecodes["AllInteger"] + "?"}
+    return [*names, np.ndarray, np.dtype, *types]
 
 
 def _read_safetensors(path: Path) -> Mel:
@@ -219,6 +255,7 @@ _READERS: dict[str, Callable[[Path], Mel]] = {
     ".pt": _read_pt,
     ".safetensors": _read_safetensors,
 }
+_HEADER_READERS = {**_READERS, ".npy": _read_npy_header}
 
 
 def _suffix_rule() -> str:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from waveglow.audio.filters import Filters
 from waveglow.audio.mel_spec import MelSpec, filterbank
-from waveglow.audio.stft import STFT, ConvSTFT
+from waveglow.audio.stft import STFT
 
 
 class MelSpectrogram(nn.Module):
@@ -25,7 +25,7 @@ class MelSpectrogram(nn.Module):
     def __init__(self, spec: MelSpec, *, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         self.spec = spec
-        self.stft: STFT | ConvSTFT = STFT(spec, dtype=dtype)
+        self.stft = STFT(spec, dtype=dtype)
         self.filters = Filters(torch.from_numpy(filterbank(spec)).to(dtype))
         self.register_buffer("mean", torch.tensor(spec.mean or (0.0,), dtype=dtype)[:, None], persistent=False)
         self.register_buffer("std", torch.tensor(spec.std or (1.0,), dtype=dtype)[:, None], persistent=False)
@@ -60,11 +60,14 @@ class MelSpectrogram(nn.Module):
         return (log_mel - self.mean) / self.std
 
     def _energy(self, X: Tensor) -> Tensor:
-        """|X| or |X|², guarded: what the mel sums, `[B, F, K]`."""
-        spec = self.spec
-        if spec.guard is None and spec.power == 1:
-            return self.stft.magnitude(X)
-        squared = self.stft.power(X)
-        if spec.guard is not None:
-            squared = squared + spec.guard_value if spec.guard == "add" else squared.clamp(min=spec.guard_value)
-        return squared.sqrt() if spec.power == 1 else squared
+        """What the mel sums, `[B, F, K]`."""
+        if self.spec.guard is None and self.spec.power == 1:
+            return X.abs()  # whose gradient at 0 is 0
+        return guarded_energy(X.real.square() + X.imag.square(), self.spec)
+
+
+def guarded_energy(power: Tensor, spec: MelSpec) -> Tensor:
+    """|X| or |X|², guarded, of |X|²."""
+    if spec.guard is not None:
+        power = power + spec.guard_value if spec.guard == "add" else power.clamp(min=spec.guard_value)
+    return power.sqrt() if spec.power == 1 else power

@@ -19,7 +19,8 @@ from waveglow.audio.signals import hum
 from waveglow.bench.measuring import CPU, in_turns, progress, require_positive, timed
 from waveglow.bench.step import SPEC, Step, batch_for, new_model, seconds_of
 from waveglow.bench.table import Column, Row, Table
-from waveglow.data.manifest import Clip, prepare, read_manifest
+from waveglow.data.manifest import Clip, read_manifest
+from waveglow.data.prepare import prepare
 from waveglow.data.sampler import StepSampler
 from waveglow.data.speech import SpeechCrops
 

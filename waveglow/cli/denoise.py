@@ -14,10 +14,10 @@ import argparse
 from pathlib import Path
 
 from waveglow.audio.files import AUDIO_SUFFIXES
-from waveglow.audio.io import Samples, load_audio, save_audio
+from waveglow.audio.io import Samples, load_audio
 from waveglow.batch import Outcome
 from waveglow.cli.common import add_denoising, add_paths, add_vocoder, each_file
-from waveglow.cli.devices import open_vocoder
+from waveglow.cli.devices import on_cpu, open_vocoder
 from waveglow.metrics.spectral import tone_prominence
 
 
@@ -25,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_paths(parser, "WAV", "folder for the denoised, or one .wav file for one wav")
     add_vocoder(parser)
     add_denoising(parser, "--strength", default=0.1)
+    parser.add_argument("--normalize", action="store_true", help="lower clips beyond full scale instead of clipping")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -34,11 +35,9 @@ def run(args: argparse.Namespace) -> int:
     def work(source: Path, target: Path, outcome: Outcome) -> None:
         audio = load_audio(source, sample_rate=vocoder.sample_rate)
         outcome.notices += audio.notices
-        denoised = vocoder.denoise(audio.samples, args.strength).cpu().numpy()
-        outcome.seconds = len(denoised) / vocoder.sample_rate
-        if clipped := save_audio(target, denoised, vocoder.sample_rate):
-            outcome.notices.append(f"{clipped} samples beyond full scale were clipped")
-        _measure(audio.samples, load_audio(target).samples, vocoder.model.group, outcome)
+        denoised = on_cpu(vocoder.denoise(audio.samples, args.strength))
+        outcome.keep(target, denoised, vocoder.sample_rate, normalize=args.normalize)
+        _measure(audio.samples, load_audio(target).samples, vocoder.group, outcome)
 
     return each_file(args, AUDIO_SUFFIXES, ".wav", work)
 

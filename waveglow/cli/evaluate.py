@@ -8,6 +8,7 @@ model card), evaluation.json (everything) and the wavs. A killed evaluation goes
 
   waveglow evaluate recordings/ scores/
   waveglow evaluate -c runs/ljspeech data/manifest.jsonl scores/
+  waveglow evaluate -c runs/my-voice runs/my-voice/data/manifest.jsonl scores/ --against lapglow
   waveglow evaluate -c runs/ljspeech recordings/ scores/ --also hifigan=copies/hifigan/
   waveglow evaluate -c runs/ljspeech recordings/ scores/ --metrics pesq,estoi,mr_stft --sigmas none
 """
@@ -22,6 +23,7 @@ from waveglow.cli.common import add_sampling, add_vocoder
 from waveglow.cli.devices import NOISE, open_vocoder
 from waveglow.cli.values import checked, numbers
 from waveglow.evaluation import evaluate, markdown, notices
+from waveglow.evaluation.rows import named_folders
 from waveglow.evaluation.run import SIGMAS, require_metrics, require_sigmas
 from waveglow.evaluation.scores import SWEEP_CLIPS
 from waveglow.metrics import METRICS, USUAL
@@ -37,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("out", type=Path, metavar="OUT", help="folder for the results")
     add_vocoder(parser)
     add_sampling(parser)
+    parser.add_argument("--against", type=Path, metavar="CKPT", help="another checkpoint, for paired differences")
     parser.add_argument("--split", help="of a manifest (test where it has one, else valid)")
     parser.add_argument(
         "--also", action="append", default=[], metavar="NAME=DIR", help="a folder of the same clips by another vocoder"
@@ -59,16 +62,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate, and print the results."""
-    also = _also(args.also)
     given = args.checkpoint
-    if given != NOISE:
+    if given != NOISE and given.suffix != ".onnx":
         args.checkpoint = checkpoint.resolve(given)  # once: a run may save another one meanwhile
     results = evaluate(
         open_vocoder(args),
         args.input,
         args.out,
         split=args.split,
-        also=also,
+        also=named_folders(args.also),
         sigma=args.sigma,
         seed=args.seed,
         refine=args.refine,
@@ -76,6 +78,7 @@ def run(args: argparse.Namespace) -> int:
         sigmas=args.sigmas,
         checkpoint=given,
         checkpoint_found=args.checkpoint,
+        against=args.against,
         tell=_notice,
     )
     write_page(args.out, results)
@@ -88,16 +91,3 @@ def run(args: argparse.Namespace) -> int:
 
 def _notice(line: str) -> None:
     print(f"notice: {line}", file=sys.stderr)
-
-
-def _also(options: list[str]) -> dict[str, Path]:
-    """The folders by name. Raises ValueError where one is no NAME=DIR, or a name comes twice."""
-    folders: dict[str, Path] = {}
-    for option in options:
-        name, _, folder = option.partition("=")
-        if not name or not folder:
-            raise ValueError(f"--also is {option!r}; it is NAME=DIR, such as hifigan=copies/hifigan")
-        if name in folders:
-            raise ValueError(f"--also {option}: {name!r} has that name; choose another one")
-        folders[name] = Path(folder)
-    return folders

@@ -1,6 +1,6 @@
 """What a checkpoint is: model, size, mel convention, training and likelihood; of an .onnx file, what it tells of these.
 
-Of a training run, that is its newest whole checkpoint.
+Of a training run, that is its newest whole checkpoint; where its best weights are better, that is said.
 
   waveglow info lapglow
   waveglow info runs/ljspeech
@@ -27,9 +27,9 @@ def run(args: argparse.Namespace) -> int:
 
         facts = OnnxVocoder(args.checkpoint).about()
     else:
-        from waveglow.models import checkpoint
+        from waveglow.training.runs import about
 
-        facts = checkpoint.load(args.checkpoint).about()
+        facts = about(args.checkpoint)
     print(json.dumps(facts, indent=1, ensure_ascii=False) if args.json else _table(facts))
     return 0
 

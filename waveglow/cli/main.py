@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from waveglow import __version__
-from waveglow.config import nearest
+from waveglow.config import is_told, nearest
 from waveglow.distribution import how_to_get
 from waveglow.surroundings import make_do
 
@@ -90,7 +90,8 @@ def _exit_code(error: Exception) -> int | None:
     """The documented exit code of what a user can cause; None for what only a bug can."""
     bad_checkpoint = dict.fromkeys(("CheckpointError", "UnreadableCheckpoint", "OnnxFileError"), 4)
     codes = {**bad_checkpoint, "DivergedError": 5, "OutOfMemoryError": 2}
-    return codes.get(type(error).__name__, None if isinstance(error, RuntimeError) else 2)
+    told = isinstance(error, OSError) or (isinstance(error, ValueError) and is_told(error))
+    return codes.get(type(error).__name__, 2 if told else None)
 
 
 def _overview(command: str, given: list[str], verbs: Mapping[str, str], description: str | None) -> int:

@@ -14,12 +14,13 @@ from pathlib import Path
 import torch
 
 from waveglow.audio.files import AUDIO_SUFFIXES, MEL_SUFFIXES
-from waveglow.audio.io import load_audio
+from waveglow.audio.io import CHANNELS, load_audio
 from waveglow.audio.mel import PRESETS, preset
 from waveglow.audio.mel_files import write_mel
 from waveglow.audio.mel_spectrogram import MelSpectrogram
 from waveglow.batch import Outcome
 from waveglow.cli.common import add_paths, each_file
+from waveglow.export.onnx_runtime import mel_spec_of
 from waveglow.models.mel_lookup import of_checkpoint
 
 
@@ -28,16 +29,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--preset", metavar="PRESET", help=f"mel convention: {', '.join(PRESETS)}")
     which.add_argument("-c", "--checkpoint", type=Path, help="take the convention of this checkpoint")
+    parser.add_argument("--channel", choices=CHANNELS, default="mix", help="of several channels (mix)")
     parser.add_argument("--format", choices=MEL_SUFFIXES, help="of the mel files (.npy, or as OUT ends)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Compute every mel."""
-    spec = preset(args.preset) if args.preset else of_checkpoint(args.checkpoint)
+    spec = preset(args.preset) if args.preset else mel_spec_of(args.checkpoint) or of_checkpoint(args.checkpoint)
     to_mel = MelSpectrogram(spec)
 
     def work(source: Path, target: Path, outcome: Outcome) -> None:
-        audio = load_audio(source, sample_rate=spec.sample_rate)
+        audio = load_audio(source, sample_rate=spec.sample_rate, channel=args.channel)
         outcome.notices += audio.notices
         write_mel(target, to_mel.of_any_length(torch.from_numpy(audio.samples)[None])[0].numpy())
         outcome.seconds = len(audio.samples) / spec.sample_rate

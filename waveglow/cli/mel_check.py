@@ -12,17 +12,18 @@ from __future__ import annotations
 import argparse
 
 from waveglow.audio.mel import PRESETS, compare
+from waveglow.export.onnx_runtime import mel_spec_of
 from waveglow.models.mel_lookup import named
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    what = f"a preset ({', '.join(PRESETS)}), a checkpoint, a voice or a YAML file"
+    what = f"a preset ({', '.join(PRESETS)}), a checkpoint, an .onnx or a YAML file"
     parser.add_argument("a", metavar="A", help=f"convention of the mels: {what}")
     parser.add_argument("b", metavar="B", help=f"convention of the vocoder: {what}")
 
 
 def run(args: argparse.Namespace) -> int:
     """Compare the two."""
-    found = compare(named(args.a), named(args.b))
+    found = compare(*(mel_spec_of(name) or named(name) for name in (args.a, args.b)))
     print(f"{found.kind}: {found.reason}")
     return 3 if found.kind == "incompatible" else 0

@@ -1,45 +1,45 @@
 """Check recordings and list them in OUT/manifest.jsonl, with a held-out split.
 
-CORPUS is LJSpeech's layout or any folder of .wav and .flac files. What is at another sample rate or has several
-channels is converted into OUT/wavs; what can't be used is refused by name. --mels takes mel files of the same names,
-such as those of an acoustic model run on the recordings' text (training on ground-truth-aligned mels).
+CORPUS is LJSpeech's layout or any folder of recordings. Those at another sample rate or of several channels are
+converted into OUT/wavs; those that can't be used are refused by name. Clips are held out by the hash of their names;
+those prepared in OUT before keep their split, unless a share is given. OUT/report.json has all notices. --mels takes
+mel files of the same names, such as those of an acoustic model, to train on.
 
   waveglow prepare LJSpeech-1.1 data/ljspeech
-  waveglow prepare my-voice data/my-voice --sample-rate 24000 --mels acoustic-model-mels
+  waveglow prepare my-voice data/my-voice --sample-rate 24000 --mels acoustic-model-mels --mel vocos
+  waveglow prepare audiobook data/audiobook --cut 10
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
-from tqdm import tqdm
-
-from waveglow.data.manifest import prepare
+from waveglow.audio.io import CHANNELS
+from waveglow.cli.values import seconds
+from waveglow.data.prepare import MANIFEST, REPORT, prepare, tell
+from waveglow.models.mel_lookup import named
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("corpus", type=Path, metavar="CORPUS", help="folder of recordings")
     parser.add_argument("out", type=Path, metavar="OUT", help="folder for manifest.jsonl")
     parser.add_argument("--sample-rate", type=int, default=22050, metavar="HZ", help="of the manifest (22050)")
-    parser.add_argument("--valid-fraction", type=float, default=0.05, help="share of the clips held out (0.05)")
-    parser.add_argument("--mels", type=Path, help="folder of mel files with the recordings' names")
+    parser.add_argument("--valid-fraction", type=float, metavar="SHARE", help="of the clips held out (0.05)")
+    parser.add_argument("--test-fraction", type=float, default=0.0, metavar="SHARE", help="held out for tests (none)")
+    parser.add_argument("--mels", type=Path, metavar="DIR", help="folder of mel files with the recordings' names")
+    parser.add_argument("--mel", metavar="CONVENTION", help="of --mels: a preset, checkpoint or YAML file (a preset)")
+    parser.add_argument("--cut", type=seconds, metavar="SECONDS", help="cut longer recordings at pauses")
+    parser.add_argument("--channel", choices=CHANNELS, default="mix", help="of several channels (mix)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Write the manifest."""
-    prepared = prepare(
-        args.corpus,
-        args.out,
-        sample_rate=args.sample_rate,
-        valid_fraction=args.valid_fraction,
-        mels=args.mels,
-        progress=lambda files: tqdm(files, unit="file", disable=not sys.stderr.isatty()),
-    )
-    for line in prepared.refused:
-        print(f"refused: {line}", file=sys.stderr)
-    if prepared.notices:
-        print(f"{len(prepared.notices)} notices, such as {prepared.notices[0]}", file=sys.stderr)
-    print(f"{args.out / 'manifest.jsonl'}: {prepared.text()}")
+    chosen = {
+        name: getattr(args, name) for name in ("sample_rate", "valid_fraction", "test_fraction", "mels", "channel")
+    }
+    spec = named(args.mel) if args.mel else None
+    prepared = prepare(args.corpus, args.out, mel_spec=spec, cut_seconds=args.cut, **chosen)
+    tell(prepared, args.out / REPORT)
+    print(f"{args.out / MANIFEST}: {prepared.text()}")
     return 3 if prepared.refused else 0

@@ -13,10 +13,10 @@ import argparse
 from pathlib import Path
 
 from waveglow.audio.files import AUDIO_SUFFIXES
-from waveglow.audio.io import load_audio, save_audio
+from waveglow.audio.io import CHANNELS, load_audio
 from waveglow.batch import Outcome
 from waveglow.cli.common import add_denoising, add_paths, add_sampling, add_vocoder, each_file, sampling
-from waveglow.cli.devices import open_vocoder
+from waveglow.cli.devices import on_cpu, open_vocoder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,8 +30,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="exact",
         help="exact: as long as the input; frames: a whole number of mel frames (exact)",
     )
-    parser.add_argument("--channel", choices=("mix", "left", "right"), default="mix", help="of several channels (mix)")
-    parser.add_argument("--normalize", action="store_true", help="scale inputs to a peak of 0.95 instead of clipping")
+    parser.add_argument("--channel", choices=CHANNELS, default="mix", help="of several channels (mix)")
+    parser.add_argument(
+        "--normalize", action="store_true", help="scale inputs, and copies beyond full scale, to a peak of 0.95"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -47,8 +49,6 @@ def run(args: argparse.Namespace) -> int:
             copy = vocoder.synthesize(vocoder.mel(audio.samples, vocoder.sample_rate), **sampling(args))
         if args.denoise:
             copy = vocoder.denoise(copy, args.denoise)
-        outcome.seconds = len(copy) / vocoder.sample_rate
-        if clipped := save_audio(target, copy.cpu().numpy(), vocoder.sample_rate):
-            outcome.notices.append(f"{clipped} samples beyond full scale were clipped; a lower --sigma helps")
+        outcome.keep(target, on_cpu(copy), vocoder.sample_rate, normalize=args.normalize)
 
     return each_file(args, AUDIO_SUFFIXES, ".wav", work)

@@ -11,6 +11,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
+import shutil
 import sys
 import zipfile
 from collections.abc import Iterable, Iterator
@@ -26,7 +28,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from waveglow.audio.files import FileError, write_atomically
+from waveglow.audio.files import FileError, folders_below, make_folder, write_atomically
 from waveglow.config import ConfigError, from_mapping, nearest
 from waveglow.data.image_sources import (
     SPLITS,
@@ -36,8 +38,8 @@ from waveglow.data.image_sources import (
     checked_settings,
     open_source,
 )
-from waveglow.data.manifest import Split
 from waveglow.data.sampler import clip_index
+from waveglow.data.split import Split
 from waveglow.noise import Purpose, philox
 
 INDEX, LABELS = "images.json", "labels.npz"
@@ -50,7 +52,8 @@ SHARD_IMAGES, SHARD_BYTES = 4096, 1 << 27  # a shard is written from memory: at 
 class ImageSet:
     """A cache folder, as its images.json describes it; `hash` is the SHA-256 of all pixels and labels.
 
-    `source` and `size` are the settings it was prepared with; `version` says what the pixels are.
+    `source` and `size` are the settings it was prepared with; `version` says what the pixels are, `bits` how many of a
+    pixel's 8 they use, `files` what the source's files were (`_fingerprint`).
     """
 
     folder: Path
@@ -65,15 +68,19 @@ class ImageSet:
     class_names: tuple[str, ...] = ()
     attribute_names: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
+    passed_over: int = 0
+    bits: int = 8
+    files: str = ""
 
     def text(self) -> str:
         """What it holds, in some lines."""
         counts = ", ".join(f"{n} {split}" for split, n in self.counts.items())
         shape = f"{self.channels}×{self.size}×{self.size}"
+        hidden = f", {self.passed_over} hidden ones passed over" if self.passed_over else ""
         named = {"classes": self.class_names, "attributes": self.attribute_names}
         return "\n".join(
             [
-                f"{self.folder}: {counts}, of {shape}; {len(self.refused)} refused",
+                f"{self.folder}: {counts}, of {shape}; {len(self.refused)} refused{hidden}",
                 f"version: {self.version}",
                 *(f"{kind}: {', '.join(names)}" for kind, names in named.items() if names),
                 f"hash: {self.hash}",
@@ -169,8 +176,9 @@ def prepare_images(dataset: str, source: Path | None, out: Path, *, size: int | 
             refused; `out` prepared with other settings, damaged, or not to be written.
     """
     source, size = checked_settings(dataset, source, size)
-    if (out / INDEX).exists():
-        return _prepared_before(out, dataset, source, size)
+    files = _fingerprint(source, out)
+    if (out / INDEX).exists() and (known := _prepared_before(out, dataset, source, size, files)):
+        return known
     opened = open_source(dataset, source, size)
     image_bytes = opened.channels * size**2
     image_set = ImageSet(
@@ -185,6 +193,8 @@ def prepare_images(dataset: str, source: Path | None, out: Path, *, size: int | 
         shard_images=max(1, min(SHARD_IMAGES, SHARD_BYTES // image_bytes)),
         class_names=opened.class_names,
         attribute_names=opened.attribute_names,
+        passed_over=opened.passed_over,
+        files=files,
     )
     try:
         return _write(image_set, opened)
@@ -192,23 +202,59 @@ def prepare_images(dataset: str, source: Path | None, out: Path, *, size: int | 
         raise ConfigError(f"{out}: can't be written ({error.strerror or error}); nothing there is used") from error
 
 
-def _prepared_before(out: Path, dataset: str, source: Path | None, size: int) -> ImageSet:
+def _fingerprint(source: Path | None, out: Path) -> str:
+    """Two digests of the source's files: of names and sizes, and of times of change; empty where there are none."""
+    if source is None or not source.exists():
+        return ""
+    below = [(parent, names) for parent, names in folders_below(source) if not parent.is_relative_to(out.resolve())]
+    files = [parent / name for parent, names in below for name in names] if source.is_dir() else [source]
+    states = [(os.path.relpath(file, source), file.lstat()) for file in files]
+    named = [(name, state.st_size) for name, state in states]
+    times = [state.st_mtime_ns for _, state in states]
+    return " ".join(hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32] for facts in (named, times))
+
+
+def _prepared_before(out: Path, dataset: str, source: Path | None, size: int, files: str) -> ImageSet | None:
+    """What `out` holds; None where the source changed since. Raises ConfigError where it holds something else.
+
+    A source that was moved is told by its names and sizes; one that isn't there any more can't have changed.
+    """
     found = read_images(out)
-    asked = (dataset, None if source is None else str(source), size)
-    if (found.dataset, found.source, found.size) != asked:
+    same_place = found.source == (None if source is None else str(source))
+    moved = bool(files) and files.split()[0] == found.files.partition(" ")[0]
+    if (found.dataset, found.size) != (dataset, size) or not (same_place or moved):
         raise ConfigError(
             f"{out}: holds {found.dataset} of {found.size}×{found.size} from {found.source or 'its package'}, not "
             f"{dataset} of {size}×{size} from {source or 'its package'}; choose another folder or delete this one"
         )
+    if same_place and files and found.files and files != found.files:
+        print(f"notice: {source} changed since {out} was prepared from it; prepared again", file=sys.stderr)
+        return None
     return found
 
 
 def _write(image_set: ImageSet, opened: Source) -> ImageSet:
-    """Shards, labels and, last, the index, without which the folder counts for nothing."""
+    """All of it beside the folder, then into it: what is there stays until that is whole."""
     out = image_set.folder
-    out.mkdir(parents=True, exist_ok=True)
-    for left in (path for split in SPLITS for path in out.glob(f"{split}-[0-9][0-9][0-9][0-9][0-9].npy")):
-        left.unlink()  # of a preparation that was cut off
+    make_folder(out)
+    beside = out / ".preparing"
+    shutil.rmtree(beside, ignore_errors=True)  # of a preparation that was cut off
+    beside.mkdir()
+    try:
+        made = _write_new(dataclasses.replace(image_set, folder=beside), opened)
+        (out / INDEX).unlink(missing_ok=True)  # without which the folder counts for nothing
+        for left in (path for split in SPLITS for path in out.glob(f"{split}-[0-9][0-9][0-9][0-9][0-9].npy")):
+            left.unlink()
+        for path in sorted(beside.iterdir(), key=lambda path: path.name == INDEX):
+            os.replace(path, out / path.name)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return dataclasses.replace(made, folder=out)
+
+
+def _write_new(image_set: ImageSet, opened: Source) -> ImageSet:
+    """Shards, labels and, last, the index."""
+    out = image_set.folder
     refused: list[str] = []
     counts: dict[str, int] = {}
     tables: dict[str, npt.NDArray[Any]] = {}
@@ -219,18 +265,28 @@ def _write(image_set: ImageSet, opened: Source) -> ImageSet:
             kept = _write_shards(image_set, split, _usable(part, bar, refused))
             counts[split] = len(kept)
             tables[f"{split}_labels"], tables[f"{split}_attributes"] = part.labels[kept], part.attributes[kept]
+    first = f", first: {refused[0]}" if refused else ""
     if 2 * len(refused) > total or not counts["train"]:
-        first = f", first: {refused[0]}" if refused else ""
         raise ConfigError(
             f"{image_set.source}: {len(refused)} of {total} pictures can't be used{first}; "
             f"at least half must be, and one of the training split"
         )
+    emptied = next((split for split, part in opened.parts.items() if part.labels.size and not counts[split]), None)
+    if emptied:
+        raise ConfigError(f"{image_set.source}: none of the {emptied} split can be used{first}; mend one of them")
     np.savez(out / LABELS, **tables)  # type: ignore[arg-type]  # mypy takes them for allow_pickle
-    image_set = dataclasses.replace(image_set, counts=counts, refused=tuple(refused))
-    image_set = dataclasses.replace(image_set, hash=_content_hash(image_set))
+    image_set = dataclasses.replace(image_set, counts=counts, refused=(*opened.refused, *refused))
+    image_set = dataclasses.replace(image_set, hash=_content_hash(image_set), bits=_bits(image_set))
     entries = {key: value for key, value in dataclasses.asdict(image_set).items() if key != "folder"}
     write_atomically(out / INDEX, json.dumps(entries, indent=2).encode())
     return image_set
+
+
+def _bits(image_set: ImageSet) -> int:
+    """How many of the highest bits the pixels use: 4 where all are multiples of 16."""
+    used = [int(np.bitwise_or.reduce(shard, axis=None)) for split in SPLITS for shard in image_set.shards(split)]
+    lowest = next((bit for bit in range(8) if any(value >> bit & 1 for value in used)), 0)
+    return 8 - lowest
 
 
 def _usable(part: Part, bar: tqdm[Any], refused: list[str]) -> Iterator[tuple[int, Pixels]]:

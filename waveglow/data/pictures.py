@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from waveglow.audio.files import write_atomically
+from waveglow.audio.files import make_folder, write_atomically
 
 WHITE = 255
 TEXT_PX, MARGIN_PX = 14, 6
@@ -66,11 +66,11 @@ def labelled(picture: Tensor, *, rows: Sequence[str] | None = None, columns: Seq
 
 
 def save_png(path: Path, picture: Tensor) -> None:
-    """Write uint8 [1 or 3, H, W] as a PNG file, whole or not at all; its folder is made. Raises OSError, ValueError."""
+    """Write uint8 [1 or 3, H, W] as a PNG file, whole or not at all, and its folder. Raises OutputError, ValueError."""
     _require_pictures(picture[None])
     buffer = io.BytesIO()
     Image.fromarray(_channels_last(picture)).save(buffer, "PNG", optimize=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     write_atomically(path, buffer.getvalue())
 
 

@@ -5,7 +5,9 @@ Shapes: audio [T] in samples, mel [M, F] in frames, F = ⌈T / hop⌉.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -13,16 +15,19 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from waveglow.audio.files import unusable
 from waveglow.audio.io import AudioError, load_audio, read_segment
 from waveglow.audio.mel import MelSpec
-from waveglow.audio.mel_files import read_mel
+from waveglow.audio.mel_files import MelError, mel_frames, read_mel
 from waveglow.audio.mel_spectrogram import MelSpectrogram
 from waveglow.config import ConfigError
+from waveglow.data.beside import require_frames
 from waveglow.data.manifest import Clip
 from waveglow.data.sampler import clip_index, stratum
 from waveglow.noise import Purpose, dequantization_noise, philox
 
 MAX_SYNTHETIC = Fraction(1, 4)  # a voice that speech synthesis spoke has the faults of its vocoder
+SAMPLED_MELS = 64  # read whole at the start of a training; of the others, which `prepare` has read, the shape
 VALIDATION_PLACE = 1 << 62  # noise of validation clips stands apart from that of training samples
 
 
@@ -114,6 +119,41 @@ def whole_clip(clip: Clip, spec: MelSpec, *, place: int, seed: int, max_samples:
     return Example(torch.from_numpy(noisy), mel[:, : -(-T // spec.hop)].clone(), place, _bandwidth(clip))
 
 
+def require_trainable(clips: Sequence[Clip], spec: MelSpec, *, multiple: int) -> None:
+    """Raises ConfigError, before a step is made, for clips of train and valid that would end the training later.
+
+    A file that isn't there; a held-out clip of less than `multiple` samples, one group of the model; mels of another
+    length than their recordings, or of another convention than `spec` (of `SAMPLED_MELS` of them, evenly chosen).
+    """
+    used = [clip for clip in clips if clip.split != "test"]
+    with_mel = [clip for clip in used if clip.mel is not None]
+    sampled = {clip.path for clip in with_mel[:: max(1, len(with_mel) // SAMPLED_MELS)]}
+    problems = [
+        f"{clip.path} (split {clip.split!r}): {reason}"
+        for clip in used
+        if (reason := _unusable(clip, spec, multiple, whole=clip.path in sampled))
+    ]
+    if problems:
+        raise ConfigError(
+            f"{len(problems)} of {len(used)} clips can't be used, the first: {problems[0]}; run `waveglow prepare` "
+            "again, or take them out of the manifest"
+        )
+
+
+def _unusable(clip: Clip, spec: MelSpec, multiple: int, *, whole: bool) -> str | None:
+    if reason := unusable(Path(clip.path)):
+        return reason
+    if clip.split == "valid" and clip.frames < multiple:
+        return f"has {clip.frames} samples, fewer than the model's group of {multiple}, and can't be held out"
+    if clip.mel is not None:
+        try:
+            frames = read_mel(clip.mel, spec).shape[1] if whole else mel_frames(clip.mel, spec)
+            require_frames(clip.mel, frames, clip.frames, spec)
+        except MelError as error:
+            return f"its mel {error}"
+    return None
+
+
 def _bandwidth(clip: Clip) -> Tensor:
     """Share of the band up to half the sample rate that the recording fills."""
     return torch.tensor(1.0 if clip.bandwidth is None else min(1.0, 2 * clip.bandwidth / clip.sample_rate))
@@ -122,9 +162,7 @@ def _bandwidth(clip: Clip) -> Tensor:
 def _file_mel(clip: Clip, spec: MelSpec) -> np.ndarray:
     assert clip.mel is not None
     mel: np.ndarray = read_mel(clip.mel, spec)
-    needed = clip.frames // spec.hop
-    if not needed <= mel.shape[1] <= needed + 2:  # conventions differ by a frame; more is another hop or recording
-        raise AudioError(clip.mel, f"has {mel.shape[1]} frames, its recording of {clip.frames} samples needs {needed}")
+    require_frames(clip.mel, mel.shape[1], clip.frames, spec)
     return mel
 
 

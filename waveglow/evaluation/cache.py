@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from waveglow.audio.files import writing
+from waveglow.export.onnx_runtime import OnnxVocoder
 from waveglow.vocoder import Vocoder
 
 
@@ -33,9 +35,9 @@ class Cache:
         return self._known.get(_key(parts))
 
     def put(self, value: Any, *parts: Any) -> None:
-        """Remember a value of JSON types, on disk too."""
+        """Remember a value of JSON types, on disk too. Raises OutputError."""
         self._known[_key(parts)] = value
-        with self.path.open("a", encoding="utf-8") as file:
+        with writing(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps([_key(parts), value]) + "\n")
 
 
@@ -43,8 +45,10 @@ def _key(parts: Sequence[Any]) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def model_digest(vocoder: Vocoder) -> str:
-    """SHA-256 of a vocoder's folded weights and mel convention, wherever its checkpoint lies."""
+def model_digest(vocoder: Vocoder | OnnxVocoder) -> str:
+    """SHA-256 of a vocoder's folded weights and mel convention, wherever its checkpoint lies; of an exported file."""
+    if isinstance(vocoder, OnnxVocoder):
+        return file_digest(vocoder.path)
     content = hashlib.sha256(vocoder.mel_spec.fingerprint.encode())
     for name, tensor in sorted(vocoder.model.state_dict().items()):
         content.update(f"{name} {list(tensor.shape)}".encode())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,7 +18,8 @@ from waveglow.audio.mel import MelSpec
 from waveglow.audio.refine import MAX_NATS, SCHEMES
 from waveglow.evaluation.cache import file_digest
 from waveglow.evaluation.clips import Clip
-from waveglow.evaluation.table import GRIFFIN_LIM, REFINED_NOISE, TRUTH, UNREFINED, VOCODER
+from waveglow.evaluation.table import AGAINST, GRIFFIN_LIM, REFINED_NOISE, TRUTH, UNREFINED, VOCODER
+from waveglow.export.onnx_runtime import OnnxVocoder
 from waveglow.metrics import Take
 from waveglow.metrics.packages import Samples, version_of
 from waveglow.metrics.spectral import GRIFFIN_LIM_ITERATIONS, griffin_lim
@@ -43,6 +44,7 @@ class Settings:
     threads: int
     metrics: list[str]
     sigmas: list[float]
+    against: str | None = None
 
 
 class Row(Protocol):
@@ -86,7 +88,7 @@ class RefinedNoise:
 
     name = REFINED_NOISE
 
-    def __init__(self, vocoder: Vocoder, steps: int, seed: int) -> None:
+    def __init__(self, vocoder: Vocoder | OnnxVocoder, steps: int, seed: int) -> None:
         self._noise = Vocoder.of_noise(vocoder.mel_spec, refine=replace(vocoder.refinement, steps=steps))
         self._seed = seed
 
@@ -103,26 +105,27 @@ class RefinedNoise:
         return _fitted(samples, len(recording)), time.perf_counter() - started
 
 
-def refinement_numbers(vocoder: Vocoder, steps: int) -> list[float]:
+def refinement_numbers(vocoder: Vocoder | OnnxVocoder, steps: int) -> list[float]:
     """What wavs depend on where there are steps of refinement."""
     return [steps, *SCHEMES[vocoder.refinement.scheme], MAX_NATS] if steps else []
 
 
 class Sampled:
-    """The vocoder at one sigma. `timed`: one run to warm up comes before the first."""
+    """A vocoder at one sigma. `timed`: one run to warm up comes before the first. `name` is for another than ours."""
 
     def __init__(
         self,
-        vocoder: Vocoder,
+        vocoder: Vocoder | OnnxVocoder,
         settings: Settings,
         model_sha256: str,
         *,
         sigma: float,
         refine: int,
         timed: bool = False,
+        name: str | None = None,
     ) -> None:
         own = VOCODER if sigma == settings.sigma else f"sigma={sigma:g}"
-        self.name = own if refine == settings.refine else UNREFINED
+        self.name = name or (own if refine == settings.refine else UNREFINED)
         self.sigma = sigma
         self.refine = refine
         self._vocoder = vocoder
@@ -154,9 +157,9 @@ class Sampled:
         took = time.perf_counter() - started
         return _fitted(samples, len(recording)), took
 
-    def _synthesized(self, mel: torch.Tensor) -> Samples:
+    def _synthesized(self, mel: torch.Tensor | Samples) -> Samples:
         sampled = self._vocoder.synthesize(mel, sigma=self.sigma, seed=self._settings.seed, refine=self.refine)
-        return sampled.cpu().numpy()
+        return torch.as_tensor(sampled).cpu().numpy()
 
 
 @dataclass(frozen=True)
@@ -187,9 +190,22 @@ class Other:
         return file
 
 
+def named_folders(options: Iterable[str]) -> dict[str, Path]:
+    """The folders of `--also NAME=DIR`, by name. Raises ValueError where one is no NAME=DIR, or a name comes twice."""
+    folders: dict[str, Path] = {}
+    for option in options:
+        name, _, folder = option.partition("=")
+        if not name or not folder:
+            raise ValueError(f"--also is {option!r}; it is NAME=DIR, such as hifigan=copies/hifigan")
+        if name in folders:
+            raise ValueError(f"--also {option}: {name!r} has that name; choose another one")
+        folders[name] = Path(folder)
+    return folders
+
+
 def require_others(others: Mapping[str, str | Path], clips: Sequence[Clip]) -> dict[str, Path]:
     """The folders by name. Raises ValueError for a name that is taken, and a folder that has none of the clips."""
-    taken = {folder_of(name): name for name in (TRUTH, GRIFFIN_LIM, REFINED_NOISE, UNREFINED, VOCODER)}
+    taken = {folder_of(name): name for name in (TRUTH, GRIFFIN_LIM, REFINED_NOISE, UNREFINED, VOCODER, AGAINST)}
     for name, folder in others.items():
         if not folder_of(name):
             raise ValueError(f"{name!r}={folder}: a name needs a letter or a digit, such as hifigan")

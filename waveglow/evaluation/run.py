@@ -9,13 +9,14 @@ from pathlib import Path
 
 import torch
 
-from waveglow.audio.files import write_atomically
+from waveglow.audio.files import utf8, write_atomically
 from waveglow.config import nearest
 from waveglow.evaluation import table
 from waveglow.evaluation.clips import Clip, find_clips
 from waveglow.evaluation.rows import Settings, require_others
 from waveglow.evaluation.scores import Evaluation
 from waveglow.evaluation.table import TRUTH, Results
+from waveglow.export.onnx_runtime import OnnxVocoder
 from waveglow.metrics import METRICS, USUAL
 from waveglow.vocoder import Vocoder
 
@@ -23,7 +24,7 @@ SIGMAS = (0.0, 0.3, 0.5, 0.7, 0.85, 1.0)
 
 
 def evaluate(
-    vocoder: Vocoder,
+    vocoder: Vocoder | OnnxVocoder,
     clips: str | Path | Sequence[Clip],
     out: str | Path,
     *,
@@ -36,6 +37,7 @@ def evaluate(
     sigmas: Iterable[float] = SIGMAS,
     checkpoint: str | Path = "vocoder",
     checkpoint_found: str | Path | None = None,
+    against: str | Path | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> Results:
     """Copy-synthesis of recordings, scored beside the recordings themselves, Griffin-Lim, refined noise and others.
@@ -43,7 +45,7 @@ def evaluate(
     What was done below `out` already, by the same weights and settings, is not done again.
 
     Arguments:
-        vocoder: one that knows its mel convention.
+        vocoder: one that knows its mel convention, or an exported one, of which no likelihood is known.
         clips: a folder of recordings, a manifest, or clips.
         out: the folder that gets the wavs, evaluation.json (what is returned) and evaluation.md (its table).
         split: of a manifest; None is test where it has one, else valid.
@@ -53,6 +55,7 @@ def evaluate(
             missing are left out.
         sigmas: to compare on a few of the clips.
         checkpoint, checkpoint_found: what the results call the vocoder, and the folder that this stood for.
+        against: another checkpoint, of the same sample rate: a row, and paired differences to it under "against".
         tell: is given a sentence on each metric that can't be had, before the work begins.
 
     Returns the content of evaluation.json: means and intervals under "rows", each clip's scores under "clips", what
@@ -66,6 +69,11 @@ def evaluate(
     others = require_others(also or {}, found)
     require_sigmas([sigma])
     vocoder.reach(refine)  # ValueError where it can't refine so
+    asked = require_metrics(metrics)
+    if isinstance(vocoder, OnnxVocoder) and "nll" in asked:
+        asked.remove("nll")
+        if tell:
+            tell(f"no {METRICS['nll'].label}: an .onnx file only synthesizes; evaluate its checkpoint")
     settings = Settings(
         input=str(clips) if isinstance(clips, str | Path) else f"{len(found)} clips",
         checkpoint=str(checkpoint),
@@ -77,11 +85,12 @@ def evaluate(
         precision=vocoder.precision,
         device=str(vocoder.device),
         threads=torch.get_num_threads(),
-        metrics=require_metrics(metrics),
+        metrics=asked,
         sigmas=require_sigmas(sigmas),
+        against=None if against is None else str(against),
     )
     out.mkdir(parents=True, exist_ok=True)
-    work = Evaluation(vocoder, out, settings, found, others)
+    work = Evaluation(vocoder, out, settings, found, others, None if against is None else _other(against, vocoder))
     work.failed += [{"row": TRUTH, "clip": str(path), "reason": reason} for path, reason in skipped]
     if tell:
         for name, reason in work.unavailable.items():
@@ -92,8 +101,19 @@ def evaluate(
     return results
 
 
+def _other(path: str | Path, vocoder: Vocoder | OnnxVocoder) -> Vocoder:
+    precision = vocoder.precision if isinstance(vocoder, Vocoder) else "float32"
+    other = Vocoder.load(path, precision=precision, device=vocoder.device)
+    if other.sample_rate != vocoder.sample_rate:
+        raise ValueError(
+            f"{path} has {other.sample_rate} Hz, the vocoder {vocoder.sample_rate} Hz; only vocoders of one sample "
+            "rate can be compared clip by clip"
+        )
+    return other
+
+
 def _write(path: Path, text: str) -> None:
-    write_atomically(path, f"{text}\n".encode())
+    write_atomically(path, utf8(f"{text}\n"))
 
 
 def require_metrics(names: Iterable[str]) -> list[str]:

@@ -14,16 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from waveglow import __version__
+from waveglow.audio.files import OutputError, make_folder
 from waveglow.audio.io import load_audio, save_audio
 from waveglow.devices import device_name, processor
 from waveglow.evaluation.cache import Cache, file_digest, model_digest
 from waveglow.evaluation.clips import Clip, ClipScores
-from waveglow.evaluation.means import summary
+from waveglow.evaluation.means import paired, summary
 from waveglow.evaluation.rows import GriffinLim, Other, RefinedNoise, Row, Sampled, Settings, folder_of
-from waveglow.evaluation.table import TRUTH, VOCODER, Results
+from waveglow.evaluation.table import AGAINST, TRUTH, VOCODER, Results
+from waveglow.export.onnx_runtime import OnnxVocoder
 from waveglow.metrics import METRICS, MissingPackageError, Take, TakeScore
 from waveglow.metrics.packages import Samples, version_of
 from waveglow.vocoder import Vocoder
@@ -52,18 +55,26 @@ class Evaluation:
     """
 
     def __init__(
-        self, vocoder: Vocoder, out: Path, settings: Settings, clips: list[Clip], others: Mapping[str, Path]
+        self,
+        vocoder: Vocoder | OnnxVocoder,
+        out: Path,
+        settings: Settings,
+        clips: list[Clip],
+        others: Mapping[str, Path],
+        against: Vocoder | None = None,
     ) -> None:
         self.vocoder, self.out, self.settings, self.clips, self.others = vocoder, out, settings, clips, others
-        self.spec, self.group = vocoder.mel_spec, vocoder.model.group
+        self.spec, self.group = vocoder.mel_spec, vocoder.group
         self.cache = Cache(out / "cache.jsonl")
         self.model_sha256 = model_digest(vocoder)
+        self.vocoders: dict[str, Vocoder | OnnxVocoder] = {VOCODER: vocoder, **({AGAINST: against} if against else {})}
+        self.digests = {VOCODER: self.model_sha256, **({AGAINST: model_digest(against)} if against else {})}
         self.scorers, self.unavailable = loaded(settings.metrics)
         self.failed: list[dict[str, str]] = []
         self.unscored: list[dict[str, str]] = []
 
     def run(self) -> Results:
-        """Everything, with a progress bar; the content of evaluation.json."""
+        """Everything, with a progress bar; the content of evaluation.json. Raises OutputError."""
         settings = self.settings
         rows: list[Row] = [GriffinLim(self.spec)]
         if settings.refine:
@@ -72,6 +83,8 @@ class Evaluation:
                 self._sampled(settings.sigma, refine=0),
             ]
         rows += [self._sampled(settings.sigma, timed=True)]
+        if AGAINST in self.vocoders:
+            rows += [self._against(settings.sigma)]
         rows += [Other(name, folder, self.spec.sample_rate) for name, folder in self.others.items()]
         swept = {name: score for name, score in self.scorers.items() if name in SWEPT}
         sweep = [self._sampled(sigma) for sigma in (settings.sigmas if swept else [])]
@@ -87,6 +100,7 @@ class Evaluation:
             "format": FORMAT,
             **self._circumstances(),
             "rows": {name: summary(name, table, settings.metrics) for name in names},
+            "against": self._paired(table) if AGAINST in self.vocoders else None,
             "missing": {row.name: [clip.name for clip in self.clips if not row.has(clip)] for row in rows},
             "failed": self.failed,
             "unscored": self.unscored,
@@ -96,6 +110,17 @@ class Evaluation:
             },
             "clips": [asdict(scores) for scores in table],
         }
+
+    def _against(self, sigma: float) -> Sampled:
+        """The other vocoder, refined as it is by itself where nothing else was asked for."""
+        other, steps = self.vocoders[AGAINST], self.settings.refine
+        refine = other.refine if steps == self.vocoder.refine else steps
+        digest = self.digests[AGAINST]
+        return Sampled(other, self.settings, digest, sigma=sigma, refine=refine, timed=True, name=AGAINST)
+
+    def _paired(self, table: list[ClipScores]) -> Results:
+        better = {name: METRICS[name].better for name in self.settings.metrics}
+        return {"checkpoint": self.settings.against, "paired": paired(VOCODER, AGAINST, table, better)}
 
     def _sampled(self, sigma: float, *, refine: int | None = None, timed: bool = False) -> Sampled:
         steps = self.settings.refine if refine is None else refine
@@ -107,6 +132,8 @@ class Evaluation:
         try:
             bar.set_postfix_str(f"{clip.name}, {TRUTH}")
             truth = self._recorded(clip)
+        except OutputError:
+            raise
         except (ValueError, OSError) as error:
             _note(self.failed, error, row=TRUTH, clip=clip.name)
             bar.update(1 + len(rows))
@@ -119,6 +146,8 @@ class Evaluation:
             bar.set_postfix_str(f"{clip.name}, {row.name}")
             try:
                 made = self._output(row, clip, truth, reference) if row.has(clip) else None
+            except OutputError:
+                raise
             except (ValueError, OSError) as error:
                 _note(self.failed, error, row=row.name, clip=clip.name)
                 made = None
@@ -155,7 +184,7 @@ class Evaluation:
         if known and path.is_file() and file_digest(path) == known["sha256"]:
             return Made(path, **{**known, "notices": tuple(known["notices"])})
         samples, took, notices = make()
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         if clipped := save_audio(path, samples, self.spec.sample_rate):
             notices += (f"{clipped} samples beyond full scale were clipped",)
         made = Made(path, file_digest(path), len(samples) / self.spec.sample_rate, took, notices)
@@ -176,10 +205,11 @@ class Evaluation:
             name: ([METRICS[name].version, *content], partial(_apply, score, reference, output))
             for name, score in scorers.items()
         }
-        if row == VOCODER and scorers is self.scorers:
-            if "nll" in self.settings.metrics:
-                recipe = [METRICS["nll"].version, truth.sha256, self.model_sha256, self.settings.precision]
-                todo["nll"] = (recipe, lambda: self._nll(reference.take.samples))
+        if row in self.vocoders and scorers is self.scorers:
+            vocoder = self.vocoders[row]
+            if "nll" in self.settings.metrics and isinstance(vocoder, Vocoder):
+                recipe = [METRICS["nll"].version, truth.sha256, self.digests[row], self.settings.precision]
+                todo["nll"] = (recipe, lambda: _nll(vocoder, reference.take.samples))
             if "rtf" in self.settings.metrics:
                 todo["rtf"] = ([made.took, made.seconds], lambda: made.took / made.seconds)
         return {name: self._cached(row, clip, name, recipe, compute) for name, (recipe, compute) in todo.items()}
@@ -197,23 +227,16 @@ class Evaluation:
             self.cache.put(known, "score", metric, recipe)
         return float(known)
 
-    def _nll(self, samples: Samples) -> float:
-        """Nats per sample."""
-        frames = self.spec.frames(max(len(samples), self.spec.min_samples))
-        counted = min(len(samples), frames * self.spec.hop)
-        log_prob = float(self.vocoder.log_prob(samples, self.spec.sample_rate))
-        return -log_prob / (counted - counted % self.group)
-
     def _circumstances(self) -> Results:
         """Of what, with what and on what."""
-        model = self.vocoder.model
+        vocoder = self.vocoder
         return {
             "settings": asdict(self.settings),
             "model": {
                 "sha256": self.model_sha256,
-                "parameters": sum(p.numel() for p in model.parameters()),
+                "parameters": vocoder.parameters,
                 "sample_rate": self.spec.sample_rate,
-                "hop": model.hop,
+                "hop": self.spec.hop,
                 "group": self.group,
                 "mel": self.spec.to_dict(),
             },
@@ -232,7 +255,7 @@ class Evaluation:
             "unavailable": self.unavailable,
             "machine": {
                 "processor": processor(),
-                "device": device_name(self.vocoder.device),
+                "device": device_name(torch.device(vocoder.device)),
                 "system": platform.system(),
             },
             "versions": {"waveglow": __version__, "python": platform.python_version()}
@@ -249,6 +272,14 @@ class Lazy:
     @cached_property
     def take(self) -> Take:
         return self._read()
+
+
+def _nll(vocoder: Vocoder, samples: Samples) -> float:
+    """Nats per sample."""
+    spec = vocoder.mel_spec
+    counted = min(len(samples), spec.frames(max(len(samples), spec.min_samples)) * spec.hop)
+    log_prob = float(vocoder.log_prob(samples, spec.sample_rate))
+    return -log_prob / (counted - counted % vocoder.model.group)
 
 
 def _apply(score: TakeScore, reference: Lazy, output: Lazy) -> float:

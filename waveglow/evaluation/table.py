@@ -12,7 +12,7 @@ from typing import Any
 from waveglow.metrics import METRICS
 
 TRUTH, GRIFFIN_LIM, VOCODER = "ground truth", "Griffin-Lim", "vocoder"
-REFINED_NOISE, UNREFINED = "refined noise", "vocoder, not refined"
+REFINED_NOISE, UNREFINED, AGAINST = "refined noise", "vocoder, not refined", "against"
 
 Results = dict[str, Any]
 
@@ -25,7 +25,20 @@ def markdown(results: Results) -> str:
     for row, found in results["rows"].items():
         cells = [mean_text(found["scores"].get(name), metric["digits"]) for name, metric in shown.items()]
         lines.append(_line([row_label(results, row), *cells]))
-    return "\n".join([*lines, "", about_vocoder(results), "", *definitions(results)])
+    return "\n".join([*lines, "", about_vocoder(results), "", *differences(results), *definitions(results)])
+
+
+def differences(results: Results) -> list[str]:
+    """How the vocoder differs from the one that it was set against, clip by clip: a list, an empty line behind it."""
+    against = results.get("against")
+    if not against:
+        return []
+    lines = [f"The vocoder less {against['checkpoint']}, clip by clip, ± 95 % intervals:", ""]
+    for name, found in against["paired"].items():
+        sign = "+" if (found["mean"] or 0) > 0 else ""
+        text = f"{sign}{mean_text(found, METRICS[name].digits)}"
+        lines.append(f"- {METRICS[name].label}: {text}, better on {found['better']} of {found['n']} clips")
+    return [*lines, ""]
 
 
 def of_rows(results: Results) -> dict[str, Any]:

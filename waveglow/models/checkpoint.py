@@ -30,7 +30,7 @@ from waveglow.models.registry import Model, build
 from waveglow.models.shipped import IMAGE_MODELS, VOICES
 from waveglow.models.weights import fill_, own_state, require_sound
 from waveglow.models.whole_directory import CheckpointError as CheckpointError
-from waveglow.models.whole_directory import Writer, verify, write_directory
+from waveglow.models.whole_directory import Writer, is_whole, standing, verify, write_directory
 from waveglow.models.whole_directory import sha256 as sha256
 
 FORMAT = 1
@@ -96,7 +96,7 @@ def save(
     mel_spec: MelSpec | None = None,
     info: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a model as a checkpoint directory; an older one of that name is replaced.
+    """Write a model as a checkpoint directory; an older one of that name is replaced, and nothing else is.
 
     Arguments:
         path: the directory.
@@ -105,7 +105,8 @@ def save(
         mel_spec: the convention of the mels it was trained on; None for images.
         info: what else to tell whoever loads it, as JSON.
 
-    Raises OSError where the disk refuses; the older one is left then.
+    Raises OSError where the disk refuses, CheckpointError where another thing than a checkpoint has that name; what
+    was there is left then.
 
     >>> import tempfile
     >>> config = {"name": "waveglow", "n_mels": 4, "n_channels": 8, "n_layers": 1, "n_flows": 2}
@@ -183,6 +184,7 @@ def resolve(path: Path) -> Path:
     Raises CheckpointError where there is none.
     """
     shipped = voices() | image_models()
+    path = standing(path)
     if not path.exists() and str(path) in shipped:
         return shipped[str(path)]
     if not path.exists():
@@ -199,11 +201,8 @@ def resolve(path: Path) -> Path:
         return path
     steps = steps_of(path)
     for step in reversed(steps):
-        try:
-            verify(step)
+        if is_whole(step):
             return step
-        except CheckpointError:
-            continue
     raise CheckpointError(f"{path}: none of its {len(steps)} checkpoints is whole; train on, or use another run")
 
 

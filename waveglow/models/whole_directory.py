@@ -1,11 +1,14 @@
 """Directories that are written whole or not at all, and told apart from damaged ones by a manifest.
 
 A directory is filled under a temporary name and renamed when everything is on disk: a name without `.tmp` is whole.
-Its MANIFEST.json, written last, has the size and SHA-256 of every file.
+Its MANIFEST.json, written last, has the size and SHA-256 of every file. To replace an older directory takes two
+renames; whoever was killed between them has left the new one and the old one under temporary names: `standing` finds it
+there, and `recover` puts it back. Looking changes nothing.
 """
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
@@ -29,8 +32,10 @@ def write_directory(target: Path, writers: Mapping[str, Writer]) -> None:
     """Write files (name to a function that writes its path) as one directory: all of them are there, or none.
 
     Every file is flushed to disk, then the manifest, then the directory is renamed into place. An older directory of
-    that name is replaced, and stays where that fails. Raises OSError where the disk refuses.
+    ours (it has a MANIFEST.json) is replaced, and stays where that fails. Raises OSError where the disk refuses,
+    CheckpointError where something else has that name.
     """
+    _require_ours(target)
     temporary = target.with_name(f"{target.name}.tmp-{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
@@ -50,6 +55,44 @@ def write_directory(target: Path, writers: Mapping[str, Writer]) -> None:
         raise OSError(f"{target}: can't be written ({error})") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _require_ours(target: Path) -> None:
+    """Raises CheckpointError where the name is taken by anything but a directory with a manifest, or an empty one."""
+    ours = target.is_dir() and ((target / MANIFEST).is_file() or not any(target.iterdir()))
+    if os.path.lexists(target) and not ours:
+        raise CheckpointError(
+            f"{target}: exists and is no checkpoint (it has no {MANIFEST}), so it is not replaced; give another path, "
+            "or remove it yourself"
+        )
+
+
+def standing(target: Path) -> Path:
+    """Where a directory is: at its name, or, as a kill amid its replacement left it, under a temporary one.
+
+    The new one where it is whole, else the old one; `target` itself where there is neither.
+    """
+    if target.exists():
+        return target
+    return next((path for path in _leftovers(target) if is_whole(path)), target)
+
+
+def recover(target: Path) -> None:
+    """Put a directory back to its name that a kill amid its replacement left without, and remove what is left over.
+
+    For whoever writes the directory and is alone at it. Raises OSError.
+    """
+    found = standing(target)
+    if found != target:
+        os.rename(found, target)
+    for leftover in _leftovers(target):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _leftovers(target: Path) -> list[Path]:
+    """Directories under temporary names of `target`, new ones first."""
+    name = glob.escape(target.name)
+    return [path for kind in ("tmp", "replaced") for path in sorted(target.parent.glob(f"{name}.{kind}-*"))]
 
 
 def _move(temporary: Path, target: Path) -> None:
@@ -87,6 +130,15 @@ def _digest(file: Any) -> str:
     while block := file.read(1 << 20):
         digest.update(block)
     return digest.hexdigest()
+
+
+def is_whole(directory: Path) -> bool:
+    """Whether `verify` finds nothing wrong."""
+    try:
+        verify(directory)
+    except CheckpointError:
+        return False
+    return True
 
 
 def verify(directory: Path) -> None:

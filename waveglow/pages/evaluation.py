@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from waveglow.audio.files import write_atomically
+from waveglow.audio.files import utf8, write_atomically
 from waveglow.audio.io import load_audio
 from waveglow.audio.mel import MelSpec
 from waveglow.evaluation import table
@@ -41,6 +41,7 @@ def write_page(out: Path, results: Results) -> None:
     sections = [
         f"<h1>{escape(title)}</h1>",
         f"<p>{escape(table.about_vocoder(results))}</p>",
+        *(f"<p>{escape(line)}</p>" for line in table.differences(results) if line),
         _table(results),
         _notices(results),
         _sweep(results),
@@ -48,7 +49,7 @@ def write_page(out: Path, results: Results) -> None:
         _players(out, results, shown, spec),
         _about(results),
     ]
-    write_atomically(out / "index.html", page(title, sections, script=BLIND_TEST if shown else "").encode())
+    write_atomically(out / "index.html", utf8(page(title, sections, script=BLIND_TEST if shown else "")))
 
 
 def clips_shown(results: Results) -> list[Mapping[str, Any]]:

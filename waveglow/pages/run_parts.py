@@ -15,6 +15,7 @@ from waveglow.pages.figures import line_chart_svg
 from waveglow.training.log import read_metrics
 
 NEEDED_FOR_TREND = 4
+MEDIAN_OF_NORMAL = 0.6745  # of |x|, x ~ N(0, 1)
 STANDARD_ERRORS = 3.0  # not 2: the scatter is itself estimated, from as few as four points
 
 Record = Mapping[str, Any]
@@ -65,7 +66,12 @@ def trend(points: Sequence[tuple[float, float]]) -> str:
     error = math.sqrt(float(residual @ residual / (len(nats) - 2) / (thousands @ thousands)))
     span = f"over the last {len(nats)} validations (steps {steps[0]:,.0f} to {steps[-1]:,.0f})"
     rate = f"{abs(slope):.2g} ± {error:.1g} nats per 1000 steps {span}"
-    best_step = min(points, key=lambda point: point[1])[0]
+    best_step, best = min(points, key=lambda point: point[1])
+    if abs(slope) <= STANDARD_ERRORS * error and (rise := _rise(points)):
+        return (
+            f"Getting worse (overfitting): held-out NLL has been {rise:.2g} nats above its lowest, {best:.3f}, since. "
+            f"Use the best checkpoint, step {best_step:,.0f}."
+        )
     if abs(slope) <= STANDARD_ERRORS * error:
         direction = "falls" if slope < 0 else "rises"
         return f"Flat: held-out NLL {direction} by {rate}, which its scatter may explain."
@@ -74,9 +80,33 @@ def trend(points: Sequence[tuple[float, float]]) -> str:
     return f"Getting worse (overfitting): held-out NLL rises by {rate}. Use the best checkpoint, step {best_step:,.0f}."
 
 
+def _rise(points: Sequence[tuple[float, float]]) -> float:
+    """How far (step, nats) have lain above their lowest since it came, 0.0 where their scatter may explain that.
+
+    The scatter is that of second differences, which a trend hardly moves: of all, or up to the lowest point.
+    """
+    nats = np.array(points)[:, 1]
+    lowest = int(nats.argmin())
+    since, before = nats[lowest + 1 :], nats[: lowest + 1]
+    if len(since) < 2 or since[-1] < since[0]:
+        return 0.0
+    scatter = min(_scatter(part) for part in (nats, before) if len(part) >= NEEDED_FOR_TREND)
+    of_chance = math.sqrt(2 * math.log(len(nats)))  # the lowest of so many lies at most about that far below the mean
+    rise = float(since.mean() - nats[lowest])
+    return rise if rise > (STANDARD_ERRORS + of_chance) * scatter else 0.0
+
+
+def _scatter(nats: Any) -> float:
+    return float(np.median(np.abs(np.diff(nats, 2)))) / (MEDIAN_OF_NORMAL * math.sqrt(6))
+
+
 def verdict(nll: Sequence[tuple[float, float]]) -> str:
-    """What `trend` says, as a section."""
-    return f'<h2>Is it still improving?</h2><p class="verdict">{escape(trend(nll))}</p>'
+    """What `trend` says, and whether there are better weights than the newest, as a section."""
+    said = trend(nll)
+    best = min(nll, key=lambda point: point[1], default=(0.0, 0.0))
+    if nll and nll[-1][1] > best[1]:
+        said += f" The best weights, of step {best[0]:,.0f}, are in best/: take them with -c RUN/best, not -c RUN."
+    return f'<h2>Is it still improving?</h2><p class="verdict">{escape(said)}</p>'
 
 
 def curves(series: Mapping[str, Sequence[tuple[float, float]]], *, y_label: str) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import Tensor
 
-from waveglow.audio.files import write_atomically
+from waveglow.audio.files import utf8, write_atomically
 from waveglow.data.pictures import grid, labelled, save_png
 from waveglow.models.flow_image import FlowImage
 from waveglow.pictures.inputs import Opened
@@ -125,7 +125,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write results, whole or not at all; numbers that aren't finite become null."""
     text = json.dumps(_plain(content), indent=1, ensure_ascii=False, allow_nan=False)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, f"{text}\n".encode())
+    write_atomically(path, utf8(f"{text}\n"))
 
 
 def _plain(value: Any) -> Any:

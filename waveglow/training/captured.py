@@ -41,6 +41,11 @@ class CapturedGradients:
         if self.graph is None:
             self.graph = self._record(inputs)
         for own, given in zip(self.inputs, inputs, strict=True):
+            if own.shape != given.shape:
+                raise ConfigError(
+                    "train.cuda_graphs is true, and steps differ in how many crops are judged; make train.batch_size "
+                    "times loss.mr_stft_share a whole number, or set it to false"
+                )
             own.copy_(given)
         self.graph.replay()
         return self.terms

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from waveglow.audio.mel import MelSpec
 from waveglow.models import checkpoint
-from waveglow.training.state import TrainState, load_state, require_same, save_state
+from waveglow.models.whole_directory import is_whole
+from waveglow.training.state import TrainState, best_info, load_state, require_same, save_state, set_aside, supersede
 
 
 class RunCheckpoints:
@@ -40,14 +41,21 @@ class RunCheckpoints:
         self.info, self.fixed, self.keep = info, fixed, keep
         self.best_nll_nats = _best_so_far(run)
 
-    def resume(self, directory: Path, *, may_differ: Collection[str] = ()) -> None:
+    def resume(self, directory: Path, *, may_differ: Collection[str] = (), advice: Mapping[str, str] = {}) -> None:
         """Fill the state from a checkpoint, which may have other values of some of the `fixed` settings.
+
+        `advice` is what a refusal says beside, by the setting's name.
 
         Raises CheckpointError where it is another run's.
         """
         fixed = {name: value for name, value in self.fixed.items() if name not in may_differ}
-        require_same(directory, model_config=self.model_config, mel_spec=self.mel_spec, fixed=fixed)
+        require_same(directory, model_config=self.model_config, mel_spec=self.mel_spec, fixed=fixed, advice=advice)
         load_state(directory, self.state)
+
+    def supersede_newer(self) -> None:
+        """Set aside what the run learned after the step of its state. Raises OSError."""
+        supersede(self.run, self.state.step)
+        self.best_nll_nats = _best_so_far(self.run)
 
     def save(self) -> None:
         """Write the state. Raises OSError where the disk refuses; the older checkpoints are left then."""
@@ -64,7 +72,7 @@ class RunCheckpoints:
 
     def keep_best(self, metrics: Mapping[str, float]) -> None:
         """Write the averaged weights where their held-out likelihood is the best so far. Raises OSError."""
-        if not metrics["nll_nats"] < self.best_nll_nats:
+        if not -math.inf < metrics["nll_nats"] < self.best_nll_nats:
             return
         checkpoint.save(
             self.run / "best",
@@ -75,15 +83,22 @@ class RunCheckpoints:
         )
         self.best_nll_nats = metrics["nll_nats"]
 
-    def last_good(self) -> str:
-        """Name of the newest checkpoint, "the start" before the first."""
-        saved = checkpoint.steps_of(self.run)
-        return saved[-1].name if saved else "the start"
+    def last_good(self, fault: Callable[[], str]) -> str:
+        """Name of the newest checkpoint in which `fault` finds nothing, "the start" before the first.
+
+        Newer ones that are bad are set aside as `*.diverged`, so that a run goes on from this one; the state becomes
+        that of what was tried last.
+        """
+        for directory in reversed(checkpoint.steps_of(self.run)):
+            if not is_whole(directory):
+                continue
+            load_state(directory, self.state)
+            if not fault():
+                return directory.name
+            set_aside(directory, "diverged")
+        return "the start"
 
 
 def _best_so_far(run: Path) -> float:
     """Held-out NLL of the run's best checkpoint, infinite where there is none."""
-    try:
-        return float(checkpoint.read_config(run / "best")["info"]["nll_nats"])
-    except checkpoint.CheckpointError:
-        return math.inf
+    return float(best_info(run).get("nll_nats", math.inf))

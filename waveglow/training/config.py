@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol
 from waveglow.audio.mel import MelSpec
 from waveglow.audio.mel_presets import spec_of
 from waveglow.audio.refine import MAX_STEPS
-from waveglow.config import ConfigError
+from waveglow.config import ConfigError, to_mapping
 from waveglow.flows.compose import Memory
 from waveglow.models.registry import resolved
 
@@ -85,10 +85,12 @@ def _require_steps(name: str, steps: int) -> None:
 class TrainConfig:
     """`batch_size` is global: processes and micro-batches (`accumulate`) divide it among them.
 
-    `cuda_graphs`, on one GPU, records a step and replays it (training/captured.py), for models of many small layers.
+    A run ends after `steps`, or after `minutes` in all, where that is above 0. `cuda_graphs`, on one GPU, records a
+    step and replays it (training/captured.py), for models of many small layers.
     """
 
     steps: int = 100_000
+    minutes: float = 0.0
     batch_size: int = 12
     accumulate: int = 1
     seed: int = 0
@@ -110,6 +112,10 @@ class TrainConfig:
                 raise ConfigError(f"train.{name} is {getattr(self, name)}; it must be at least 1")
         if self.checkpoint_every_steps < 1 or self.keep_checkpoints < 2:
             raise ConfigError("train.checkpoint_every_steps must be at least 1 and train.keep_checkpoints at least 2")
+        if not 0 <= self.minutes < float("inf"):
+            raise ConfigError(f"train.minutes is {self.minutes}; it must be a finite number of at least 0 (no limit)")
+        if not 0 <= self.seed < 2**64:
+            raise ConfigError(f"train.seed is {self.seed}; it must be from 0 to 2**64 - 1")
         if self.batch_size % self.accumulate:
             raise ConfigError(
                 f"train.batch_size is {self.batch_size} and train.accumulate {self.accumulate}; "
@@ -176,6 +182,9 @@ class Settings(Protocol):
     def model_config(self) -> dict[str, Any]:
         """All the model's numbers, as checkpoints keep them."""
 
+    def recipe(self) -> dict[str, Any]:
+        """What training goes on best with, as checkpoints keep it: nothing of a machine, a corpus or a run's length."""
+
 
 @dataclass(frozen=True)
 class RunConfig:
@@ -191,6 +200,16 @@ class RunConfig:
     loss: LossConfig = field(default_factory=LossConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     valid: ValidConfig = field(default_factory=ValidConfig)
+
+    def recipe(self) -> dict[str, Any]:
+        """Crops, optimizer, loss, batch, averaging, sigma; how it is refined, a voice's checkpoint says beside it."""
+        return {
+            "data": {"segment_samples": self.data.segment_samples},
+            "optim": to_mapping(self.optim),
+            "loss": to_mapping(self.loss),
+            "train": {"batch_size": self.train.batch_size, "ema_decay": self.train.ema_decay},
+            "valid": {"sigma": self.valid.sigma},
+        }
 
     def mel_spec(self) -> MelSpec:
         """The mel convention. Raises ConfigError where the preset or a field is unknown."""

@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
-from waveglow.config import ConfigError
+from waveglow.config import ConfigError, to_mapping
 from waveglow.data.images import ImageSet
 from waveglow.models.registry import IMAGES, VOCODERS, resolved
 from waveglow.training.config import OptimConfig, TrainConfig
@@ -66,6 +66,14 @@ class ImageRunConfig:
         if self.model.get("name") in VOCODERS:
             raise ConfigError(f"model.name is {self.model['name']!r}, a vocoder; models of images: {', '.join(IMAGES)}")
         return resolved(self.model)
+
+    def recipe(self) -> dict[str, Any]:
+        """Flips, optimizer, batch and averaging."""
+        return {
+            "data": {"flip": self.data.flip},
+            "optim": to_mapping(self.optim),
+            "train": {"batch_size": self.train.batch_size, "ema_decay": self.train.ema_decay},
+        }
 
     def fitted(self, images: ImageSet) -> ImageRunConfig:
         """This run with the size and channels of the images. Raises ConfigError where the model has others."""

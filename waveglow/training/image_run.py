@@ -17,7 +17,7 @@ from waveglow.models.registry import build, resolved
 from waveglow.training.engine import Trainer
 from waveglow.training.image_config import ImageRunConfig
 from waveglow.training.image_task import ImageTask
-from waveglow.training.runs import occupied, require_same_model, resume_from, settings
+from waveglow.training.runs import fine_tuning, occupied, require_same_model, resume_from, settings
 
 Initial = Checkpoint[FlowImage] | None
 
@@ -25,12 +25,15 @@ Initial = Checkpoint[FlowImage] | None
 def configuration(
     run_dir: Path, *, file: Path | None = None, overrides: Mapping[str, Any] = {}, initial: Initial = None
 ) -> ImageRunConfig:
-    """The settings of a run (`runs.settings`), with the images' size; weights to start from bring their model.
+    """The settings of a run (`runs.settings`), with the images' size; weights to start from bring model and recipe.
 
     Raises ConfigError where they don't fit each other.
     """
     brought = None if initial is None else {"model": initial.model_config}
-    values = settings(run_dir, file=file, overrides=overrides, brought=brought, conf="recipes/celeba/conf")
+    suggested = fine_tuning(initial.info) if initial else {}
+    values = settings(
+        run_dir, file=file, overrides=overrides, brought=brought, conf="recipes/celeba/conf", suggested=suggested
+    )
     config = from_mapping(ImageRunConfig, values)
     if config.data.folder:
         config = config.fitted(read_images(Path(config.data.folder)))
@@ -78,6 +81,7 @@ def train(
             data_hash=images.hash,
             resume=from_checkpoint,
             allow_data_change=allow_data_change,
+            from_weights=initial is not None,
         )
         if here.is_first:
             dump(config, run_dir / "config.yaml")
@@ -89,9 +93,10 @@ def _greeting(
     model: FlowImage, task: ImageTask, images: ImageSet, config: ImageRunConfig, run_dir: Path, step: int
 ) -> str:
     channels, height, width = model.shape
+    finer = f" (theirs have {images.bits}; set model.n_bits={images.bits})" if images.bits < model.n_bits else ""
     return (
         f"{run_dir}: {config.model['name']}, {sum(p.numel() for p in model.parameters()):,} parameters; "
-        f"{images.dataset}, {len(task.dataset):,} images of {channels}×{height}×{width}, {model.n_bits} bits; "
+        f"{images.dataset}, {len(task.dataset):,} images of {channels}×{height}×{width}, {model.n_bits} bits{finer}; "
         f"{len(task.numbers):,} held out; steps {step} to {config.train.steps}, batch {config.train.batch_size}; "
         f"tensorboard --logdir {os.fspath(run_dir)}"
     )

@@ -30,12 +30,17 @@ class RunLog:
         self.total_steps = total_steps
         self.writer: SummaryWriter | None = None
         self.bar: tqdm[Any] | None = None
+        self.trouble = ""
         if not enabled:
             return
         _forget_after(self.path, start_step)
         self.writer = SummaryWriter(str(run / "tensorboard"), purge_step=start_step + 1)
         if sys.stderr.isatty():
             self.bar = tqdm(total=total_steps, initial=start_step, unit="step", dynamic_ncols=True)
+
+    def minutes(self) -> float:
+        """How long the run has lasted, with what it took before it was resumed."""
+        return (time.perf_counter() - self.start) / 60
 
     def record(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
         """One line of metrics: `kind` is "train", "valid" or "event"; numbers also go to TensorBoard."""
@@ -82,11 +87,13 @@ class RunLog:
             self.safely(self.writer.add_histogram, name, values.float().cpu().numpy(), step)
 
     def safely(self, action: Callable[..., object], *arguments: object) -> None:
-        """Run an action whose failure may cost a log entry, never the training."""
+        """Run an action whose failure may cost a log entry, never the training; a trouble is told once."""
         try:
             action(*arguments)
         except (OSError, ValueError) as error:
-            log.warning("can't log: %s", error)
+            if str(error) != self.trouble:
+                log.warning("can't log: %s", error)
+            self.trouble = str(error)
 
     def close(self) -> None:
         """Flush everything."""

@@ -5,12 +5,23 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Mapping
+from enum import IntEnum
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from waveglow.training.distributed import World
+
+
+class Fault(IntEnum):
+    """Why a step changed no weights: a process had no finite loss or gradient, or, in fp16, only its scaled gradient
+    overflowed, as it does until the scale has fallen far enough.
+    """
+
+    NONE = 0
+    OVERFLOWN = 1
+    BAD = 2
 
 
 class StepReport(NamedTuple):
@@ -20,14 +31,14 @@ class StepReport(NamedTuple):
         step: its number, from 1.
         terms: the loss and its terms.
         grad_norm: before clipping.
-        skipped: whether it changed no weights, because a process had no finite loss or gradient.
+        fault: why it changed no weights, if it didn't.
         amount: how much material its batch held.
     """
 
     step: int
     terms: dict[str, float]
     grad_norm: float
-    skipped: bool
+    fault: Fault
     amount: float
 
 
@@ -41,11 +52,9 @@ class StepReports:
     def __init__(self) -> None:
         self.kept: list[tuple[int, list[str], Tensor, float]] = []
 
-    def keep(
-        self, step: int, terms: Mapping[str, Tensor], *, grad_norm: Tensor, skipped: Tensor, amount: float
-    ) -> None:
+    def keep(self, step: int, terms: Mapping[str, Tensor], *, grad_norm: Tensor, fault: Tensor, amount: float) -> None:
         """A step of this process; all tensors are scalars."""
-        numbers = torch.stack([x.detach().double() for x in (*terms.values(), grad_norm, skipped)])
+        numbers = torch.stack([x.detach().double() for x in (*terms.values(), grad_norm, fault)])
         self.kept.append((step, list(terms), numbers, amount))
 
     def take(self) -> list[StepReport]:
@@ -55,8 +64,8 @@ class StepReports:
             return []
         rows = torch.stack([numbers for _, _, numbers, _ in kept]).tolist()
         return [
-            StepReport(step, dict(zip(names, terms, strict=True)), grad_norm, bool(skipped), amount)
-            for (step, names, _, amount), (*terms, grad_norm, skipped) in zip(kept, rows, strict=True)
+            StepReport(step, dict(zip(names, terms, strict=True)), grad_norm, Fault(int(fault)), amount)
+            for (step, names, _, amount), (*terms, grad_norm, fault) in zip(kept, rows, strict=True)
         ]
 
 
@@ -77,7 +86,7 @@ class Meter:
     def add(self, report: StepReport) -> None:
         """A step; of one that was skipped, only the material counts."""
         self.amount += report.amount
-        if report.skipped:
+        if report.fault:
             return
         for name, value in report.terms.items():
             self.terms[name] += value

@@ -5,6 +5,7 @@ Shapes: audio [B, T] in [-1, 1], mel [B, M, F].
 
 from __future__ import annotations
 
+import torch
 from auraloss.freq import MultiResolutionSTFTLoss
 from torch import Tensor, nn
 
@@ -45,17 +46,27 @@ class VocoderObjective(nn.Module):
         self.config = config
         self.mr_stft = MultiResolutionSTFTLoss(**RESOLUTIONS, w_sc=0.0)
 
-    def forward(self, audio: Tensor, mel: Tensor, bandwidth: Tensor) -> dict[str, Tensor]:
-        """The terms, each averaged over the batch; `bandwidth` [B] is the recordings' share of half the sample rate."""
+    def forward(self, audio: Tensor, mel: Tensor, bandwidth: Tensor, judged: Tensor | None = None) -> dict[str, Tensor]:
+        """The terms, each averaged over the batch; `bandwidth` [B] is the recordings' share of half the sample rate.
+
+        `judged` [J] are the places of the crops whose samples are judged, of a batch that may be a part of one: their
+        sum is divided by the share of the part's size, so that parts together weigh as the whole. None takes the first.
+        """
         audio, lacking = filled(self.model, audio, mel, bandwidth)
         terms = {"nll_nats": (lacking - self.model(audio, mel)).mean() / audio.shape[-1]}
         if self.config.mr_stft:
-            crops = max(1, round(self.config.mr_stft_share * len(audio)))
-            terms |= self._spectral(audio[:crops], mel[:crops], bandwidth[:crops])
+            share = self.config.mr_stft_share
+            if judged is None:
+                judged = torch.arange(max(1, round(share * len(audio))), device=audio.device)
+                share = len(judged) / len(audio)
+            found = self._spectral(audio[judged], mel[judged], bandwidth[judged])
+            terms |= {name: term * (len(judged) / (share * len(audio))) for name, term in found.items()}
         return terms
 
     def _spectral(self, audio: Tensor, mel: Tensor, bandwidth: Tensor) -> dict[str, Tensor]:
         samples = 2 if self.config.repulsion else 1
+        if not len(audio):
+            return dict.fromkeys(["mr_stft", "mr_stft_between"][:samples], audio.new_zeros(()))
         audio, mel, bandwidth = (each.repeat_interleave(samples, 0) for each in (audio, mel, bandwidth))
         shapes = zip(self.model.bases, self.model.latent_shapes(audio.shape[-1]), strict=True)
         zs = [BASES[base].sample((len(audio), *shape), self.config.sigma, audio.device) for base, shape in shapes]

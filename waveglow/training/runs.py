@@ -14,9 +14,10 @@ from waveglow.config import ConfigError, merged, read_with_base
 from waveglow.devices import usable_device
 from waveglow.models import checkpoint
 from waveglow.training.distributed import World, world
-from waveglow.training.state import chosen, newest
+from waveglow.training.state import best_info, chosen, newest, recover_run
 
-FINE_TUNING: dict[str, Any] = {"optim": {"lr": 1e-5}}
+FINE_TUNING_LR = 1e-5  # where the weights tell no recipe
+FINE_TUNING_SHARE = 0.2  # of the learning rate, and of the steps to warm up to it, that they were trained with
 
 
 def settings(
@@ -31,10 +32,9 @@ def settings(
     """The settings of a run as a mapping: those of `file`, else what the run goes on with; then the overrides.
 
     Arguments:
-        brought: what the weights to start from determine (a new run gets that, and a lower learning rate unless `file`
-            says one); None where it starts from none.
+        brought: what the weights to start from determine, which a new run gets; None where it starts from none.
         conf: where configurations are to be found.
-        suggested: what those weights do best with, unless `file` says otherwise.
+        suggested: what those weights do best with (`fine_tuning`), unless `file` says otherwise.
 
     Raises ConfigError where a new run has neither a file nor weights to start from.
     """
@@ -45,8 +45,18 @@ def settings(
         raise ConfigError(f"give --config FILE for a new run ({conf} has some), or --init-from CKPT")
     values = read_with_base(source) if source else {}
     if brought and (file or not goes_on):
-        values = {**merged(merged(FINE_TUNING, suggested), values), **brought}
+        values = {**merged(suggested, values), **brought}
     return merged(values, overrides)
+
+
+def fine_tuning(info: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings for a run that starts from weights: the recipe that a checkpoint's `info` tells, at a lower rate."""
+    recipe = info.get("recipe")
+    if not recipe:
+        return {"optim": {"lr": FINE_TUNING_LR}}
+    optim = recipe["optim"]
+    gentle = {"lr": FINE_TUNING_SHARE * optim["lr"], "warmup_steps": round(FINE_TUNING_SHARE * optim["warmup_steps"])}
+    return merged(recipe, {"optim": gentle})
 
 
 def require_same_model(asked: Mapping[str, Any], given: Mapping[str, Any]) -> None:
@@ -57,6 +67,26 @@ def require_same_model(asked: Mapping[str, Any], given: Mapping[str, Any]) -> No
                 f"model.{key} is {asked.get(key)!r}, the weights of --init-from have {given.get(key)!r}; "
                 "drop the setting, or start without --init-from"
             )
+
+
+def about(path: Path) -> dict[str, Any]:
+    """What a checkpoint or a run's newest one is; of a run, also under `better`, whether its best weights are better.
+
+    Raises CheckpointError.
+    """
+    facts = checkpoint.load(path).about()
+    best = best_info(path) if (path / checkpoint.STEPS).is_dir() else {}
+    if not best or best["step"] == facts.get("step"):
+        return facts
+    from waveglow.training.log import METRICS, read_metrics  # here, for TensorBoard takes seconds to load
+
+    measured = [m for m in read_metrics(path / METRICS) if m.get("kind") == "valid" and m["step"] <= facts["step"]]
+    if measured and measured[-1]["nll_nats"] > best["nll_nats"]:
+        facts["better"] = (
+            f"{path / 'best'}: {best['nll_nats']:.4f} nats held out, after step {best['step']}; these weights had "
+            f"{measured[-1]['nll_nats']:.4f} after step {measured[-1]['step']}. Take it with -c {path / 'best'}"
+        )
+    return facts
 
 
 @contextmanager
@@ -89,12 +119,13 @@ def resume_from(run_dir: Path, resume: str, here: World) -> Path | None:
     `resume` is "auto" (the newest whole one, if any), "never" or a checkpoint. Raises ConfigError.
     """
     found: Path | None = None
+    if here.is_first:
+        for problem in recover_run(run_dir):
+            print(f"notice: {problem}", file=sys.stderr)
     if here.is_first and resume not in ("auto", "never"):
         found = chosen(run_dir, checkpoint.resolve(Path(resume)))
     elif here.is_first:
-        found, problems = newest(run_dir)
-        for problem in problems:
-            print(f"notice: {problem}", file=sys.stderr)
+        found, _ = newest(run_dir)
         if found and resume == "never":
             raise ConfigError(
                 f"{run_dir} has checkpoints, and --resume is never; use another --run-dir, or remove them"

@@ -7,6 +7,7 @@ order, noise and learning rate are functions of (seed, step) and need no state.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -30,7 +31,7 @@ from waveglow.models.checkpoint import (
     write_json,
 )
 from waveglow.models.weights import fill_, own_state
-from waveglow.models.whole_directory import verify, write_directory
+from waveglow.models.whole_directory import recover, standing, verify, write_directory
 from waveglow.training.optim import MovingAverage
 
 TENSORS = "train.safetensors"
@@ -100,36 +101,87 @@ def _require_space(run: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 def newest(run: Path) -> tuple[Path | None, list[str]]:
-    """The newest whole checkpoint of a run, and what was wrong with newer ones, which are renamed `*.corrupt`.
-
-    Directories that a killed process left unfinished are removed.
-    """
-    for pattern in ("best.tmp-*", "best.replaced-*", f"{STEPS}/*.tmp-*", f"{STEPS}/*.replaced-*"):
-        for leftover in run.glob(pattern):
-            shutil.rmtree(leftover, ignore_errors=True)
+    """The newest whole checkpoint of a run, and what is wrong with newer ones. Looks, and changes nothing."""
     problems: list[str] = []
     for directory in reversed(steps_of(run)):
         try:
             verify(directory)
             return directory, problems
         except CheckpointError as error:
-            os.rename(directory, directory.with_name(directory.name + ".corrupt"))
             problems.append(str(error))
     return None, problems
 
 
-def chosen(run: Path, directory: Path) -> Path:
-    """A checkpoint that the user names to resume from; newer ones of the run are renamed `*.superseded`.
+def recover_run(run: Path) -> list[str]:
+    """Put right what a killed process left: directories amid their replacement (`recover`), unfinished ones, and
+    damaged ones, a best or newer than the newest whole checkpoint, which are set aside as `*.corrupt`; says what is
+    wrong there.
 
-    Raises CheckpointError where it is damaged or holds weights alone.
+    For whoever holds the run's lock.
+    """
+    unfinished = {path.name.partition(".")[0] for path in (run / STEPS).glob("step_*.*-*")}
+    for target in (run / "best", *(run / STEPS / name for name in unfinished)):
+        recover(target)
+    found, problems = newest(run)
+    steps = steps_of(run)
+    for damaged in steps[steps.index(found) + 1 :] if found else steps:
+        set_aside(damaged, "corrupt")
+    try:
+        verify(run / "best")
+    except CheckpointError as error:
+        if (run / "best").exists():
+            problems.append(str(error))
+            set_aside(run / "best", "corrupt")
+    return problems
+
+
+def supersede(run: Path, step: int) -> None:
+    """Set aside what a run learned after a step that it goes on from by its user's wish: newer checkpoints, a later
+    best. They are renamed `*.superseded`.
+    """
+    newer = [each for each in steps_of(run) if step_number(each) > step]
+    if newer and best_info(run).get("step", 0) > step:  # without newer ones it is of the branch that goes on
+        set_aside(run / "best", "superseded")
+    for each in newer:
+        set_aside(each, "superseded")
+
+
+def best_info(run: Path) -> dict[str, Any]:
+    """What a run's best checkpoint tells of itself, its `step` and `nll_nats` among it; empty where there is none."""
+    try:
+        return dict(read_config(standing(run / "best")).get("info") or {})
+    except CheckpointError:
+        return {}
+
+
+def set_aside(directory: Path, why: str) -> Path:
+    """Rename a directory to `<name>.<why>`, or `<name>.<why>-2`, … where there is one already."""
+    names = itertools.chain([why], (f"{why}-{i}" for i in itertools.count(2)))
+    aside = next(p for name in names if not os.path.lexists(p := directory.with_name(f"{directory.name}.{name}")))
+    os.rename(directory, aside)
+    return aside
+
+
+def chosen(run: Path, directory: Path) -> Path:
+    """A checkpoint that the user names to resume from.
+
+    Raises CheckpointError where it is damaged or holds weights alone, and where it is of another run than the one in
+    `run`, whose checkpoints would be mixed with its.
     """
     verify(directory)
     if not (directory / META).is_file():
         raise CheckpointError(f"{directory}: holds weights alone, nothing to resume from; use it with --init-from")
-    if directory.resolve().parent == (run / STEPS).resolve():
-        for newer in [d for d in steps_of(run) if step_number(d) > step_number(directory)]:
-            os.rename(newer, newer.with_name(newer.name + ".superseded"))
+    own = steps_of(run)
+    if own and not _is_of(run, directory):
+        raise CheckpointError(
+            f"{directory}: is of another run, and {run} has checkpoints of its own up to {own[-1].name}; give another "
+            f"--run-dir to go on from it, or none of --resume to go on with {run}"
+        )
     return directory
+
+
+def _is_of(run: Path, directory: Path) -> bool:
+    return directory.resolve().parent == (run / STEPS).resolve()
 
 
 def load_state(directory: Path, state: TrainState) -> None:
@@ -159,9 +211,17 @@ def _with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor
 
 
 def require_same(
-    directory: Path, *, model_config: Mapping[str, Any], mel_spec: MelSpec | None, fixed: Mapping[str, Any]
+    directory: Path,
+    *,
+    model_config: Mapping[str, Any],
+    mel_spec: MelSpec | None,
+    fixed: Mapping[str, Any],
+    advice: Mapping[str, str] = {},
 ) -> None:
-    """Raises CheckpointError where a checkpoint's model, mel convention or fixed settings are others than now."""
+    """Raises CheckpointError where a checkpoint's model, mel convention or fixed settings are others than now.
+
+    `advice` is what to do, beside the obvious, by the setting's name.
+    """
     saved = read_config(directory)
     if saved["model"] != dict(model_config):
         changed = sorted(
@@ -180,4 +240,5 @@ def require_same(
         if then.get(name) != value:
             raise CheckpointError(
                 f"{directory}: {name} was {then.get(name)!r} and is now {value!r}; keep it, or use another --run-dir"
+                + advice.get(name, "")
             )

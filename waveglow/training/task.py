@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,16 +20,17 @@ from waveglow.audio.io import save_audio
 from waveglow.audio.mel import MelSpec
 from waveglow.audio.refine import Refinement
 from waveglow.config import ConfigError
+from waveglow.data.held_out import distinct_names, fingerprint, validated
 from waveglow.data.manifest import Clip
-from waveglow.data.speech import Example, SpeechCrops, whole_clip
-from waveglow.flows.base import Flow, coupling_nets
-from waveglow.flows.compose import Chain
+from waveglow.data.sampler import stratum
+from waveglow.data.speech import Example, SpeechCrops, require_trainable, whole_clip
 from waveglow.flows.likelihood import HALF_LOG_2PI, bits_per_sample
 from waveglow.flows.permute import InvertibleConv
 from waveglow.models.bandwidth import filled
 from waveglow.models.flow_vocoder import FlowVocoder
 from waveglow.training.config import LossConfig, ValidConfig
 from waveglow.training.distributed import World
+from waveglow.training.layer_names import layer_names
 from waveglow.training.log import RunLog
 from waveglow.training.objective import LONGEST_FFT, VocoderObjective
 from waveglow.vocoder import Vocoder
@@ -120,8 +122,10 @@ class VocoderTask:
                 f"data.segment_samples is {segment_samples}; loss.mr_stft needs data.segment_samples of at least "
                 f"{LONGEST_FFT}"
             )
+        require_trainable(clips, spec, multiple=group)
         train = [clip for clip in clips if clip.split == "train"]
-        self.held_out = [clip for clip in clips if clip.split == "valid"][: valid.clips]
+        self.held_out = validated([clip for clip in clips if clip.split == "valid"], valid.clips)
+        self.names = distinct_names(self.held_out)
         if not self.held_out:
             raise ConfigError("the manifest has no clips of the split 'valid'; make it with `waveglow prepare`")
         self.dataset = SpeechCrops(train, spec, segment_samples=segment_samples, seed=seed)
@@ -133,15 +137,25 @@ class VocoderTask:
             source="data.manifest",
             lower=f"data.segment_samples ({segment_samples})",
         )
-        self.info: Mapping[str, Any] = Refinement.usual(valid.refine).info()
+        held_out = fingerprint(self.held_out, max_seconds=valid.max_seconds)
+        self.info: Mapping[str, Any] = {**Refinement.usual(valid.refine).info(), "held_out": held_out}
         self.seed = seed
         self.group = group
         self.valid = valid
         self.loss_config = loss
 
     def inputs(self, batch: Example) -> Batch:
-        """(audio [B, T], mel [B, M, F], bandwidth [B])."""
-        return batch.audio, batch.mel, batch.bandwidth
+        """(audio [B, T], mel [B, M, F], bandwidth [B]), and where the loss asks for it the places of crops to judge.
+
+        Those are spread evenly over the numbers of all samples, however processes and micro-batches divide them.
+        """
+        if not self.loss_config.mr_stft:
+            return batch.audio, batch.mel, batch.bandwidth
+        share = Fraction(self.loss_config.mr_stft_share).limit_denominator(1000)
+        judged = [
+            place for place, number in enumerate(torch.as_tensor(batch.number).tolist()) if stratum(number, share)[0]
+        ]
+        return batch.audio, batch.mel, batch.bandwidth, torch.tensor(judged, dtype=torch.long)
 
     def objective(self, model: nn.Module) -> nn.Module:
         """Likelihood, and spectral loss where the configuration asks for it."""
@@ -188,16 +202,21 @@ class VocoderTask:
 
         `nll_nats` and `nll_bits` are per sample; `loss_nvidia` is what NVIDIA's training script prints at σ = 1, which
         omits ½ log 2π; `log_det_nats` and `prior_nats` are the two parts of the log-likelihood, and `lacking_nats` is
-        what is taken off for bands that narrow recordings lack (models/bandwidth.py).
+        what is taken off for bands that narrow recordings lack (models/bandwidth.py). Where the manifest names corpora,
+        `nll_nats/<corpus>` is that of each.
         """
         assert isinstance(model, FlowVocoder)
-        totals = torch.zeros(5, dtype=torch.float64, device=world.device)
+        corpora = sorted({clip.corpus or "" for clip in self.held_out})
+        totals = torch.zeros(len(corpora), 5, dtype=torch.float64, device=world.device)
         for place in range(world.rank, len(self.held_out), world.size):
             audio, mel, lacking = self._filled(model, place, world.device)
             zs, log_det = model.encode(audio, mel)
             prior = model.prior_log_prob(zs)
-            totals += totals.new_tensor([float(prior), float(log_det), float(lacking), audio.shape[-1], 1])
-        prior_sum, log_det_sum, lacking_sum, samples, clips = world.sum(totals).tolist()
+            row = corpora.index(self.held_out[place].corpus or "")
+            totals[row] += totals.new_tensor([float(prior), float(log_det), float(lacking), audio.shape[-1], 1])
+        totals = world.sum(totals)
+        prior_sum, log_det_sum, lacking_sum, samples, clips = totals.sum(0).tolist()
+        by_corpus = ((totals[:, 2] - totals[:, 0] - totals[:, 1]) / totals[:, 3]).tolist()
         nll = (lacking_sum - prior_sum - log_det_sum) / samples
         return {
             "nll_nats": nll,
@@ -207,6 +226,7 @@ class VocoderTask:
             "log_det_nats": log_det_sum / samples,
             "lacking_nats": lacking_sum / samples,
             "clips": int(clips),
+            **{f"nll_nats/{name}": value for name, value in zip(corpora, by_corpus, strict=True) if name},
         }
 
     @torch.no_grad()
@@ -216,7 +236,7 @@ class VocoderTask:
         vocoder = Vocoder(model, self.spec, refine=self.valid.refine)
         for place in range(min(self.valid.listen, len(self.held_out))):
             audio, mel = self._clip(place)[:2]
-            name = self.held_out[place].name
+            name = self.names[place]
             again = vocoder.synthesize(mel, sigma=self.valid.sigma, seed=place, check=False)[: len(audio)].cpu()
             again = again.nan_to_num().clamp(-1, 1)
             if not (run / "samples" / "reference" / f"{name}.wav").exists():
@@ -261,10 +281,7 @@ def show_flow(log: RunLog, step: int, *, model: nn.Module, log_dets: Mapping[str
 
 @contextmanager
 def per_flow_log_dets(model: nn.Module) -> Iterator[dict[str, float]]:
-    """Within it, the log-determinants of every flow layer that runs, by module name (batch mean, nats).
-
-    A coupling net may use a layer as a mere function, whose log-determinant does not count.
-    """
+    """Within it, the log-determinants of every flow layer that runs, by `layer_names` (batch mean, nats)."""
     values: dict[str, float] = {}
 
     def keeper(name: str) -> Callable[[nn.Module, Any, tuple[Tensor, Tensor]], None]:
@@ -273,10 +290,7 @@ def per_flow_log_dets(model: nn.Module) -> Iterator[dict[str, float]]:
 
         return keep
 
-    nets = {part for net in coupling_nets(model).values() for part in net.modules()}
-    flows = [(n, m) for n, m in model.named_modules() if isinstance(m, Flow) and not isinstance(m, Chain)]
-    layers = [(name, module) for name, module in flows if module not in nets]
-    hooks = [module.register_forward_hook(keeper(name)) for name, module in layers]
+    hooks = [layer.register_forward_hook(keeper(name)) for layer, name in layer_names(model).items()]
     try:
         yield values
     finally:
@@ -287,7 +301,7 @@ def per_flow_log_dets(model: nn.Module) -> Iterator[dict[str, float]]:
 def condition_numbers(model: nn.Module) -> dict[str, float]:
     """Condition number of each invertible 1×1 convolution: how much its inverse magnifies rounding errors."""
     return {
-        name: float(torch.linalg.cond(module.matrix().double()))
-        for name, module in model.named_modules()
-        if isinstance(module, InvertibleConv)
+        name: float(torch.linalg.cond(layer.matrix().double()))
+        for layer, name in layer_names(model).items()
+        if isinstance(layer, InvertibleConv)
     }

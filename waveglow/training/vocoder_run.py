@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from waveglow.config import ConfigError, dump, from_mapping
-from waveglow.data.manifest import content_hash, prepare, read_manifest
+from waveglow.config import ConfigError, dump, from_mapping, merged
+from waveglow.data.manifest import content_hash
 from waveglow.models.checkpoint import Checkpoint
 from waveglow.models.flow_vocoder import FlowVocoder
 from waveglow.models.registry import build_vocoder, resolved
 from waveglow.training.config import RunConfig
-from waveglow.training.distributed import World
 from waveglow.training.engine import Trainer
-from waveglow.training.runs import occupied, require_same_model, resume_from, settings
+from waveglow.training.recordings import recordings
+from waveglow.training.runs import fine_tuning, occupied, require_same_model, resume_from, settings
 from waveglow.training.task import VocoderTask
 
 Initial = Checkpoint[FlowVocoder] | None
@@ -27,7 +26,7 @@ Initial = Checkpoint[FlowVocoder] | None
 def configuration(
     run_dir: Path, *, file: Path | None = None, overrides: Mapping[str, Any] = {}, initial: Initial = None
 ) -> RunConfig:
-    """The settings of a run (`runs.settings`); weights to start from bring their model and mel convention.
+    """The settings of a run (`runs.settings`); weights to start from bring their model, mel convention and recipe.
 
     Raises ConfigError where they don't fit each other.
     """
@@ -36,7 +35,7 @@ def configuration(
         if initial.mel_spec is None:
             raise ConfigError(f"{initial.path} names no mel convention; convert it again with --mel PRESET")
         brought = {"model": initial.model_config, "mel": initial.mel_spec.to_dict()}
-        suggested = {"valid": {"refine": initial.info.get("refine", 0)}}
+        suggested = merged({"valid": {"refine": initial.info.get("refine", 0)}}, fine_tuning(initial.info))
     conf = "recipes/ljspeech/conf"
     values = settings(run_dir, file=file, overrides=overrides, brought=brought, conf=conf, suggested=suggested)
     config = from_mapping(RunConfig, values)
@@ -72,7 +71,8 @@ def train(
         from_checkpoint = resume_from(run_dir, resume, here)
         torch.manual_seed(config.train.seed)
         model = initial.model if initial and from_checkpoint is None else build_vocoder(config.model_config())
-        clips = read_manifest(_manifest(run_dir, config, here))
+        may_change = allow_data_change or from_checkpoint is None
+        clips = recordings(run_dir, config, here, may_change=may_change)
         task = VocoderTask(
             clips,
             config.mel_spec(),
@@ -91,35 +91,12 @@ def train(
             data_hash=content_hash(clips),
             resume=from_checkpoint,
             allow_data_change=allow_data_change,
+            from_weights=initial is not None,
         )
         if here.is_first:
             dump(config, run_dir / "config.yaml")
             trainer.log.say(_greeting(model, task, config, run_dir, trainer.state.step))
         trainer.run()
-
-
-def _manifest(run_dir: Path, config: RunConfig, here: World) -> Path:
-    """The manifest that data.manifest means; for a folder of recordings, one made in the run's directory."""
-    given = Path(config.data.manifest)
-    if not config.data.manifest or not given.exists():
-        raise ConfigError(
-            f"--data (data.manifest) is {config.data.manifest or 'not given'}; give a manifest or a folder"
-        )
-    if given.is_file():
-        return given
-    if (given / "manifest.jsonl").is_file():
-        return given / "manifest.jsonl"
-    own = run_dir / "data" / "manifest.jsonl"
-    source = own.with_name("corpus.txt")
-    if own.exists() and source.read_text(encoding="utf-8") != str(given.resolve()):
-        raise ConfigError(f"{own} was made from another folder than {given}; use another --run-dir")
-    if here.is_first and not own.exists():
-        prepared = prepare(given, own.parent, sample_rate=config.mel_spec().sample_rate)
-        source.write_text(str(given.resolve()), encoding="utf-8")
-        for line in prepared.refused:
-            print(f"refused: {line}", file=sys.stderr)
-    here.barrier()
-    return own
 
 
 def _greeting(model: FlowVocoder, task: VocoderTask, config: RunConfig, run_dir: Path, step: int) -> str:

@@ -1,8 +1,8 @@
 """A checkpoint to one .onnx file, compared with the checkpoint once it is written. Takes up to a minute or two.
 
 The file takes a mel [B, n_mels, F] and the latents z0, z1, ... [B, C, F·r], noise that the caller makes; the batch and
-the number of frames are free. `waveglow synth -c FILE.onnx` runs it and makes the same noise as with the checkpoint, so
-that seeds agree. The mel convention and what else a caller must know are in its metadata.
+the number of frames are free. Verbs that take checkpoints take it too and make the same noise as with the checkpoint,
+so that seeds agree. The mel convention and what else a caller must know are in its metadata (docs/howto/runtimes.md).
 
   waveglow export onnx lapglow voice.onnx
   waveglow export onnx lapglow fast.onnx --refine 0 --int8 recordings/   # nets in 8-bit integers
@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from waveglow.cli.devices import opened
 from waveglow.cli.values import non_negative, steps_of_refinement
-from waveglow.evaluation.exported import CLIPS, difference, hummed_mel, recorded_mels
+from waveglow.evaluation.exported import CLIPS, compared, hummed_mel, recorded_mels
 from waveglow.export.onnx import export_onnx
 from waveglow.export.onnx_runtime import OnnxVocoder
 
@@ -29,16 +30,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("out", type=Path, metavar="OUT.onnx")
     parser.add_argument("--mel", metavar="CONVENTION", help="of the checkpoint noise: a preset or a YAML file")
     parser.add_argument(
-        "--refine", type=steps_of_refinement, metavar="STEPS", help="in the graph (as the voice was validated)"
+        "--refine", type=steps_of_refinement, metavar="STEPS", help="where a run names no others; 0: none (the voice's)"
     )
-    noise = parser.add_mutually_exclusive_group()
-    noise.add_argument(
+    parser.add_argument(
         "--drawn-noise",
         type=non_negative,
         metavar="SIGMA",
-        help="the graph draws its own noise of this spread, and the mel is its only input",
+        help="the graph draws its own noise of this spread, and needs the mel alone",
     )
-    noise.add_argument(
+    parser.add_argument(
         "--int8",
         type=Path,
         metavar="RECORDINGS",
@@ -51,15 +51,14 @@ def run(args: argparse.Namespace) -> int:
     if args.out.suffix != ".onnx":
         raise ValueError(f"the output is {args.out}; it must end in .onnx")
     vocoder = opened(args.checkpoint, args.mel, device="cpu")
-    spec, refine = vocoder.mel_spec, vocoder.refine if args.refine is None else args.refine
+    refinement, steps = vocoder.refinement, args.refine
+    if steps is not None:
+        refinement = replace(refinement, steps=steps, stream_steps=steps)
     mels = recorded_mels(vocoder, args.int8) if args.int8 else []
-    print(f"exporting {args.checkpoint} with {refine} steps of refinement ...", file=sys.stderr)
+    print(f"exporting {args.checkpoint} with {refinement.steps} steps of refinement ...", file=sys.stderr)
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    export_onnx(vocoder.model, spec, args.out, refine=refine, drawn_sigma=args.drawn_noise, int8_from=mels)
-    print(f"{args.out}: {args.out.stat().st_size / 2**20:.1f} MiB", end="")
-    if args.drawn_noise is not None:
-        print("; mel in, audio out")
-        return 0
-    error, snr_db = difference(vocoder, OnnxVocoder(args.out), mels[0] if mels else hummed_mel(vocoder), refine=refine)
-    print(f"; differs from the checkpoint by at most {error:.1e} of full scale, SNR {snr_db:.0f} dB")
+    spec, sigma = vocoder.mel_spec, args.drawn_noise
+    export_onnx(vocoder.model, spec, args.out, refine=refinement, drawn_sigma=sigma, int8_from=mels)
+    told = compared(vocoder, OnnxVocoder(args.out), mels[0] if mels else hummed_mel(vocoder), refine=refinement.steps)
+    print(f"{args.out}: {args.out.stat().st_size / 2**20:.1f} MiB; {told}")
     return 0

@@ -23,11 +23,11 @@ CELEBA_TERMS = "CelebA is for non-commercial research only; its pictures may not
 def _celeba(source: Path, size: int) -> Source:
     root = source if source.is_dir() and source.name != "img_align_celeba" else source.parent
     root = root.parent if root.name == "Img" else root
-    names, attributes = _celeba_attributes(_celeba_file(root, "list_attr_celeba.txt"))
-    partition = _celeba_partition(_celeba_file(root, "list_eval_partition.txt"))
+    names, attributes = _celeba_attributes(_celeba_file(root, "list_attr_celeba.txt", "list_attr_celeba.csv"))
+    partition = _celeba_partition(_celeba_file(root, "list_eval_partition.txt", "list_eval_partition.csv"))
     lacking = [name for name in partition if name not in attributes]
     if lacking:
-        raise ConfigError(f"{root}: list_attr_celeba.txt lacks {lacking[0]}, which list_eval_partition.txt has")
+        raise ConfigError(f"{root}: the list of attributes lacks {lacking[0]}, which that of the splits has")
     content = _celeba_pictures(root, source)
     parts = {}
     for code, split in enumerate(SPLITS):
@@ -55,14 +55,21 @@ def _celeba_file(root: Path, *names: str) -> Path:
 
 
 def _celeba_attributes(path: Path) -> tuple[tuple[str, ...], dict[str, list[bool]]]:
-    """Names of the attributes, and their values by picture: a count, the names, then `000001.jpg -1 1 ...`."""
+    """Names of the attributes, and their values by picture: a count, the names, then `000001.jpg -1 1 ...`.
+
+    Kaggle's .csv has commas, no count, and a name for the column of names.
+    """
     lines = _lines(path)
+    first = 2 if path.suffix == ".csv" else 3
+    if path.suffix == ".csv" and lines:
+        header, *rows = (line.replace(",", " ") for line in lines)
+        lines = [str(len(rows)), " ".join(header.split()[1:]), *rows]
     if len(lines) < 3 or lines[0].strip() != str(len(lines) - 2):
         announced = repr(lines[0].strip()[:20]) if lines else "nothing"
         raise ConfigError(f"{path}: announces {announced} pictures and lists {max(0, len(lines) - 2)}; get it again")
     names = tuple(lines[1].split())
     table = {}
-    for number, line in enumerate(lines[2:], 3):
+    for number, line in enumerate(lines[2:], first):
         picture, *values = line.split() or [""]
         if len(values) != len(names) or not set(values) <= {"1", "-1"} or not _plain(picture):
             raise ConfigError(f"{path}, line {number}: is no picture's name and {len(names)} values of 1 or -1")
@@ -71,9 +78,12 @@ def _celeba_attributes(path: Path) -> tuple[tuple[str, ...], dict[str, list[bool
 
 
 def _celeba_partition(path: Path) -> dict[str, int]:
-    """0 train, 1 valid, 2 test, by picture."""
+    """0 train, 1 valid, 2 test, by picture: `000001.jpg 0`, or Kaggle's `image_id,partition` and `000001.jpg,0`."""
     table = {}
     for number, line in enumerate(_lines(path), 1):
+        if path.suffix == ".csv" and number == 1:
+            continue
+        line = line.replace(",", " ") if path.suffix == ".csv" else line
         picture, *values = line.split() or [""]
         if len(values) != 1 or values[0] not in ("0", "1", "2") or not _plain(picture):
             raise ConfigError(f"{path}, line {number}: is no picture's name and 0, 1 or 2")
@@ -83,7 +93,7 @@ def _celeba_partition(path: Path) -> dict[str, int]:
 
 def _lines(path: Path) -> list[str]:
     try:
-        return read_file(path).decode("utf-8").rstrip().splitlines()
+        return read_file(path).decode("utf-8-sig").rstrip().splitlines()
     except ValueError as error:
         raise ConfigError(f"{path}: can't be read as text ({error})") from error
 
@@ -140,5 +150,6 @@ def download_celeba(folder: Path) -> Path:
 
 CELEBA = Published(
     _celeba,
-    needs="the folder of img_align_celeba (or img_align_celeba.zip), list_attr_celeba.txt, list_eval_partition.txt",
+    needs="the folder of img_align_celeba (or img_align_celeba.zip), list_attr_celeba.txt, list_eval_partition.txt "
+    "(or Kaggle's .csv of these names)",
 )

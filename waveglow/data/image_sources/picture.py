@@ -7,13 +7,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from waveglow.audio.files import FileError, unusable
 from waveglow.data.image_sources.source import Pixels
 
 Content = Callable[[str], tuple[Path, bytes]]  # from a picture's name to its path, for messages, and its file's content
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+OTHER_PICTURES = (".jfif", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic")
 CELEBA_SHAPE, CELEBA_CROP = (178, 218), 148  # as RealNVP (Dinh et al., 2017, arXiv 1605.08803), there "approximately"
 FITTED = (
     "cropped to the largest centred square (178×218, CelebA's aligned shape: the centred 148×148), "
@@ -38,6 +39,8 @@ def fitted(content: bytes, name: Path, *, size: int, channels: int) -> Pixels:
     except Image.DecompressionBombError as error:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
         raise FileError(name, f"has more than {limit} million pixels; make it smaller first") from error
+    except UnidentifiedImageError as error:
+        raise FileError(name, "is no picture that can be read as PNG, JPEG or WebP") from error
     except Exception as error:  # decoders raise all kinds (SyntaxError, struct.error, ...) on damaged files
         raise FileError(name, f"is no picture that can be read as PNG, JPEG or WebP ({error})") from error
     return np.asarray(image).reshape(size, size, channels).transpose(2, 0, 1)  # [H, W, C] to [C, H, W]
@@ -78,3 +81,16 @@ def reader(content: Content, names: Sequence[str], size: int) -> Callable[[int],
         return fitted(data, name, size=size, channels=3)
 
     return read
+
+
+def readable(read: Callable[[int], Pixels]) -> Callable[[int], bool]:
+    """Whether picture i can be used."""
+
+    def test(i: int) -> bool:
+        try:
+            read(i)
+        except FileError:
+            return False
+        return True
+
+    return test

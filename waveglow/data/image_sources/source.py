@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from waveglow.config import ConfigError
-from waveglow.data.manifest import Split
+from waveglow.data.split import Split
 
 Pixels = npt.NDArray[np.uint8]
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
@@ -36,13 +37,19 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True)
 class Source:
-    """An opened image set; `version` says in a sentence or two what the pixels are and how the splits were made."""
+    """An opened image set; `version` says in a sentence or two what the pixels are and how the splits were made.
+
+    `refused` are files that were found and can't be pictures of it, each with the reason; `passed_over` counts hidden
+    ones.
+    """
 
     channels: int
     version: str
     parts: dict[Split, Part]
     class_names: tuple[str, ...] = ()
     attribute_names: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
+    passed_over: int = 0
 
 
 class Published(NamedTuple):
@@ -54,13 +61,24 @@ class Published(NamedTuple):
     default: Path | None = None
 
 
-def split_by_hash(names: Sequence[str], fraction: float) -> dict[Split, list[int]]:
-    """Indices of each split: the `fraction` of smallest name hashes is valid, the next test; at least one each."""
+def split_by_hash(
+    names: Sequence[str], fraction: float, *, usable: Callable[[int], bool] = lambda i: True
+) -> dict[Split, list[int]]:
+    """Indices of each split: the `fraction` of smallest name hashes is valid, the next test; at least one each.
+
+    Only what is `usable` is held out; train has all the others.
+    """
     order = sorted(
         range(len(names)), key=lambda i: hashlib.sha256(names[i].encode("utf-8", "surrogateescape")).digest()
     )
     n = max(1, round(fraction * len(names)))
-    return {"train": sorted(order[2 * n :]), "valid": sorted(order[:n]), "test": sorted(order[n : 2 * n])}
+    held_out = list(islice(filter(usable, order), 2 * n))
+    valid, test = held_out[:n], held_out[n:]
+    return {
+        "train": sorted({*order} - {*held_out}),
+        "valid": sorted(valid),
+        "test": sorted(test),
+    }
 
 
 def hashed_split(pixels: Pixels, labels: npt.NDArray[Any], size: int) -> dict[Split, Part]:

@@ -1,0 +1,287 @@
+"""A folder of recordings to a manifest: every clip, and every mel beside one, checked before anything is trained.
+
+OUT gets manifest.jsonl, report.json (what was refused and said, and which files it was made from) and, in wavs/, what
+had to be converted: recordings at another rate, with several channels, cut, or of a format that can't be read from any
+sample on exactly.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from waveglow.audio.files import (
+    AUDIO_SUFFIXES,
+    FileError,
+    Input,
+    Inputs,
+    find_inputs,
+    make_folder,
+    utf8,
+    write_atomically,
+)
+from waveglow.audio.io import Audio, AudioError, AudioInfo, Channel, Samples, load_audio, probe, save_audio
+from waveglow.audio.mel import MelSpec
+from waveglow.config import ConfigError
+from waveglow.data.beside import MelsBeside
+from waveglow.data.manifest import Clip, read_manifest, write_manifest
+from waveglow.data.split import Recorded, require_shares, splits
+
+MANIFEST, REPORT = "manifest.jsonl", "report.json"
+VALIDATED_SECONDS = 0.1  # of a clip that is held out, at least: all models' groups of samples are shorter
+SHORTEST_CUT = 1.0  # seconds
+VALID_FRACTION = 0.05
+LONG_SECONDS = 30.0  # what is longer is better cut, where there is little else
+NARROW = 0.95  # of the sample rate: a recording below it lacks the highest band
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What `prepare` found: the clips that can be used, why others can't, and what is to be known of all."""
+
+    clips: list[Clip]
+    refused: list[str]
+    notices: list[str]
+    sources: dict[str, str] = field(default_factory=dict)
+
+    def text(self) -> str:
+        """How much it is, in a line."""
+        seconds = sum(clip.frames / clip.sample_rate for clip in self.clips)
+        counts = [sum(clip.split == split for clip in self.clips) for split in ("valid", "test")]
+        return (
+            f"{len(self.clips)} clips, {seconds / 60:.1f} minutes at {self.clips[0].sample_rate} Hz, "
+            f"{counts[0]} held out{f' and {counts[1]} for tests' if counts[1] else ''}, {len(self.refused)} refused"
+        )
+
+
+def tell(prepared: Prepared, report: Path, *, most: int = 3) -> None:
+    """Print to stderr what was refused, and some of the notices; the report has all."""
+    for line in prepared.refused:
+        print(f"refused: {line}", file=sys.stderr)
+    for line in prepared.notices[:most]:
+        print(f"notice: {line}", file=sys.stderr)
+    if len(prepared.notices) > most:
+        print(f"notice: {len(prepared.notices) - most} more notices are in {report}", file=sys.stderr)
+
+
+def prepare(
+    corpus: Path,
+    out: Path,
+    *,
+    sample_rate: int,
+    valid_fraction: float | None = None,
+    test_fraction: float = 0.0,
+    mels: Path | None = None,
+    mel_spec: MelSpec | None = None,
+    channel: Channel = "mix",
+    cut_seconds: float | None = None,
+    accept: Callable[[list[Clip]], None] | None = None,
+) -> Prepared:
+    """Check every recording below `corpus` and write `out`/manifest.jsonl and `out`/report.json.
+
+    Files that can't be decoded whole, and silent ones, are refused by name. What was prepared in `out` before keeps
+    its split, unless a fraction is given.
+
+    Arguments:
+        sample_rate: of the clips, in Hz; other recordings are resampled, and lower ones get their bandwidth.
+        valid_fraction, test_fraction: shares to hold out (0.05 and none), by `data.split.splits`; clips of a tenth
+            of a second and more, if there are any.
+        mels: a folder of mel files with the clips' names (training on the mels of an acoustic model); a clip without a
+            mel that fits it is refused.
+        mel_spec: their convention; None takes the preset at this sample rate that the first of them fits best.
+        channel: of recordings of several.
+        cut_seconds: longer recordings are cut at pauses into pieces of at most so many seconds.
+        accept: sees the clips before the manifest is written, and may raise.
+
+    Raises ConfigError for a corpus that is no folder, fractions that are none, and where fewer clips remain than there
+    are splits, ValueError where `out`/wavs lies among the recordings, OutputError where something can't be written.
+    """
+    if not corpus.is_dir():
+        raise ConfigError(f"{corpus} is no folder; give LJSpeech-1.1 or any folder of recordings")
+    if out.suffix.lower() == ".jsonl" or (out.exists() and not out.is_dir()):
+        raise ConfigError(f"the output {out} looks like a file; name a folder, which gets {MANIFEST}")
+    require_shares(VALID_FRACTION if valid_fraction is None else valid_fraction, test_fraction)
+    if cut_seconds is not None and (mels is not None or cut_seconds < SHORTEST_CUT):
+        raise ConfigError(f"recordings can't be cut to {cut_seconds:g} s; give 1 s or more, and no mels beside them")
+    inputs = _inputs(corpus, out)
+    work = _Preparation(corpus, out, sample_rate, channel, cut_seconds, MelsBeside.of(mels, mel_spec, sample_rate))
+    refused = [f"{path}: {reason}" for path, reason in inputs.skipped]
+    notices = list(filter(None, [inputs.passed_over_text()]))
+    for item in tqdm(inputs.found, unit="file", disable=not sys.stderr.isatty()):
+        try:
+            notices += work.take(item)
+        except FileError as error:
+            refused.append(str(error))
+    clips, said = work.with_splits(refused, valid_fraction, test_fraction)
+    if accept is not None:
+        accept(clips)
+    prepared = Prepared(clips, refused, said + notices, _fingerprint(corpus, inputs))
+    _write(out, corpus, prepared)
+    return prepared
+
+
+def is_of(out: Path, corpus: Path) -> bool:
+    """Whether `out` was prepared from the recordings as they are now, by their names, sizes and times of change."""
+    try:
+        report = json.loads((out / REPORT).read_text("utf-8"))
+        whole = (out / MANIFEST).is_file() and report["corpus"] == str(corpus.resolve())
+        return bool(whole and report["sources"] == _fingerprint(corpus, _inputs(corpus, out)))
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def wav_folder(corpus: Path) -> Path:
+    """`wavs` where the corpus has LJSpeech's layout (wavs/ and metadata.csv), else the folder itself."""
+    return corpus / "wavs" if (corpus / "wavs").is_dir() and (corpus / "metadata.csv").is_file() else corpus
+
+
+def _inputs(corpus: Path, out: Path) -> Inputs:
+    return find_inputs([wav_folder(corpus)], AUDIO_SUFFIXES, out=out / "wavs")
+
+
+def _fingerprint(corpus: Path, inputs: Inputs) -> dict[str, str]:
+    """Size in bytes and time of change of all files, also of those that are refused now and may be mended."""
+    states = {os.path.relpath(file, corpus): file.stat() for file, _ in inputs.found}
+    return {name: f"{state.st_size} {state.st_mtime_ns}" for name, state in sorted(states.items())}
+
+
+def _write(out: Path, corpus: Path, prepared: Prepared) -> None:
+    """The manifest first: a report that lies there speaks of that manifest or of an older one, which `is_of` sees."""
+    content: dict[str, Any] = {"corpus": str(corpus.resolve()), "clips": prepared.text()}
+    content |= {"refused": prepared.refused, "notices": prepared.notices, "sources": prepared.sources}
+    write_manifest(out / MANIFEST, prepared.clips)
+    write_atomically(out / REPORT, utf8(json.dumps(content, indent=1, ensure_ascii=False)))
+
+
+class _Preparation:
+    """Recordings as clips, one after another."""
+
+    def __init__(
+        self,
+        corpus: Path,
+        out: Path,
+        sample_rate: int,
+        channel: Channel,
+        cut_seconds: float | None,
+        mels: MelsBeside | None,
+    ) -> None:
+        self.corpus, self.out, self.sample_rate = corpus, out, sample_rate
+        self.channel, self.cut_seconds, self.mels = channel, cut_seconds, mels
+        self.clips: list[Clip] = []
+        self.recorded: list[Recorded] = []
+        self.written: set[Path] = set()
+        self.longest = 0.0
+
+    def take(self, item: Input) -> list[str]:
+        """Check a recording, and convert it where it must be. Returns notices; raises FileError and OutputError."""
+        info = probe(item.file)
+        audio = load_audio(item.file, sample_rate=self.sample_rate, channel=self.channel, strict=True)
+        if not np.any(audio.samples):
+            raise AudioError(item.file, "is digital silence throughout; nothing can be learned from it")
+        self.longest = max(self.longest, len(audio.samples) / self.sample_rate)
+        said = [f"{item.file}: {notice}" for notice in audio.notices]
+        pieces = list(self._pieces(audio)) if self.cut_seconds else []
+        if len(pieces) > 1:
+            for number, piece in enumerate(pieces, 1):
+                if np.any(piece):
+                    stem = item.stem / f"{number:04d}"
+                    self._add(stem, self._converted(stem, piece), piece, info)
+            return [*said, f"{item.file}: cut into {len(pieces)} pieces"]
+        mel = self.mels.of_clip(item, self.corpus, audio.samples) if self.mels else None
+        as_it_is = info.exact and (info.sample_rate, info.channels) == (self.sample_rate, 1)
+        path = item.file if as_it_is else self._converted(item.stem, audio.samples)
+        self._add(item.stem, path, audio.samples, info, mel=mel)
+        return said
+
+    def _pieces(self, audio: Audio) -> Iterator[Samples]:
+        """At most `cut_seconds` each, cut where the second half of a piece is quietest."""
+        assert self.cut_seconds is not None
+        samples, longest, hop = audio.samples, round(self.cut_seconds * self.sample_rate), self.sample_rate // 50
+        while len(samples) > longest:
+            frames = np.square(samples[longest // 2 : longest])[: longest // 2 // hop * hop].reshape(-1, hop).mean(1)
+            end = longest // 2 + hop * int(frames.argmin()) + hop // 2
+            yield samples[:end]
+            samples = samples[end:]
+        yield samples
+
+    def _converted(self, stem: Path, samples: Samples) -> Path:
+        path = self.out / "wavs" / stem.with_name(stem.name + ".wav")
+        if path in self.written:
+            raise ConfigError(f"two clips would be written as {path}; rename {stem} or the recording that is cut to it")
+        self.written.add(path)
+        make_folder(path.parent)
+        save_audio(path, samples, self.sample_rate)
+        return path
+
+    def _add(self, stem: Path, path: Path, samples: Samples, info: AudioInfo, *, mel: Path | None = None) -> None:
+        narrow = info.sample_rate < NARROW * self.sample_rate
+        clip = Clip(
+            path=str(path.resolve()),
+            sample_rate=self.sample_rate,
+            frames=len(samples),
+            sha256=_digest(path),
+            split="train",
+            mel=str(mel.resolve()) if mel else None,
+            mel_sha256=_digest(mel) if mel else None,
+            bandwidth=info.sample_rate // 2 if narrow else None,
+        )
+        self.clips.append(clip)
+        content = hashlib.sha256(samples.tobytes()).hexdigest()
+        self.recorded.append(Recorded(stem.as_posix(), content, len(samples) >= VALIDATED_SECONDS * self.sample_rate))
+
+    def with_splits(
+        self, refused: list[str], valid_fraction: float | None, test_fraction: float
+    ) -> tuple[list[Clip], list[str]]:
+        """The clips, held out or not, and what is to be said of it. Raises ConfigError where there are too few."""
+        if len(self.clips) < 2:
+            raise ConfigError(
+                f"{self.corpus}: has {len(self.clips)} usable recordings ({len(refused)} refused"
+                + (f", first: {refused[0]}" if refused else "")
+                + f"); looked for {', '.join(AUDIO_SUFFIXES)} below {wav_folder(self.corpus)}, at least 2 are needed"
+                + ("; `waveglow prepare --cut 10` makes clips of a long one" if self.longest > LONG_SECONDS else "")
+            )
+        asked_anew = valid_fraction is not None or bool(test_fraction)
+        known = {} if asked_anew else _known(self.out / MANIFEST)
+        of_name = [known.get((clip.sha256, clip.name), known.get((clip.sha256, ""))) for clip in self.clips]
+        recorded = [
+            item._replace(kept=old.split if old else None) for item, old in zip(self.recorded, of_name, strict=True)
+        ]
+        given = splits(recorded, valid=VALID_FRACTION if valid_fraction is None else valid_fraction, test=test_fraction)
+        clips = [
+            dataclasses.replace(old or clip, path=clip.path, mel=clip.mel, mel_sha256=clip.mel_sha256, split=split)
+            for clip, split, old in zip(self.clips, given, of_name, strict=True)
+        ]
+        return clips, list(self._said(clips))
+
+    def _said(self, clips: Iterable[Clip]) -> Iterator[str]:
+        copies: dict[str, list[Clip]] = defaultdict(list)
+        for clip, recorded in zip(clips, self.recorded, strict=True):
+            copies[recorded.content].append(clip)
+        for same in copies.values():
+            sides = sorted({clip.split for clip in same})
+            if len(same) > 1:
+                yield f"{', '.join(clip.path for clip in same)} are one recording, in {' and '.join(sides)}"
+
+
+def _known(manifest: Path) -> dict[tuple[str, str], Clip]:
+    """Clips that were prepared before, by content and name, and by content alone."""
+    try:
+        clips = read_manifest(manifest)
+    except ConfigError:
+        return {}
+    return {(clip.sha256, ""): clip for clip in clips} | {(clip.sha256, clip.name): clip for clip in clips}
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,89 @@
+"""Which clips are held out: by the hash of their place in the corpus, so that added clips move none that are there."""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+from waveglow.config import ConfigError
+
+Split = Literal["train", "valid", "test"]
+
+
+class Recorded(NamedTuple):
+    """What of a clip decides its split: its place in the corpus, `speaker/012`, and a digest of its samples.
+
+    `long`: enough to be validated on. `kept`: the split that it has already.
+    """
+
+    place: str
+    content: str
+    long: bool = True
+    kept: Split | None = None
+
+
+def splits(clips: Sequence[Recorded], *, valid: float = 0.05, test: float = 0.0) -> list[Split]:
+    """The split of each clip: held out is the share `valid`, then `test`, of smallest hashes of the places.
+
+    A clip's hash is compared with the share itself, so that it depends on no other clip; what has a split keeps it.
+    Copies of a recording are on one side, if there are other recordings. Each split that is asked for gets one at
+    least, and so does train. Raises ConfigError for shares that leave nothing to train on, and for too few clips.
+    """
+    require_shares(valid, test)
+    groups: dict[str, list[Recorded]] = {}
+    for clip in clips:
+        groups.setdefault(clip.content, []).append(clip)
+    wanted: list[Split] = ["valid", *(["test"] if test else []), "train"]  # type: ignore[list-item]
+    if len(clips) < len(wanted):
+        raise ConfigError(f"there are {len(clips)} clips; {len(wanted)} are needed, one a split")
+    if len(groups) < len(wanted):  # there is nothing else than copies
+        return splits([clip._replace(content=clip.place) for clip in clips], valid=valid, test=test)
+    hashes = {content: min(map(_hash, group)) for content, group in groups.items()}
+    found = {content: _split(group, hashes[content], valid, test) for content, group in groups.items()}
+    order = sorted(groups, key=lambda content: (_kept(groups[content]), not _long(groups[content]), hashes[content]))
+    given_anew = set()
+    for split in wanted:
+        if split not in found.values():
+            # The smallest hashes are held out, of those long enough if there are any; train gets back the largest.
+            among = [c for c in (order[::-1] if split == "train" else order) if _spare(found[c], split, found)]
+            found[among[0]] = split
+            given_anew.add(among[0])
+    return [(clip.content not in given_anew and clip.kept) or found[clip.content] for clip in clips]
+
+
+def require_shares(valid: float, test: float) -> None:
+    """Raises ConfigError for shares that leave nothing to validate or to train on."""
+    if not (0 < valid < 1 and 0 <= test < 1 and valid + test < 1):
+        raise ConfigError(
+            f"valid_fraction is {valid} and test_fraction {test}; they must be between 0 and 1, together below 1"
+        )
+
+
+def _hash(clip: Recorded) -> float:
+    """From 0 to 1; of the composed name, since file systems differ in that."""
+    name = unicodedata.normalize("NFC", clip.place).encode("utf-8", "surrogateescape")
+    return int.from_bytes(hashlib.sha256(name).digest()[:8], "big") / 2**64
+
+
+def _long(group: Sequence[Recorded]) -> bool:
+    return all(clip.long for clip in group)
+
+
+def _kept(group: Sequence[Recorded]) -> bool:
+    return any(clip.kept for clip in group)
+
+
+def _split(group: Sequence[Recorded], place: float, valid: float, test: float) -> Split:
+    kept = {clip.kept for clip in group} - {None}
+    if kept:  # what was trained on must not judge
+        return next(split for split in ("train", "valid", "test") if split in kept)
+    if not _long(group) or place >= valid + test:
+        return "train"
+    return "valid" if place < valid else "test"
+
+
+def _spare(split: Split, wanted: Split, found: dict[str, Split]) -> bool:
+    """Whether one of that split may be given to another that has none."""
+    return split == "train" if wanted != "train" else list(found.values()).count(split) > 1
