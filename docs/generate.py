@@ -23,7 +23,7 @@ from unittest import mock
 import waveglow
 from waveglow.audio import mel_presets
 from waveglow.audio.mel import PRESETS, MelSpec, compare, preset
-from waveglow.bench.sizes import size_of
+from waveglow.bench.counting import size_of
 from waveglow.cli.main import VERBS, main
 from waveglow.models import checkpoint, shipped
 

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "waveglow"
 LAYERS = [
-    {"config", "distribution", "noise"},
+    {"config", "distribution", "noise", "surroundings"},
     {"flows", "nn", "audio", "devices"},
     {"models", "data", "metrics"},
     {"training", "vocoder", "export"},
@@ -182,6 +182,7 @@ WITHOUT_TORCH = [
     "waveglow.cli.common",
     "waveglow.cli.devices",
     "waveglow.cli.main",
+    "waveglow.cli.models",
     "waveglow.cli.values",
     "waveglow.config",
     "waveglow.export.onnx_runtime",

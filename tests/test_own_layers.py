@@ -56,7 +56,7 @@ def model() -> FlowVocoder:
 
 
 def mels(clips: int, frames: int) -> Tensor:
-    return torch.randn(clips, MELS, frames, generator=torch.Generator().manual_seed(frames))
+    return torch.randn(clips, MELS, frames, generator=torch.Generator().manual_seed(frames)) - 5
 
 
 @torch.no_grad()

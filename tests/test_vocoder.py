@@ -52,6 +52,11 @@ def noise(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
+def log_mel(*shape: int, seed: int = 0) -> torch.Tensor:
+    """Values that a recording may have."""
+    return noise(*shape, seed=seed) - 5
+
+
 def wav(n_samples: int, seed: int = 0) -> np.ndarray:
     return 0.1 * noise(n_samples, seed=seed).numpy()
 
@@ -66,7 +71,7 @@ def assert_same_audio(audio: torch.Tensor, expected: torch.Tensor) -> None:
 
 @pytest.mark.parametrize("kind", [lambda mel: mel, lambda mel: mel.numpy(), lambda mel: mel.double().numpy()])
 def test_one_mel_or_a_batch_of_any_kind(vocoder, kind):
-    mel = noise(3, N_MELS, 5)
+    mel = log_mel(3, N_MELS, 5)
     batch, single = vocoder.synthesize(kind(mel)), vocoder.synthesize(kind(mel[0]))
     assert isinstance(batch, torch.Tensor)
     assert (batch.shape, batch.dtype) == ((3, 5 * HOP), torch.float32)
@@ -78,7 +83,7 @@ def test_one_mel_or_a_batch_of_any_kind(vocoder, kind):
 def test_load_gives_what_was_saved(random_model, tmp_path):
     model, config = random_model(**NUMBERS)
     checkpoint.save(tmp_path / "a", model, config, mel_spec=CENTRED)
-    loaded, mel = waveglow.load(tmp_path / "a"), noise(N_MELS, 4)
+    loaded, mel = waveglow.load(tmp_path / "a"), log_mel(N_MELS, 4)
     assert isinstance(loaded, Vocoder)
     assert loaded.mel_spec == CENTRED
     assert loaded.sample_rate == RATE
@@ -93,7 +98,7 @@ def test_load_gives_what_was_saved(random_model, tmp_path):
 
 @pytest.mark.parametrize(("size", "place"), [(1, 0), (2, 1), (5, 0), (5, 3)])
 def test_the_same_seed_gives_the_same_audio_anywhere_in_a_batch(vocoder, size, place):
-    mel, others = noise(N_MELS, 6), noise(size, N_MELS, 6, seed=1)
+    mel, others = log_mel(N_MELS, 6), log_mel(size, N_MELS, 6, seed=1)
     others[place] = mel
     alone = vocoder.synthesize(mel, seed=7)
     assert_same_audio(vocoder.synthesize(others, seed=7)[place], alone)
@@ -103,7 +108,7 @@ def test_the_same_seed_gives_the_same_audio_anywhere_in_a_batch(vocoder, size, p
 
 
 def test_seeds_differ_and_repeat(vocoder):
-    mel = noise(N_MELS, 6)
+    mel = log_mel(N_MELS, 6)
     batch = vocoder.synthesize(torch.stack([mel] * 4), seed=[0, 1, 0, 2**64 - 1])
     assert torch.equal(vocoder.synthesize(mel), vocoder.synthesize(mel, seed=0))
     assert_same_audio(batch[0], batch[2])
@@ -113,14 +118,14 @@ def test_seeds_differ_and_repeat(vocoder):
 
 def test_a_longer_mel_begins_with_the_same_noise(vocoder):
     """Noise stands at its place in time; only what reaches over the end of the shorter clip differs."""
-    mel = noise(N_MELS, 200)
+    mel = log_mel(N_MELS, 200)
     long, short = vocoder.synthesize(mel), vocoder.synthesize(mel[:, :150])
     reach = 5 * 2**3 * 4  # samples to which five nets of three layers can carry a clip's end
     assert_same_audio(long[: 150 * HOP - reach], short[: 150 * HOP - reach])
 
 
 def test_latents_are_standard_normal_times_sigma(vocoder):
-    mel = noise(N_MELS, 1000)
+    mel = log_mel(N_MELS, 1000)
     for sigma in (1.0, 0.5):
         with torch.no_grad():
             zs, _ = vocoder.model.encode(vocoder.synthesize(mel, sigma=sigma)[None], mel[None])
@@ -190,7 +195,7 @@ def test_refinement_needs_a_mel_convention(vocoder):
 
 
 def test_sigma_zero_needs_no_seed(vocoder):
-    mel = noise(2, N_MELS, 6)
+    mel = log_mel(2, N_MELS, 6)
     audio = vocoder.synthesize(mel, sigma=0, seed=[1, 2])
     assert torch.equal(audio, vocoder.synthesize(mel, sigma=0, seed=99))
     with torch.no_grad():
@@ -209,7 +214,7 @@ def test_sigma_zero_needs_no_seed(vocoder):
 @pytest.mark.parametrize("padding", [0.0, 1e4])
 def test_clips_of_unequal_length_give_what_they_give_alone(vocoder, lengths, padding):
     frames = max(*lengths, 4)
-    mel = noise(len(lengths), N_MELS, frames)
+    mel = log_mel(len(lengths), N_MELS, frames)
     for row, length in zip(mel, lengths, strict=True):
         row[:, length:] = padding
     seeds = list(range(len(lengths)))
@@ -222,7 +227,7 @@ def test_clips_of_unequal_length_give_what_they_give_alone(vocoder, lengths, pad
 
 
 def test_lengths_of_a_single_mel_and_as_tensors(vocoder):
-    mel = noise(N_MELS, 6)
+    mel = log_mel(N_MELS, 6)
     expected = vocoder.synthesize(mel, lengths=[4])
     assert expected.shape == (6 * HOP,)
     assert not expected[4 * HOP :].any()
@@ -330,7 +335,7 @@ def test_the_hum_is_what_the_flow_says_given_silence(vocoder, spec, refine):
     """Neither given a mel of zeros, which is loud, nor what refinement makes of it."""
     humming = Vocoder(vocoder.model, spec, refine=refine)
     assert share_left(humming, said_in_silence(humming, 120)) < 1e-4
-    assert share_left(humming, humming.synthesize(torch.zeros(N_MELS, 120), sigma=0, refine=0)) > 0.01
+    assert share_left(humming, humming.synthesize(torch.zeros(N_MELS, 120), sigma=0, refine=0, check=False)) > 0.01
 
 
 def test_a_share_of_the_hum_is_taken_off(vocoder):
@@ -399,7 +404,7 @@ def snr_db(signal: torch.Tensor, other: torch.Tensor) -> float:
 @pytest.mark.parametrize(("precision", "least_db"), [("bf16", 25), ("fp16", 40)])
 def test_half_precision_is_close_and_in_the_nets_alone(random_model, precision, least_db):
     model, _ = random_model(**NUMBERS)
-    full, half, mel = Vocoder(model, CENTRED), Vocoder(model, CENTRED, precision=precision), noise(2, N_MELS, 50)
+    full, half, mel = Vocoder(model, CENTRED), Vocoder(model, CENTRED, precision=precision), log_mel(2, N_MELS, 50)
     seen = set()
     half.model.get_submodule("flow.levels.0.layers.3.net.start").register_forward_hook(
         lambda _, __, output: seen.add(output.dtype)
@@ -419,7 +424,7 @@ def test_a_gpus_float32_is_no_tf32(random_model, monkeypatch):
     decode = fresh.model.decode
     monkeypatch.setattr(cudnn, "allow_tf32", True)
     monkeypatch.setattr(fresh.model, "decode", lambda *given: seen.append(cudnn.allow_tf32) or decode(*given))
-    fresh.synthesize(noise(N_MELS, 5))
+    fresh.synthesize(log_mel(N_MELS, 5))
     assert seen == [False]
     assert cudnn.allow_tf32
 
@@ -428,7 +433,7 @@ def test_a_gpus_float32_is_no_tf32(random_model, monkeypatch):
 
 
 def test_encode_and_decode_of_the_folded_model_are_inverse(vocoder):
-    audio, mel = noise(2, 100 * HOP), noise(2, N_MELS, 100)
+    audio, mel = log_mel(2, 100 * HOP), noise(2, N_MELS, 100)
     with torch.no_grad():
         zs, _ = vocoder.model.encode(audio, mel)
         assert (zs[-1] - audio[:, : zs[-1][0].numel()].view_as(zs[-1])).abs().max() > 1
@@ -439,7 +444,7 @@ def test_a_folded_copy_gives_the_same_and_leaves_the_model_as_it_was(random_mode
     model, _ = random_model(**NUMBERS)
     model.train()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    audio, mel = noise(2, 10 * HOP), noise(2, N_MELS, 10)
+    audio, mel = log_mel(2, 10 * HOP), noise(2, N_MELS, 10)
     expected = model.log_prob(audio, mel)
     copy = folded(model)
 
@@ -461,7 +466,7 @@ def test_a_folded_copy_gives_the_same_and_leaves_the_model_as_it_was(random_mode
 
 def test_a_vocoder_keeps_its_weights_and_a_new_one_has_the_new(random_model):
     model, _ = random_model(**NUMBERS)
-    mel = noise(N_MELS, 6)
+    mel = log_mel(N_MELS, 6)
     old = Vocoder(model, CENTRED)
     before = old.synthesize(mel)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
@@ -473,14 +478,14 @@ def test_a_vocoder_keeps_its_weights_and_a_new_one_has_the_new(random_model):
 
 def test_folding_twice_changes_nothing(random_model):
     once = folded(random_model(**NUMBERS)[0])
-    mel = noise(1, N_MELS, 6)
+    mel = log_mel(1, N_MELS, 6)
     zs = [noise(1, *shape) for shape in once.latent_shapes(6 * HOP)]
     assert torch.equal(folded(once).decode(zs, mel), once.decode(zs, mel))
 
 
 # ---- Errors ----------------------------------------------------------------------------------------------------------
 
-MEL = noise(2, N_MELS, 4)
+MEL = log_mel(2, N_MELS, 4)
 
 
 def with_value(value: float) -> torch.Tensor:
@@ -586,7 +591,7 @@ def test_a_mel_convention_of_another_hop_or_size_is_refused(random_model, change
 
 
 def test_an_unknown_precision(random_model):
-    with pytest.raises(ValueError, match="precision is 'int8'; it must be float32, bf16 or fp16"):
+    with pytest.raises(ValueError, match="precision is 'int8', which is unknown; known: bf16, float32, fp16"):
         Vocoder(random_model(**NUMBERS)[0], precision="int8")
 
 
@@ -756,8 +761,8 @@ def test_a_long_mel_is_synthesized_in_pieces(piecewise, monkeypatch):
     ("chunks", "options", "message"),
     [
         ([noise(N_MELS, 4)], {"context": -1}, "context is -1; it must be at least 0 frames"),
-        ([noise(2, N_MELS, 4), noise(3, N_MELS, 4)], {}, "a chunk has 3 clips, those before it 2"),
-        ([noise(N_MELS, 4), noise(N_MELS - 1, 4)], {}, "mel has shape [1, 7, 4]"),
+        ([log_mel(2, N_MELS, 4), log_mel(3, N_MELS, 4)], {}, "a chunk has 3 clips, those before it 2"),
+        ([log_mel(N_MELS, 4), log_mel(N_MELS - 1, 4)], {}, "mel has shape [1, 7, 4]"),
         ([noise(N_MELS, 4)], {"sigma": -1}, "sigma is -1"),
     ],
 )

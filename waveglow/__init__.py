@@ -49,7 +49,7 @@ def load(
     path: str | Path | None = None,
     *,
     precision: Precision = "float32",
-    device: str | torch.device | None = None,
+    device: str | int | torch.device | None = None,
     refine: int | None = None,
     fused: bool = False,
 ) -> Vocoder:
@@ -58,7 +58,7 @@ def load(
     Arguments:
         path: None is the voice that comes with the package, whatever lies in the current folder.
         precision: of the coupling nets: "float32", "bf16" or "fp16".
-        device: where to compute, e.g. "cuda"; None is the CPU.
+        device: where to compute, e.g. "cuda", or a GPU's number; None is the CPU.
         refine: steps of refinement where a call names no other number; None is what the checkpoint was validated with.
         fused: of a WaveGlow, upsampling and conditioning as one map: faster, for more memory.
 
@@ -71,10 +71,12 @@ def load(
     from waveglow.models.shipped import DEFAULT_VOICE
     from waveglow.vocoder import Vocoder
 
-    return Vocoder.load(path or DEFAULT_VOICE, precision=precision, device=device, refine=refine, fused=fused)
+    return Vocoder.load(
+        DEFAULT_VOICE if path is None else path, precision=precision, device=device, refine=refine, fused=fused
+    )
 
 
-def noise_vocoder(mel: str | MelSpec, *, refine: int = 64, device: str | torch.device | None = None) -> Vocoder:
+def noise_vocoder(mel: str | MelSpec, *, refine: int = 64, device: str | int | torch.device | None = None) -> Vocoder:
     """Vocoder without weights for a mel of any convention: noise, refined (`Vocoder.of_noise`).
 
     Arguments:

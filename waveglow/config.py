@@ -44,6 +44,18 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"
 
 
+def require_known(name: str, value: object, known: Iterable[object]) -> None:
+    """Raises ValueError, with the nearest, for a word that chooses among `known` and is none of them.
+
+    >>> require_known("moves", "Last", ("first", "last"))
+    Traceback (most recent call last):
+    ValueError: moves is 'Last', which is unknown; did you mean 'last'?
+    """
+    words = [*known]
+    if value not in words:
+        raise ValueError(f"{name} is {value!r}, which is unknown{nearest(str(value), map(str, words))}")
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """A YAML mapping, read by SafeLoader. Raises ConfigError if the file is missing, no YAML, or no mapping."""
     try:
@@ -59,10 +71,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with the values of `over`, mappings merged key by key."""
+    """`base` with the values of `over`, mappings merged key by key.
+
+    >>> merged({"mel": "hifigan"}, {"mel": {"fmax": 7600.0}})  # fields over a name: what differs from that preset
+    {'mel': {'preset': 'hifigan', 'fmax': 7600.0}}
+    """
     result = dict(base)
     for key, value in over.items():
-        old = result.get(key)
+        old = {"preset": result[key]} if isinstance(result.get(key), str) else result.get(key)
         result[key] = merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
     return result
 
@@ -114,7 +130,8 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], where: str = "") -> T:
         if name not in arguments and field.default is field.default_factory is dataclasses.MISSING
     ]
     if missing:
-        raise ConfigError(f"{where or 'the configuration'} lacks the key {missing[0]!r}")
+        keys = f"key{'s' if len(missing) > 1 else ''} {', '.join(map(repr, missing))}"
+        raise ConfigError(f"{where or 'the configuration'} lacks the {keys}")
     try:
         return cls(**arguments)
     except ConfigError:

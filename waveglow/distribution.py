@@ -12,3 +12,20 @@ def install_hint(extra: str) -> str:
     "pip install 'waveglow-vocoders[eval]'"
     """
     return f"pip install '{DISTRIBUTION}[{extra}]'"
+
+
+# What pip brings and an install for ONNX alone goes without, by the names that are imported.
+HEAVY = ("PIL", "auraloss", "filelock", "librosa", "scipy", "tensorboard", "torch")
+
+
+def how_to_get(module: str | None) -> str | None:
+    """What to say where one of those is not there; None for any other module, whose absence is a fault of ours.
+
+    >>> how_to_get("torch._C")
+    "needs torch, which is not installed: pip install waveglow-vocoders (without a GPU: torch's own CPU wheels first)"
+    """
+    package = (module or "").partition(".")[0]
+    if package not in HEAVY:
+        return None
+    first = " (without a GPU: torch's own CPU wheels first)" if package == "torch" else ""
+    return f"needs {package}, which is not installed: pip install {DISTRIBUTION}{first}"

@@ -5,6 +5,7 @@ Shapes: audio [B, T] or [T], mel [B, M, F] or [M, F], T = F·hop samples.
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,12 +20,15 @@ import numpy.typing as npt
 import soxr
 import torch
 from torch import Tensor
-from torch.backends import cudnn
 
 from waveglow.audio.denoise import BiasDenoiser, heard_in_silence
+from waveglow.audio.floats import beyond_full_scale, floats, require_floats
 from waveglow.audio.mel import MelSpec
+from waveglow.audio.mel_diagnosis import require_plausible
 from waveglow.audio.refine import MelRefiner, Refinement, require_refinable
 from waveglow.audio.steps import require_steps
+from waveglow.config import require_known
+from waveglow.devices import usable, whole_float32
 from waveglow.export.fold import folded
 from waveglow.models import checkpoint
 from waveglow.models.flow_vocoder import FlowVocoder
@@ -52,29 +56,24 @@ class Draw(NamedTuple):
         return self._replace(seeds=[self.seeds[row] for row in rows])
 
 
-@contextmanager
-def float32_convolutions() -> Iterator[None]:
-    """Within it, a GPU's float32 convolutions don't use TF32, whose mantissa is as short as float16's."""
-    tf32, cudnn.allow_tf32 = cudnn.allow_tf32, False
-    try:
-        yield
-    finally:
-        cudnn.allow_tf32 = tf32
-
-
 class Vocoder:
     """Mel to waveform, and back to a likelihood.
+
+    Whatever the floats that go in, and torch's default type, what comes out is float32 on `device`, in tensors of one's
+    own: to be written to, and to train with. Mels that can't be of the convention and audio far beyond full scale are
+    refused; `check=False` takes them as they are.
 
     Arguments:
         model: trained FlowVocoder; a folded copy of it is kept.
         mel_spec: the convention its mels follow; needed for everything that starts from audio.
         precision: of the coupling nets alone; the rest stays float32, on GPUs without TF32.
-        device: where to compute, e.g. "cuda"; None is where the model is.
+        device: where to compute, e.g. "cuda", or a GPU's number; None is where the model is.
         refine: steps of refinement by which every sample is moved onto its mel (audio/refine.py) where a call names no
             other number, and at most 8 in a stream; or a Refinement, which tells both. They need `mel_spec`.
         fused: of a WaveGlow, upsampling and conditioning as one map: faster, for more memory (export/fold.py).
 
-    Raises ValueError for another precision, or a mel convention or number of steps that doesn't fit.
+    Raises ValueError for another precision, a device that can't be used, a mel convention or number of steps that
+    doesn't fit, and a model whose weights are NaN, infinite or singular.
 
     >>> vocoder = Vocoder.load("lapglow")  # the voice that comes with the package
     >>> wav = 0.1 * np.sin(2 * np.pi * 220 * np.arange(24000) / 24000)  # a second of a tone, at 24 kHz
@@ -93,20 +92,19 @@ class Vocoder:
         mel_spec: MelSpec | None = None,
         *,
         precision: Precision = "float32",
-        device: str | torch.device | None = None,
+        device: str | int | torch.device | None = None,
         refine: int | Refinement = 0,
         fused: bool = False,
     ) -> None:
-        if precision != "float32" and precision not in HALF:
-            raise ValueError(f"precision is {precision!r}; it must be float32, bf16 or fp16")
+        require_known("precision", precision, ("float32", *HALF))
         if mel_spec and (mel_spec.hop, mel_spec.n_mels) != (model.hop, model.n_mels):
             raise ValueError(
                 f"the mel convention has hop {mel_spec.hop} and {mel_spec.n_mels} mels, the model hop {model.hop} and "
                 f"{model.n_mels}; give the convention that the model was trained on"
             )
-        self.device = torch.device(device) if device else next(model.parameters()).device
-        with float32_convolutions():
-            self.model = folded(model, nets=HALF.get(precision), fused=fused).to(self.device)
+        self.device = next(model.parameters()).device if device is None else usable(device)
+        with whole_float32():
+            self.model = folded(_in_float32(model), nets=HALF.get(precision), fused=fused).to(self.device)
         self.precision = precision
         self._mel_spec = mel_spec
         self.refinement = refine if isinstance(refine, Refinement) else Refinement.usual(refine)
@@ -119,7 +117,7 @@ class Vocoder:
         path: str | Path,
         *,
         precision: Precision = "float32",
-        device: str | torch.device | None = None,
+        device: str | int | torch.device | None = None,
         refine: int | None = None,
         fused: bool = False,
     ) -> Vocoder:
@@ -144,7 +142,7 @@ class Vocoder:
 
     @classmethod
     def of_noise(
-        cls, mel_spec: MelSpec, *, refine: int | Refinement = NOISE, device: str | torch.device | None = None
+        cls, mel_spec: MelSpec, *, refine: int | Refinement = NOISE, device: str | int | torch.device | None = None
     ) -> Vocoder:
         """A vocoder of any mel convention without weights: noise of the mel's energies, moved onto it step by step.
 
@@ -185,14 +183,16 @@ class Vocoder:
         """How many numbers the folded model has."""
         return sum(parameter.numel() for parameter in self.model.parameters())
 
-    @torch.inference_mode()
-    def mel(self, wav: ArrayLike, sample_rate: int) -> Tensor:
-        """Mel of audio at any sample rate (resampled to the model's): [T] to [M, F], [B, T] to [B, M, F]."""
-        audio = self._audio(wav, sample_rate)
+    def mel(self, wav: ArrayLike, sample_rate: int, *, check: bool = True) -> Tensor:
+        """Mel of audio at any sample rate (resampled to the model's): [T] to [M, F], [B, T] to [B, M, F].
+
+        Differentiable by audio at the model's rate that asks for gradients.
+        """
+        audio = self._audio(wav, sample_rate, check)
         mel = self._mel(audio)
         return mel if np.ndim(wav) == 2 else mel[0]
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def synthesize(
         self,
         mel: ArrayLike,
@@ -201,6 +201,7 @@ class Vocoder:
         seed: int | Sequence[int] = 0,
         lengths: Sequence[int] | None = None,
         refine: int | None = None,
+        check: bool = True,
     ) -> Tensor:
         """Waveform from mel: [M, F] to [T], [B, M, F] to [B, T], T = F·hop.
 
@@ -211,13 +212,16 @@ class Vocoder:
                 seed, not on what else is in the batch.
             lengths: frames of each clip where they differ; the audio behind a clip's end is zero.
             refine: steps of refinement; 0 is the flow's sample as it is, None the vocoder's own number.
+            check: whether to refuse values that no recording has in the vocoder's mel convention.
 
-        Raises ValueError where shapes, lengths, seeds, sigma or refine don't fit.
+        No gradients go through it. Raises ValueError where shapes, lengths, seeds, sigma or refine don't fit, for a mel
+        that looks like another convention, and where the audio isn't finite.
         """
         batch, single = self._batch(mel)
         frames = self._frames(batch, lengths)
         draw = self._draw(len(batch), sigma, seed, self._steps(refine, self.refinement.steps))
-        audio = torch.zeros(len(batch), batch.shape[-1] * self.model.hop, device=self.device)
+        self._require_plausible(batch, frames, check)
+        audio = torch.zeros(len(batch), batch.shape[-1] * self.model.hop, dtype=torch.float32, device=self.device)
         for length in sorted(set(frames)):
             rows = [row for row, n in enumerate(frames) if n == length]
             equal, of_rows = batch[rows, :, :length], draw.of(rows)
@@ -226,6 +230,7 @@ class Vocoder:
             else:
                 pieces = [*self._pieces(equal.split(MAX_PIECE_FRAMES, dim=-1), of_rows)]
             audio[rows, : length * self.model.hop] = torch.cat(pieces, dim=-1)
+        self._require_finite(audio, batch, check)
         return audio[0] if single else audio
 
     def stream(
@@ -236,6 +241,7 @@ class Vocoder:
         seed: int | Sequence[int] = 0,
         refine: int | None = None,
         context: int | None = None,
+        check: bool = True,
     ) -> Iterator[Tensor]:
         """Audio while the mel is still arriving: chunks [M, F] to pieces [T], [B, M, F] to [B, T], of any lengths >= 1.
 
@@ -245,7 +251,7 @@ class Vocoder:
         as the delay allows.
 
         Arguments:
-            sigma, seed: as of `synthesize`.
+            sigma, seed, check: as of `synthesize`.
             refine: steps of refinement; None is `refinement.stream_steps`, fewer than of whole mels.
             context: frames decoded on both sides of a piece. None is as many as that promise takes: what was measured
                 for the checkpoint, else `reach(refine)`, beyond which nothing can matter. Fewer are earlier and faster.
@@ -270,9 +276,10 @@ class Vocoder:
         draw = self._draw(len(batch), sigma, seed, self._steps(refine, self.refinement.stream_steps))
         if context is None:
             context = self.refinement.frames_around(draw.refine)
-        arriving = itertools.chain([batch], (self._batch(chunk)[0] for chunk in chunks))
-        for piece in self._pieces(arriving, draw, context):
-            yield piece[0] if single else piece
+        for piece in self._pieces(self._arriving(batch, chunks, check), draw, context):
+            self._require_finite(piece, batch, check)
+            own = piece.clone()  # no inference tensor
+            yield own[0] if single else own
 
     def reach(self, refine: int | None = None) -> Reach:
         """Mel frames before and after its own that a sample depends on, refinement included.
@@ -291,40 +298,41 @@ class Vocoder:
         sigma: float = 0.7,
         seed: int | Sequence[int] = 0,
         refine: int | None = None,
+        check: bool = True,
     ) -> Tensor:
         """Copy-synthesis: audio to mel to audio of the same duration, at the model's sample rate: [T] or [B, T]."""
-        audio = self._audio(wav, sample_rate)
-        again = self.synthesize(self._mel(audio), sigma=sigma, seed=seed, refine=refine)
+        audio = self._audio(wav, sample_rate, check)
+        again = self.synthesize(self._mel(audio), sigma=sigma, seed=seed, refine=refine, check=False)
         missing = audio.shape[-1] - again.shape[-1]
         again = torch.nn.functional.pad(again, (0, max(missing, 0)))[:, : audio.shape[-1]]
         return again if np.ndim(wav) == 2 else again[0]
 
-    @torch.inference_mode()
-    def denoise(self, audio: ArrayLike, strength: float = 0.1) -> Tensor:
+    @torch.no_grad()
+    def denoise(self, audio: ArrayLike, strength: float = 0.1, *, check: bool = True) -> Tensor:
         """Audio of this vocoder, at its sample rate, less its hum (audio/denoise.py): [T] to [T], [B, T] to [B, T].
 
         The hum is the flow's audio for a silent mel, at sigma 0 and without refinement. To subtract 0.1 of it is usual,
         0.01 is gentle. Raises ValueError for a strength that is negative or not finite, for what is
         no audio, and where no mel convention is known.
         """
-        batch = self._audio(audio, self.sample_rate)
-        denoised = self._denoiser(batch, strength) if strength else batch
+        batch = self._audio(audio, self.sample_rate, check)
+        denoised = self._denoiser(batch, strength) if strength else batch.clone()
         return denoised if np.ndim(audio) == 2 else denoised[0]
 
     @cached_property
     def _denoiser(self) -> BiasDenoiser:
-        silence = self._mel(torch.zeros(1, self.mel_spec.min_samples, device=self.device))[0]
-        synthesize = partial(self.synthesize, sigma=0, refine=0)
+        silence = self._mel(torch.zeros(1, self.mel_spec.min_samples, dtype=torch.float32, device=self.device))[0]
+        synthesize = partial(self.synthesize, sigma=0, refine=0, check=False)
         return heard_in_silence(self.mel_spec, silence, synthesize, reach=max(self.reach(0)))
 
-    @torch.inference_mode()
-    def log_prob(self, wav: ArrayLike, sample_rate: int, *, seed: int = 0) -> Tensor:
+    def log_prob(self, wav: ArrayLike, sample_rate: int, *, seed: int = 0, check: bool = True) -> Tensor:
         """log p(audio | its mel) in nats: [T] to a scalar, [B, T] to [B].
 
         The audio is resampled to the model's rate, dequantized by ± half a 16-bit step (noise from `seed`), and cropped
         at its end to the model's group of samples (at most `model.group − 1`) and to the frames of its mel.
+        Differentiable by audio at the model's rate that asks for gradients, its mel included.
         """
-        audio = self._audio(wav, sample_rate)
+        audio = self._audio(wav, sample_rate, check)
         mel = self._mel(audio)
         n_samples = min(audio.shape[-1], mel.shape[-1] * self.model.hop)
         n_samples -= n_samples % self.model.group
@@ -338,33 +346,49 @@ class Vocoder:
             log_prob = self.model.log_prob(audio[:, :n_samples] + noise, mel)
         return log_prob if np.ndim(wav) == 2 else log_prob[0]
 
-    def _audio(self, wav: ArrayLike, sample_rate: int) -> Tensor:
+    def _audio(self, wav: ArrayLike, sample_rate: int, check: bool) -> Tensor:
         """[T] or [B, T] at any rate to [B, T] at the model's, long enough for a mel."""
-        given = np.asarray(wav.detach().cpu() if isinstance(wav, Tensor) else wav)
-        if given.dtype.kind != "f":
-            raise ValueError(f"audio is {given.dtype}; give floats in [-1, 1] (16-bit integers divided by 32768)")
-        samples = given.astype(np.float32)
-        if samples.ndim not in (1, 2) or not samples.size:
-            raise ValueError(f"audio has shape {samples.shape}; give [T] or [B, T] with at least one sample")
-        if samples.ndim == 2 and samples.shape[1] <= 8 < samples.shape[0]:
-            raise ValueError(f"audio of shape {samples.shape} looks like [T, channels]; give wav.mean(1), or wav.T")
-        if not np.isfinite(samples).all():
+        samples, shape = _floats(wav, "audio"), tuple(np.shape(wav))
+        if samples.dim() not in (1, 2) or not samples.numel():
+            raise ValueError(f"audio has shape {shape}; give [T] or [B, T] with at least one sample")
+        if samples.dim() == 2 and shape[1] <= 8 < shape[0]:
+            raise ValueError(f"audio of shape {shape} looks like [T, channels]; give wav.mean(1), or wav.T")
+        if not samples.isfinite().all():
             raise ValueError("audio has NaN or infinite samples; repair or drop the clip")
+        if check and (looks := beyond_full_scale(float(samples.detach().abs().amax()))):
+            raise ValueError(f"the audio {looks}, or give check=False where it is meant so")
+        at_rate = samples if sample_rate == self.sample_rate else self._resampled(samples, sample_rate)
+        return torch.atleast_2d(at_rate).to(self.device)
+
+    def _resampled(self, samples: Tensor, sample_rate: int) -> Tensor:
+        """[T] or [B, T] to [B, T'] at the model's rate."""
+        if samples.requires_grad and torch.is_grad_enabled():
+            raise ValueError(
+                f"the audio asks for gradients and is at {sample_rate} Hz; none go through resampling: give it at "
+                f"{self.sample_rate} Hz, or detached"
+            )
         rows = [
-            row if sample_rate == self.sample_rate else soxr.resample(row, sample_rate, self.sample_rate, quality="HQ")
-            for row in np.atleast_2d(samples)
+            soxr.resample(row, sample_rate, self.sample_rate, quality="HQ")
+            for row in np.atleast_2d(samples.detach().cpu().numpy())
         ]
         if not rows[0].size:
             raise ValueError(
                 f"the audio's {samples.shape[-1]} samples at {sample_rate} Hz are none at {self.sample_rate} Hz; "
                 "give a longer clip"
             )
-        return torch.from_numpy(np.stack(rows)).to(self.device)
+        return torch.from_numpy(np.stack(rows))
 
+    @whole_float32()
     def _mel(self, audio: Tensor) -> Tensor:
         if self._refiner is None:
             raise ValueError(NO_MEL_SPEC)
         return self._refiner.to_mel.of_any_length(audio)
+
+    def _require_plausible(self, mels: Tensor, frames: Iterable[int], check: bool) -> None:
+        """Raises ValueError where a clip of mels [B, M, F] looks like another convention than the vocoder's."""
+        if check and self._mel_spec:
+            for mel, length in zip(mels.cpu().numpy(), frames, strict=True):
+                require_plausible(mel[:, :length], self._mel_spec)
 
     def _steps(self, refine: int | None, usual: int) -> int:
         return usual if refine is None else require_refinable(self._mel_spec, Refinement(require_steps(refine))).steps
@@ -382,10 +406,16 @@ class Vocoder:
 
     def _batch(self, mel: ArrayLike) -> tuple[Tensor, bool]:
         """[M, F] or [B, M, F] to (mels [B, M, F], whether it was a single one)."""
-        mels = torch.as_tensor(mel, dtype=torch.float32, device=self.device).detach()
+        mels = _floats(mel, "mel").detach().to(self.device)
         batch = mels if mels.dim() == 3 else mels[None]
         self._frames(batch, None)
         return batch, mels.dim() != 3
+
+    def _arriving(self, first: Tensor, chunks: Iterable[ArrayLike], check: bool) -> Iterator[Tensor]:
+        """The chunks of a stream, [B, M, F_i], checked."""
+        for batch in itertools.chain([first], (self._batch(chunk)[0] for chunk in chunks)):
+            self._require_plausible(batch, [batch.shape[-1]] * len(batch), check)
+            yield batch
 
     def _draw(self, clips: int, sigma: float, seed: int | Sequence[int], refine: int) -> Draw:
         seeds = [seed] * clips if isinstance(seed, (int, np.integer)) else list(seed)
@@ -419,6 +449,7 @@ class Vocoder:
             yield self._decode(held, draw, first)[:, (done - first) * self.model.hop :]
 
     @torch.inference_mode()
+    @whole_float32()
     def _decode(self, mels: Tensor, draw: Draw, first: int) -> Tensor:
         """Audio of mels [B, M, F] whose first frame is the clips' frame `first`."""
         noise = {seed: self._noise(seed, draw.sigma, first, mels.shape[-1]) for seed in set(draw.seeds)}
@@ -427,6 +458,13 @@ class Vocoder:
         with self._numbers():
             sampled = self.model.decode(zs, mels)
         return self._refiner(sampled, mels, draw.refine) if self._refiner else sampled
+
+    def _require_finite(self, audio: Tensor, mels: Tensor, check: bool) -> None:
+        if check and not audio.isfinite().all():
+            raise ValueError(
+                f"the audio isn't finite: the mel's values, {float(mels.min()):.4g}..{float(mels.max()):.4g}, are more "
+                f"than the model can compute with in {self.precision}; give a mel of the vocoder's convention"
+            )
 
     def _noise(self, seed: int, sigma: float, first: int, frames: int) -> list[Tensor]:
         """What a seed draws for each latent, of so many frames from `first` on, before its factor sigma: [C_i, T_i]."""
@@ -441,5 +479,19 @@ class Vocoder:
     def _numbers(self) -> Iterator[None]:
         """Half precision where the vocoder has it, else float32."""
         half = HALF.get(self.precision)
-        with float32_convolutions(), torch.autocast(self.device.type, half, enabled=half is not None):
+        with whole_float32(), torch.autocast(self.device.type, half, enabled=half is not None):
             yield
+
+
+def _in_float32(model: FlowVocoder) -> FlowVocoder:
+    """The model, or a copy where it has other floats, as of a global default of float64."""
+    floats = {tensor.dtype for tensor in model.state_dict().values() if tensor.is_floating_point()}
+    return model if floats <= {torch.float32} else copy.deepcopy(model).float()
+
+
+def _floats(values: ArrayLike, what: str) -> Tensor:
+    """In float32, of floats of any kind. Raises ValueError for other types."""
+    if isinstance(values, Tensor):
+        require_floats(values.dtype, what)
+        return values.float()
+    return torch.from_numpy(floats(values, what))

@@ -10,16 +10,23 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from waveglow.audio.io import load_audio
+from waveglow.audio.mel import preset
+from waveglow.audio.mel_files import read_mel
+from waveglow.export.fold import folded
 from waveglow.flows import lapped
 from waveglow.flows.actnorm import ActNorm, ConditionalActNorm, initialize_
 from waveglow.flows.compose import Chain, MultiScale, Split
-from waveglow.flows.coupling import FORMS, ChannelMask, Coupling
+from waveglow.flows.coupling import FORMS, ChannelMask, CheckerboardMask, Coupling, RowsAboveMask
 from waveglow.flows.lapped import LappedSqueeze
 from waveglow.flows.likelihood import STEP_16_BIT, bits_per_sample, standard_normal_log_prob
 from waveglow.flows.permute import Householder, InvertibleConv, InvertibleConvLU, Swap
 from waveglow.flows.reshape import Squeeze
+from waveglow.models.flow_vocoder import FlowVocoder
 from waveglow.models.registry import build
 from waveglow.nn.image_nets import GlowNet
+from waveglow.nn.separable import SeparableConv
+from waveglow.nn.upsample import Repeat
 from waveglow.nn.wavenet import WaveNet
 from waveglow.noise import BLOCK, Purpose, dequantization_noise, latent_noise, philox
 
@@ -250,9 +257,9 @@ class Three(nn.Module):
 
 
 def test_an_unknown_form_or_scale_names_the_nearest():
-    with pytest.raises(ValueError, match=r"form '\(x\+t\)\*S' is unknown; did you mean '\(x\+t\)\*s'"):
+    with pytest.raises(ValueError, match=r"form is '\(x\+t\)\*S', which is unknown; did you mean '\(x\+t\)\*s'"):
         Coupling(Three(), ChannelMask(2), form="(x+t)*S")
-    with pytest.raises(ValueError, match="scale 'sigmod' is unknown; did you mean 'sigmoid'"):
+    with pytest.raises(ValueError, match="scale is 'sigmod', which is unknown; did you mean 'sigmoid'"):
         Coupling(Three(), ChannelMask(2), scale="sigmod")
 
 
@@ -490,3 +497,93 @@ def test_actnorm_in_a_convolutions_weights_is_initialized_from_its_outputs():
     first = net.norms[0].after(net.first, x)
     torch.testing.assert_close(first.mean((0, 2, 3)), torch.zeros(8), rtol=0, atol=1e-5)
     torch.testing.assert_close(first.var((0, 2, 3), correction=0), torch.ones(8), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: ChannelMask(4, moves="Last"), "moves is 'Last', which is unknown; did you mean 'last'"),
+        (lambda: CheckerboardMask(1, moves="evn"), "moves is 'evn', which is unknown; did you mean 'even'"),
+        (lambda: RowsAboveMask(1, first="Kept"), "first is 'Kept', which is unknown; did you mean 'kept'"),
+        (lambda: Split(2, leaves="First"), "leaves is 'First', which is unknown; did you mean 'first'"),
+        (lambda: Chain([], memory="Reversible"), "memory is 'Reversible', which is unknown; did you mean 'reversible'"),
+        (lambda: FlowVocoder(MultiScale([]), Repeat(1), hop=1, n_mels=1, bases=["Normal"]), "did you mean 'normal'"),
+        (lambda: FlowVocoder(MultiScale([]), Repeat(1), hop=1, n_mels=1, bases=["normal"] * 2), "has 1 latents"),
+        (lambda: read_mel("a.npy", preset("hifigan"), layout="ct"), "layout is 'ct', which is unknown; known: CT, TC"),
+        (lambda: load_audio("a.wav", channel="Left"), "channel is 'Left', which is unknown; did you mean 'left'"),
+    ],
+)
+def test_a_misspelt_word_takes_no_other_branch(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+# ---- Devices without float64 -----------------------------------------------------------------------------------------
+
+
+class OfMps(torch.Tensor):
+    """A stand-in for a tensor on an Apple GPU: it says so, has no float64, and comes to the CPU by `.cpu()`."""
+
+    @classmethod
+    def __torch_function__(cls, function, types, args=(), kwargs=None):
+        name = getattr(function, "__name__", "")
+        if function == torch.Tensor.device.__get__:
+            return torch.device("mps")
+        if name == "cpu":
+            return args[0].as_subclass(torch.Tensor)
+        if name == "to" and not isinstance(args[0], OfMps) and any(isinstance(given, OfMps) for given in args[1:]):
+            return args[0].to(args[1].dtype).as_subclass(OfMps)
+        result = super().__torch_function__(function, types, args, kwargs or {})
+        if isinstance(result, OfMps) and result.dtype == torch.float64 and name not in ("copy_", "__set__"):
+            raise TypeError("Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64")
+        return result
+
+
+def test_the_stand_in_has_no_float64():
+    with pytest.raises(TypeError, match="float64"):
+        torch.ones(2).as_subclass(OfMps).double()
+
+
+@pytest.mark.parametrize("make", [lambda: ActNorm(3), lambda: ConditionalActNorm(3, nn.Conv1d(1, 3, 1))])
+def test_actnorm_is_set_on_a_device_without_float64(make):
+    x, here, there = 3 * torch.randn(4, 3, 50) + 1, make(), make()
+    here.set_statistics_(x)
+    there.set_statistics_(x.as_subclass(OfMps))
+    assert torch.equal(here.log_scale, there.log_scale)
+    assert here.log_scale.abs().max() > 0.1
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda: InvertibleConv(4), lambda: Householder(4), lambda: SeparableConv(4, 4)],
+    ids=["matrix", "householder", "separable"],
+)
+def test_layers_fold_on_a_device_without_float64(make):
+    layer = make().eval()
+    there = copy.deepcopy(layer)
+    for module in there.modules():
+        for tensors in (module._parameters, module._buffers):
+            for name, tensor in tensors.items():
+                if tensor is not None and tensor.is_floating_point():
+                    tensors[name] = nn.Parameter(tensor.detach().as_subclass(OfMps), requires_grad=False)
+    layer.fold_()
+    if hasattr(there, "require_invertible"):
+        there.require_invertible()
+    there.fold_()
+    for (name, mine), (_, other) in zip(layer.state_dict().items(), there.state_dict().items(), strict=True):
+        torch.testing.assert_close(other.as_subclass(torch.Tensor), mine, rtol=1e-6, atol=1e-6, msg=name)
+
+
+def test_a_lapped_squeeze_without_memory_has_none_for_its_tables(monkeypatch):
+    """6144 bands' cosines would take 300 MB in float64."""
+    made, arange = [], torch.arange
+    monkeypatch.setattr(torch, "arange", lambda *given, **options: made.append(options) or arange(*given, **options))
+    with torch.device("meta"):
+        squeeze = folded(LappedSqueeze(6144))
+        z, _ = squeeze(torch.zeros(1, 1, 3 * 6144))
+    assert (z.shape, squeeze.inverse(z).shape) == ((1, 6144, 3), (1, 1, 3 * 6144))
+    assert {str(options["device"]) for options in made} == {"meta"}
+
+
+def test_a_model_is_folded_on_its_device():
+    assert folded(InvertibleConv(4)).weight_inverse.device.type == "cpu"

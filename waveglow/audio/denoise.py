@@ -43,7 +43,7 @@ class BiasDenoiser(nn.Module):
             raise ValueError(
                 f"silence has shape {list(silence.shape)}; it must be [T] of at least n_fft = {n_fft} finite samples"
             )
-        self.register_buffer("window", torch.hann_window(n_fft, device=silence.device))
+        self.register_buffer("window", torch.hann_window(n_fft, dtype=torch.float32, device=silence.device))
         self.register_buffer("bias", self._spectrum(silence.float(), center=False).abs().mean(-1))  # [K]
 
     def forward(self, audio: Tensor, strength: float) -> Tensor:

@@ -22,6 +22,7 @@ import soxr
 
 from waveglow.audio.containers import Claim, claim
 from waveglow.audio.files import FileError, unusable, write_atomically
+from waveglow.config import require_known
 
 Samples = npt.NDArray[np.float32]
 Channel = Literal["mix", "left", "right"]
@@ -93,6 +94,7 @@ def load_audio(
         AudioError: no regular file, empty, undecodable, NaN or infinite, channels that leave nothing when mixed,
             samples of an integer's range, or out of the limits above.
     """
+    require_known("channel", channel, (*get_args(Channel), None))
     with _opened(path) as (sound, info):
         frames = _read(path, sound, start=0, frames=info.frames)
     notices = _shortfall(path, info, len(frames), strict=strict)

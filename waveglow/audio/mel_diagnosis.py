@@ -4,6 +4,8 @@ low, too loud, or cut off at another convention's floor."""
 from __future__ import annotations
 
 import math
+import warnings
+from functools import lru_cache
 
 import numpy as np
 
@@ -19,7 +21,7 @@ QUIET_VALUE = -0.5  # of silence, at most, where values that are all positive te
 def diagnose(mel: Array, spec: MelSpec) -> str | None:
     """None for values that a recording, silence, noise or a prediction may have under `spec`, else what they look like.
 
-    Conservative: a decimal log-mel of a noisy recording passes for a natural one of a louder, and is not reported.
+    Conservative: a decimal log-mel of a noisy recording passes for a natural one of a louder; `suspect` tells more.
     `mel [n_mels, F]`, finite.
     """
     log_mel = to_nats(np.asarray(mel, np.float64), spec)
@@ -27,6 +29,60 @@ def diagnose(mel: Array, spec: MelSpec) -> str | None:
     if looks is None:
         return None
     return f"looks {looks}: the values are {mel.min():.4g}..{mel.max():.4g}, that is not {_words(spec)}"
+
+
+def suspect(mel: Array, spec: MelSpec) -> str | None:
+    """Why a mel `[n_mels, F]` of natural logarithms may be one of decimal ones; None where nothing speaks for it.
+
+    No more than a suspicion: in a recording even the stillest frames differ by what chance makes of noise, and decimal
+    logarithms are smaller than that, but so are mels that were predicted from noisy recordings. Of what moves as speech
+    does, and only there.
+    """
+    apart = spec.n_fft // spec.hop  # frames that share no sample
+    if spec.log_base != "e" or spec.mean is not None or mel.shape[1] < apart + LEAST_FRAMES:
+        return None
+    above = mel > spec.silence + 0.05
+    heard = (above[:, apart:] & above[:, :-apart]).mean(0) > 0.5
+    if np.count_nonzero(heard) < LEAST_FRAMES:
+        return None
+    stillest = _stillest(np.abs(mel[:, apart:] - mel[:, :-apart])[:, heard])
+    loudness = np.quantile(mel.mean(0), [0.05, 0.95])
+    swing, movement = float(loudness[1] - loudness[0]), float(np.median(mel.std(1)))
+    if stillest >= NEARLY * _of_noise(spec) or not SPEECH_SWING[0] <= swing <= SPEECH_SWING[1] or movement > MOVEMENT:
+        return None
+    return (
+        f"may be log10 instead of natural log, likely but not sure: its stillest frames differ by {stillest:.2f}, "
+        f"those of noise by {_of_noise(spec):.2f}; its loudness swings by {swing:.1f}, that of clean speech by 3 to 6"
+    )
+
+
+LEAST_FRAMES = 40
+NEARLY = 0.95
+SPEECH_SWING = (0.9, 3.0)  # nats between quiet and loud frames; clean speech has 3 to 6, log10 of it 1.3 to 2.8
+MOVEMENT = 1.2  # nats, standard deviation of a band; clean speech has 1.4 to 2.6
+
+
+def _stillest(differences: Array) -> float:
+    return float(np.quantile(np.median(differences, 0), 0.1))
+
+
+@lru_cache(maxsize=32)
+def _of_noise(spec: MelSpec) -> float:
+    """How far frames of white noise are apart where they are apart least, by `_stillest`."""
+    frames = np.random.default_rng(0).standard_normal((128, spec.win)) * np.hanning(spec.win + 1)[:-1]
+    magnitudes = np.abs(np.fft.rfft(frames, spec.n_fft)).T ** spec.power
+    log_mel = np.log(np.maximum(filterbank(spec) @ magnitudes, 1e-12))
+    return _stillest(np.abs(log_mel[:, :64] - log_mel[:, 64:]))
+
+
+def require_plausible(mel: Array, spec: MelSpec) -> None:
+    """Raises ValueError where `diagnose` says what a mel `[n_mels, F]` looks like instead; warns of a suspicion."""
+    if looks := diagnose(mel, spec):
+        raise ValueError(
+            f"the mel {looks}; convert it (waveglow.audio.mel.convert), or give check=False where it is meant so"
+        )
+    if looks := suspect(mel, spec):
+        warnings.warn(f"the mel {looks}; if so, multiply it by ln 10, if not, give check=False", stacklevel=4)
 
 
 def diagnose_beside(mel: Array, own: Array) -> str | None:
@@ -90,10 +146,10 @@ def _implied_rms(log_mel: Array, spec: MelSpec) -> float:
 
 
 def _cut_elsewhere(mel: Array, spec: MelSpec) -> str | None:
-    """Against the floors of other conventions: several bins of the lowest frame on exactly such a value."""
+    """Against the floors of other conventions: several bins of the lowest frame on exactly such a value, not all."""
     low = mel.min()
     frame = mel[:, np.unravel_index(mel.argmin(), mel.shape)[1]]
-    if np.count_nonzero(frame <= low + 1e-4) < FLAT_BINS or spec.mean is not None:
+    if np.count_nonzero(frame <= low + 1e-4) < FLAT_BINS or spec.mean is not None or mel.max() <= low + 1e-4:
         return None
     floors = {
         math.log(1e-5): "like a natural log of floor 1e-5 (Tacotron 2, HiFi-GAN)",

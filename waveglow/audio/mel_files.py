@@ -11,7 +11,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,8 @@ from safetensors.numpy import save
 
 from waveglow.audio.files import FileError, unusable, write_atomically
 from waveglow.audio.mel import MelSpec, compare, convert, diagnose
+from waveglow.audio.mel_diagnosis import suspect
+from waveglow.config import require_known
 
 Mel = npt.NDArray[np.float32]
 Layout = Literal["auto", "CT", "TC"]
@@ -44,6 +46,7 @@ def read_mel(path: Path | str, spec: MelSpec, *, layout: Layout = "auto", assume
         MelError: unreadable; another shape or type; NaN or infinite; values of another convention, by `diagnose`;
             an assumed convention that can't be converted, by `compare`.
     """
+    require_known("layout", layout, get_args(Layout))
     path, source = Path(path), assume or spec
     if (found := compare(source, spec)).kind == "incompatible":
         raise MelError(path, f"its assumed convention doesn't serve the model: {found.reason}")
@@ -51,9 +54,19 @@ def read_mel(path: Path | str, spec: MelSpec, *, layout: Layout = "auto", assume
     if not np.isfinite(mel).all():
         raise MelError(path, "holds NaN or infinite values")
     if assume is None and (looks := diagnose(mel, spec)):
-        raise MelError(path, f"{looks}; name its convention with --assume PRESET")
+        raise MelError(path, f"{looks}; name its convention with --assume PRESET, or --assume log10")
     converted = convert(mel, replace(source, layout="CT"), replace(spec, layout="CT"))
     return np.ascontiguousarray(converted, dtype=np.float32)
+
+
+def notices(mel: Mel, spec: MelSpec, *, assume: MelSpec | None = None) -> list[str]:
+    """What to say of a mel that `read_mel` gave: how its assumed convention was converted, or a suspicion."""
+    if assume is None:
+        looks = suspect(mel, spec)
+        otherwise = f"if not, --assume {spec.name or 'PRESET'}"
+        return [f"{looks}; if so, give --assume log10, {otherwise}"] if looks else []
+    found = compare(assume, spec)
+    return [] if found.kind == "equal" else [f"{found.kind}: {found.reason}"]
 
 
 def mel_frames(path: Path | str, spec: MelSpec) -> int:

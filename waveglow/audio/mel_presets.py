@@ -6,13 +6,15 @@ Each names the repository and the files that its numbers are from.
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from waveglow.audio.mel_spec import MelSpec
-from waveglow.config import nearest
+from waveglow.config import ConfigError, nearest
 
 _TACOTRON2 = MelSpec(  # NVIDIA/tacotron2: layers.py, stft.py, audio_processing.py
     name="nvidia/tacotron2",
@@ -110,6 +112,38 @@ def preset(name: str, *, stats: Path | str | None = None) -> MelSpec:
     if stats is not None:
         raise ValueError(f"mel preset {name!r} has no statistics; leave {stats} out, only 'espnet' takes such a file")
     return known[name]
+
+
+def assumed(name: str, spec: MelSpec) -> MelSpec:
+    """The convention that a file is said to have: a preset, or "log10", which is `spec` in decimal logarithms.
+
+    Raises ValueError as `preset` does.
+    """
+    if name != "log10":
+        return preset(name)
+    floor = min(spec.floor_value, 1e-10)
+    return replace(spec, log_base="10", floor_value=floor, mean=None, std=None, name=f"{spec.name} in log10")
+
+
+def spec_of(convention: str | Mapping[str, Any]) -> MelSpec:
+    """The convention of a preset's name, or of fields: all of them, or a `preset` and those that differ from it.
+
+    Raises ValueError for an unknown preset, and for fields that are unknown, missing or don't fit.
+
+    >>> spec_of({"preset": "hifigan", "fmax": 7600.0}).fmax
+    7600.0
+    """
+    if isinstance(convention, str):
+        return preset(convention)
+    if not isinstance(convention, Mapping) or "preset" not in convention:
+        try:
+            return MelSpec.from_dict(convention)
+        except ConfigError as error:
+            raise ConfigError(f"{error}; or name the preset that it differs from, such as preset: hifigan") from error
+    base = preset(str(convention["preset"]))
+    changes = {key: value for key, value in convention.items() if key != "preset"}
+    named = {"name": f"{base.name}, changed"} if changes else {}
+    return MelSpec.from_dict({**base.to_dict(), **named, **changes})
 
 
 def _with_statistics(spec: MelSpec, stats: Path | str | None) -> MelSpec:

@@ -139,7 +139,7 @@ class MelRefiner(nn.Module):
         self.frames_at_once: int | None = FRAMES_AT_ONCE
         nats = (1 if spec.log_base == "e" else math.log(10)) / spec.power  # of amplitude, where std is 1
         self.register_buffer("nats", self.to_mel.std * nats, persistent=False)
-        ceiling = torch.tensor(spec.ceiling_value or math.inf)
+        ceiling = torch.tensor(spec.ceiling_value or math.inf, dtype=torch.float32)
         self.register_buffer("ceiling", self.to_mel.of_mel(ceiling), persistent=False)  # [1 or M, 1]
 
     def frames_seen(self, steps: int) -> int:

@@ -14,11 +14,15 @@ MAX_DECIBELS = 200.0  # what is equal to the last bit is said to have
 def snr(reference: Tensor, audio: Tensor) -> float:
     """Power of the reference above that of the difference, in decibels; at most MAX_DECIBELS.
 
+    Raises ValueError where one of them is not finite: nothing is near to NaN.
+
     >>> import torch
     >>> round(snr(torch.ones(4), 1.1 * torch.ones(4)), 3)
     20.0
     """
     wanted, got = reference.detach().cpu().double(), audio.detach().cpu().double()
+    if not (wanted.isfinite().all() and got.isfinite().all()):
+        raise ValueError("the audio that is compared has NaN or infinite samples; its model or its export is broken")
     noise = float((got - wanted).square().sum())
     power = float(wanted.square().sum())
     return min(MAX_DECIBELS, 10 * math.log10(max(power, 1e-300) / max(noise, 1e-300)))

@@ -103,7 +103,7 @@ def _table(
             "losses": losses[form],
             "first_loss": losses[form][0],
             "last_loss": losses[form][-1],
-            "largest_difference": max(abs(a - b) for a, b in zip(losses[form], losses[first], strict=True)),
+            "largest_difference": float((Tensor(losses[form]) - Tensor(losses[first])).abs().max()),  # NaN of NaN
         }
         for form, (own,) in took.items()
     ]

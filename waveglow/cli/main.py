@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 
 from waveglow import __version__
 from waveglow.config import is_told, nearest
+from waveglow.distribution import how_to_get
+from waveglow.surroundings import make_do
 
 VERBS = {
     "prepare": "check recordings and list them in a manifest, with a held-out split",
@@ -36,13 +38,16 @@ EXIT_CODES = "exit codes: 0 ok, 2 usage, 3 some inputs failed, 4 bad checkpoint,
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code."""
+    make_do()
     given = list(sys.argv[1:] if arguments is None else arguments)
-    return dispatch(
-        "waveglow",
-        given,
-        VERBS,
-        description="Flow-based speech synthesis: mel spectrogram to waveform in one parallel pass.",
-    )
+    about = "Flow-based speech synthesis: mel spectrogram to waveform in one parallel pass."
+    try:
+        return dispatch("waveglow", given, VERBS, description=about)
+    except ModuleNotFoundError as error:
+        if (hint := how_to_get(error.name)) is None:
+            raise
+        print(f"waveglow {given[0]}: {hint}", file=sys.stderr)
+        return 2
 
 
 def dispatch(command: str, given: list[str], verbs: Mapping[str, str], *, description: str | None) -> int:

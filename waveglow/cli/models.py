@@ -14,8 +14,7 @@ import argparse
 import json
 from dataclasses import asdict
 
-from waveglow.bench.sizes import HEAD, row, size_of
-from waveglow.models.registry import VOCODERS
+from waveglow.bench.sizes import HEAD, SIZES, row
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,9 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print a table, of Markdown, or JSON."""
     if args.json:
-        print(json.dumps([asdict(size_of(name)) for name in VOCODERS], indent=1))
+        print(json.dumps([asdict(size) for size in SIZES.values()], indent=1))
         return 0
-    print(HEAD)
-    for name in VOCODERS:
-        print(row(size_of(name)), flush=True)
+    print("\n".join([HEAD, *map(row, SIZES.values())]))
     return 0

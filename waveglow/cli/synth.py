@@ -14,8 +14,9 @@ import argparse
 from pathlib import Path
 
 from waveglow.audio.files import MEL_SUFFIXES
-from waveglow.audio.mel import PRESETS, compare, preset
-from waveglow.audio.mel_files import read_mel
+from waveglow.audio.mel import PRESETS
+from waveglow.audio.mel_files import notices, read_mel
+from waveglow.audio.mel_presets import assumed
 from waveglow.batch import Outcome
 from waveglow.cli.common import add_denoising, add_paths, add_sampling, add_vocoder, each_file, sampling
 from waveglow.cli.devices import on_cpu, open_vocoder
@@ -28,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_denoising(parser, "--denoise", default=0.0)
     parser.add_argument("--normalize", action="store_true", help="lower clips beyond full scale instead of clipping")
     parser.add_argument("--layout", choices=("auto", "CT", "TC"), default="auto", help="[n_mels, F] is CT (auto)")
-    parser.add_argument("--assume", metavar="PRESET", help=f"the mels' convention: {', '.join(PRESETS)}")
+    parser.add_argument("--assume", metavar="PRESET", help=f"the mels' convention: log10, {', '.join(PRESETS)}")
     parser.add_argument(
         "--runtime", choices=("torch", "onnx"), help="what computes (onnx where the checkpoint is an .onnx file)"
     )
@@ -38,12 +39,12 @@ def run(args: argparse.Namespace) -> int:
     """Synthesize every mel."""
     vocoder = open_vocoder(args)
     spec = vocoder.mel_spec
-    assumed = preset(args.assume) if args.assume else None
+    source_spec = assumed(args.assume, spec) if args.assume else None
 
     def work(source: Path, target: Path, outcome: Outcome) -> None:
-        if assumed and (found := compare(assumed, spec)).kind != "equal":
-            outcome.notices.append(f"{found.kind}: {found.reason}")
-        audio = vocoder.synthesize(read_mel(source, spec, layout=args.layout, assume=assumed), **sampling(args))
+        mel = read_mel(source, spec, layout=args.layout, assume=source_spec)
+        outcome.notices += notices(mel, spec, assume=source_spec)
+        audio = vocoder.synthesize(mel, **sampling(args), check=False)  # read_mel did
         samples = on_cpu(vocoder.denoise(audio, args.denoise) if args.denoise else audio)
         outcome.keep(target, samples, spec.sample_rate, normalize=args.normalize)
 

@@ -11,6 +11,7 @@ from torch.nn.utils import parametrize
 
 from waveglow.flows.base import coupling_nets
 from waveglow.flows.reshape import Squeeze
+from waveglow.models.weights import require_sound
 from waveglow.nn.fused import FrameContext, FusedConditioning
 from waveglow.nn.upsample import TransposedConvUpsample
 from waveglow.nn.wavenet import WaveNet
@@ -28,8 +29,10 @@ def folded(model: M, *, nets: torch.dtype | None = None, fused: bool = False) ->
     `nets`: dtype of the coupling nets' weights, for use under an autocast to the same dtype, which would otherwise
     convert them in every call; None leaves them as they are.
     `fused`: of a WaveGlow, make upsampling and conditioning one map (nn/fused.py), for 1 GiB in bf16 at 256 channels.
-    Raises ValueError where `fused` is asked of another model.
+    Raises ValueError where `fused` is asked of another model, and for weights that are NaN, infinite or make a layer
+    singular, by its name.
     """
+    require_sound(model)
     copied = copy.deepcopy(model).eval().requires_grad_(False)
     for module in copied.modules():
         if parametrize.is_parametrized(module, "weight"):

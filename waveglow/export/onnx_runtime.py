@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import numpy as np
 import numpy.typing as npt
 
+from waveglow.audio.floats import beyond_full_scale, floats
+from waveglow.audio.mel_diagnosis import require_plausible
 from waveglow.audio.mel_spec import MelSpec
 from waveglow.audio.steps import require_steps
 from waveglow.config import ConfigError, from_mapping
@@ -154,6 +156,7 @@ class OnnxVocoder:
         sigma: float = SIGMA,
         seed: int | Sequence[int] = 0,
         refine: int | None = None,
+        check: bool = True,
     ) -> Samples:
         """Waveform from mel: [M, F] to [T], [B, M, F] to [B, T]; long ones in pieces, decoded with what they depend on.
 
@@ -161,17 +164,19 @@ class OnnxVocoder:
             sigma: temperature; of N(0, 1) latents the standard deviation.
             seed: of the noise, for all clips or one for each.
             refine: steps of refinement; 0 is the flow's sample as it is, None the file's own number.
+            check: whether to refuse values that no recording has in the file's mel convention.
 
         Raises ValueError where shapes, values, seeds, sigma or refine don't fit, or a seed is given to a file that
-        draws its own noise.
+        draws its own noise; for a mel that looks like another convention, and where the audio isn't finite.
         """
-        batch, single = self._batch(mel)
+        batch, single = self._batch(mel, check)
         draw = self._draw(len(batch), sigma, seed, self._steps(refine, self.refine))
         if self.latents and batch.shape[-1] > MAX_PIECE_FRAMES:
             chunks = [batch[..., i : i + MAX_PIECE_FRAMES] for i in range(0, batch.shape[-1], MAX_PIECE_FRAMES)]
             audio = np.concatenate([*self._pieces(chunks, draw, None)], axis=-1)
         else:
             audio = self._run(batch, draw, 0)
+        _require_finite(audio, batch, check)
         return audio[0] if single else audio
 
     def stream(
@@ -182,6 +187,7 @@ class OnnxVocoder:
         seed: int | Sequence[int] = 0,
         refine: int | None = None,
         context: int | None = None,
+        check: bool = True,
     ) -> Iterator[Samples]:
         """Audio while the mel is still arriving, as of `Vocoder.stream`: chunks [M, F] to pieces [T], or with a batch.
 
@@ -195,22 +201,23 @@ class OnnxVocoder:
             raise ValueError(f"context is {context}; it must be at least 0 frames")
         chunks = iter(mels)
         for first in chunks:
-            batch, single = self._batch(first)
+            batch, single = self._batch(first, check)
             draw = self._draw(len(batch), sigma, seed, self._steps(refine, self._stream_refine))
             if context is None and (known := [steps for steps in self._context if steps >= draw.refine]):
                 context = self._context[min(known)]
-            arriving = itertools.chain([batch], (self._batch(chunk)[0] for chunk in chunks))
+            arriving = itertools.chain([batch], (self._batch(chunk, check)[0] for chunk in chunks))
             for piece in self._pieces(arriving, draw, context):
+                _require_finite(piece, batch, check)
                 yield piece[0] if single else piece
 
-    def mel(self, wav: npt.ArrayLike, sample_rate: int) -> Samples:
+    def mel(self, wav: npt.ArrayLike, sample_rate: int, *, check: bool = True) -> Samples:
         """Mel of audio at any sample rate: [T] to [M, F], [B, T] to [B, M, F]. Takes torch."""
         import soxr
         import torch
 
         from waveglow.audio.mel_spectrogram import MelSpectrogram
 
-        audio = np.atleast_2d(np.asarray(wav))
+        audio = np.atleast_2d(_audio(wav, check))
         rows = [soxr.resample(row, sample_rate, self.sample_rate, quality="HQ") for row in audio]
         mel = MelSpectrogram(self.mel_spec).of_any_length(torch.from_numpy(np.stack(rows)).float()).numpy()
         return mel if np.ndim(wav) == 2 else mel[0]
@@ -223,9 +230,11 @@ class OnnxVocoder:
         sigma: float = SIGMA,
         seed: int | Sequence[int] = 0,
         refine: int | None = None,
+        check: bool = True,
     ) -> Samples:
         """Copy-synthesis: audio to mel to audio of the same duration, at the model's sample rate: [T] or [B, T]."""
-        again = self.synthesize(self.mel(wav, sample_rate), sigma=sigma, seed=seed, refine=refine)
+        mel = self.mel(wav, sample_rate, check=check)
+        again = self.synthesize(mel, sigma=sigma, seed=seed, refine=refine, check=False)
         length = math.ceil(np.shape(wav)[-1] * self.sample_rate / sample_rate)
         missing = max(0, length - again.shape[-1])
         return np.pad(again, (*[(0, 0)] * (again.ndim - 1), (0, missing)))[..., :length]
@@ -234,14 +243,14 @@ class OnnxVocoder:
         """Raises ValueError: the graph goes from latents to audio alone."""
         raise ValueError(f"{self.path} only synthesizes; a likelihood takes its checkpoint")
 
-    def denoise(self, audio: npt.ArrayLike, strength: float = 0.1) -> Samples:
+    def denoise(self, audio: npt.ArrayLike, strength: float = 0.1, *, check: bool = True) -> Samples:
         """Audio of this vocoder, at its sample rate, less its hum (audio/denoise.py): [T] to [T], [B, T] to [B, T].
 
         Takes torch. Raises ValueError for a strength that is negative or not finite, and for what is no audio.
         """
         import torch
 
-        batch = torch.from_numpy(np.atleast_2d(np.asarray(audio))).float()
+        batch = torch.from_numpy(np.atleast_2d(_audio(audio, check)))
         denoised = self._denoiser(batch, strength).numpy()
         return denoised if np.ndim(audio) == 2 else denoised[0]
 
@@ -255,7 +264,7 @@ class OnnxVocoder:
         return heard_in_silence(
             self.mel_spec,
             silence,
-            lambda mel: torch.from_numpy(self.synthesize(mel.numpy(), sigma=0, refine=0)),
+            lambda mel: torch.from_numpy(self.synthesize(mel.numpy(), sigma=0, refine=0, check=False)),
             reach=max(self.reach(0)),
         )
 
@@ -289,14 +298,16 @@ class OnnxVocoder:
         if held is not None and first + held.shape[-1] > done:
             yield self._run(held, draw, first)[:, (done - first) * hop :]
 
-    def _batch(self, mel: npt.ArrayLike) -> tuple[Samples, bool]:
+    def _batch(self, mel: npt.ArrayLike, check: bool) -> tuple[Samples, bool]:
         """[M, F] or [B, M, F] to (mels [B, M, F], whether it was a single one)."""
-        mels = np.asarray(mel, dtype=np.float32)
+        mels = floats(mel, "mel")
         batch, n_mels = mels if mels.ndim == 3 else mels[None], self.mel_spec.n_mels
         if batch.ndim != 3 or not batch.size or batch.shape[1] != n_mels:
             raise ValueError(f"mel has shape {list(mels.shape)}; this model takes [B, {n_mels}, F], F >= 1")
         if not np.isfinite(batch).all():
             raise ValueError("the mel has NaN or infinite values; repair or drop the clip")
+        for clip in batch if check else ():
+            require_plausible(clip, self.mel_spec)
         return batch, mels.ndim != 3
 
     def _draw(self, clips: int, sigma: float, seed: int | Sequence[int], steps: int) -> Draw:
@@ -333,6 +344,24 @@ def drawn_latents(
         return np.float32(sigma) * np.stack(rows)
 
     return {f"z{i}": noise(i, z) for i, z in enumerate(latents)}
+
+
+def _audio(wav: npt.ArrayLike, check: bool) -> Samples:
+    """In float32. Raises ValueError for other types, NaN, and what is far beyond full scale."""
+    samples = floats(wav, "audio")
+    if not np.isfinite(samples).all():
+        raise ValueError("audio has NaN or infinite samples; repair or drop the clip")
+    if check and samples.size and (looks := beyond_full_scale(float(np.abs(samples).max()))):
+        raise ValueError(f"the audio {looks}, or give check=False where it is meant so")
+    return samples
+
+
+def _require_finite(audio: Samples, mels: Samples, check: bool) -> None:
+    if check and not np.isfinite(audio).all():
+        raise ValueError(
+            f"the audio isn't finite: the mel's values, {mels.min():.4g}..{mels.max():.4g}, are more than a model can "
+            "compute with; give a mel of the file's convention"
+        )
 
 
 def needed(module: str) -> Any:

@@ -12,7 +12,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from waveglow.flows.base import Flow, Shape, full_precision, log_det_dtype, net_reach, positions, sum_per_sample
+from waveglow.flows.base import (
+    Flow,
+    Shape,
+    full_precision,
+    in_float64,
+    log_det_dtype,
+    net_reach,
+    positions,
+    require_scales,
+    sum_per_sample,
+)
 
 STD_FLOOR = 1e-4
 
@@ -61,6 +71,9 @@ class ActNorm(Flow):
     def reach_places(self, shape: Shape) -> int:
         return 0
 
+    def require_invertible(self) -> None:
+        require_scales(self.log_scale)
+
     def after(self, conv: nn.Conv2d, x: Tensor) -> Tensor:
         """`self(conv(x))[0]` with the scale put into the convolution's weights, which are far fewer than its outputs.
 
@@ -79,7 +92,7 @@ class ActNorm(Flow):
 
         A channel whose standard deviation is below 1e-4 is scaled as if it were 1e-4, and named in a warning.
         """
-        rows = x.transpose(0, 1).flatten(1).double()  # (C, B*S)
+        rows = in_float64(x.transpose(0, 1).flatten(1))  # (C, B*S)
         std = rows.std(1, correction=0)
         constant = (std < STD_FLOOR).nonzero().flatten().tolist()
         if constant:
@@ -119,6 +132,9 @@ class Scale(Flow):
 
     def reach_places(self, shape: Shape) -> int:
         return 0
+
+    def require_invertible(self) -> None:
+        require_scales(self.log_scale)
 
 
 def per_channel(values: Tensor, x: Tensor) -> Tensor:
@@ -184,13 +200,16 @@ class ConditionalActNorm(Flow):
     def reach_places(self, shape: Shape) -> int:
         return net_reach(self.net)
 
+    def require_invertible(self) -> None:
+        require_scales(self.log_scale)
+
     @torch.no_grad()
     def set_statistics_(self, x: Tensor, name: str = "ConditionalActNorm") -> None:
         """Set `log_scale` so that these x [B, C, *S] get a mean square of 1 in every channel while the net gives 0.
 
         A channel whose root mean square is below 1e-4 is scaled as if it were 1e-4: the net tells which are empty.
         """
-        rows = x.transpose(0, 1).flatten(1).double()  # (C, B*S)
+        rows = in_float64(x.transpose(0, 1).flatten(1))  # (C, B*S)
         self.log_scale.copy_(-rows.square().mean(1).sqrt().clamp(min=STD_FLOOR).log())
         self.initialized.fill_(True)
 

@@ -97,6 +97,12 @@ class Flow(nn.Module):
     def fold_(self) -> None:
         """In a copy for inference, compute once what depends on the weights alone."""
 
+    def require_invertible(self) -> None:
+        """Raises ValueError, which says what is wrong, where the weights as they are make this no invertible map.
+
+        Asked once, when weights are read from a file; NaN and infinite ones are found elsewhere.
+        """
+
     def retrace(self, z: Tensor, cond: Tensor | None) -> Retraced:
         """Rebuild x from z, then run forward with a graph: what a reversible backward pass needs of a layer."""
         with torch.no_grad():
@@ -133,6 +139,26 @@ def log_det_dtype(x: Tensor) -> torch.dtype:
     return torch.promote_types(x.dtype, torch.float32)
 
 
+MAX_LOG_SCALE = 80.0  # float32 ends at e⁸⁸
+
+
+def require_scales(log_scale: Tensor) -> None:
+    """Raises ValueError where a scale of `exp(log_scale)` is 0 or infinite in float32, or nearly so."""
+    worst = float(log_scale.abs().amax()) if log_scale.numel() else 0.0
+    if not worst <= MAX_LOG_SCALE:
+        raise ValueError(f"a log-scale of it is ±{worst:.4g}; beyond {MAX_LOG_SCALE:g} its scale or the inverse is 0")
+
+
+def has_float64(device: torch.device) -> bool:
+    """Whether tensors of float64 can be there, which Apple's GPUs have none of."""
+    return device.type in ("cpu", "cuda", "meta")
+
+
+def in_float64(x: Tensor) -> Tensor:
+    """x in float64: on its device, or on the CPU."""
+    return x.double() if has_float64(x.device) else x.cpu().double()
+
+
 def sum_per_sample(values: Tensor) -> Tensor:
     """Sum over all but the batch, in float32 or better: [B, ...] to [B]."""
     return values.flatten(1).sum(1, dtype=log_det_dtype(values))
@@ -154,4 +180,4 @@ def positions(x: Tensor) -> int:
 
 def full_precision(x: Tensor) -> torch.autocast:
     """Region in which an ambient autocast has no effect: only coupling nets may run in half precision."""
-    return torch.autocast(x.device.type, enabled=False)
+    return torch.autocast("cpu" if x.is_meta else x.device.type, enabled=False)

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Literal, cast
+from typing import Literal, cast, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils.checkpoint import checkpoint
 
+from waveglow.config import require_known
 from waveglow.flows.base import Flow, Shape, zero_log_det
 from waveglow.flows.reversible import conditions, reversible_forward
 
@@ -44,6 +45,8 @@ class Chain(Flow):
             each layer's input and runs the layer again (Chen et al. 2016, arXiv:1604.06174). "reversible" keeps one
             output and rebuilds the rest by inversion, so that memory does not grow with depth; it needs float32.
 
+    Raises ValueError for an unknown word.
+
     >>> from waveglow.flows import ActNorm, InvertibleConv, Squeeze
     >>> flow = Chain([Squeeze(8), ActNorm(8), InvertibleConv(8)])
     >>> x = torch.randn(2, 1, 80)
@@ -54,6 +57,7 @@ class Chain(Flow):
 
     def __init__(self, layers: Iterable[Flow], *, memory: Memory = "none") -> None:
         super().__init__()
+        require_known("memory", memory, get_args(Memory))
         self.layers = nn.ModuleList(layers)
         self.memory = memory
 
@@ -105,7 +109,7 @@ class Split(nn.Module):
         prior: a coupling that moves the leaving channels given those that stay, which makes their density conditional
             and the latent N(0, 1) again; None where they leave as they are.
 
-    Raises ValueError where no channel would leave, or none would stay.
+    Raises ValueError where no channel would leave, or none would stay, and for an unknown word.
 
     >>> z, rest, log_det = Split(2)(torch.randn(4, 8, 10))
     >>> z.shape, rest.shape
@@ -118,6 +122,7 @@ class Split(nn.Module):
         super().__init__()
         if channels < 1:
             raise ValueError(f"a Split of {channels} channels lets nothing leave; give at least 1")
+        require_known("leaves", leaves, ("first", "last"))
         self.channels = channels
         self.leaves = leaves
         self.prior = prior

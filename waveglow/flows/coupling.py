@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from waveglow.config import nearest
+from waveglow.config import require_known
 from waveglow.flows.base import Flow, Retraced, Shape, net_reach, sum_per_sample
 
 
@@ -36,7 +36,9 @@ class Mask(Protocol):
 
 
 class ChannelMask:
-    """The last C // 2 channels of [B, C, *S] move, or the first C // 2. Raises ValueError for a single channel.
+    """The last C // 2 channels of [B, C, *S] move, or the first C // 2.
+
+    Raises ValueError for a single channel, and for an unknown word, as the other masks do.
 
     >>> kept, moved = ChannelMask(5).split(torch.arange(5).view(1, 5, 1))
     >>> kept.flatten().tolist(), moved.flatten().tolist()
@@ -46,6 +48,7 @@ class ChannelMask:
     def __init__(self, channels: int, *, moves: Literal["first", "last"] = "last") -> None:
         if channels < 2:
             raise ValueError(f"a coupling of {channels} channel has nothing to split; it needs at least 2")
+        require_known("moves", moves, ("first", "last"))
         self.moves = moves
         self.moved_channels = channels // 2
         self.kept_channels = channels - self.moved_channels
@@ -76,8 +79,9 @@ class CheckerboardMask:
     """
 
     def __init__(self, channels: int, *, moves: Literal["even", "odd"] = "even") -> None:
+        require_known("moves", moves, ("even", "odd"))
         self.kept_channels = self.moved_channels = channels
-        self.parity = {"even": 0, "odd": 1}[moves]
+        self.parity = 0 if moves == "even" else 1
 
     def _moves(self, x: Tensor) -> Tensor:
         index_sum = torch.zeros((), dtype=torch.long, device=x.device)
@@ -114,6 +118,7 @@ class RowsAboveMask:
     """
 
     def __init__(self, channels: int, *, first: Literal["kept", "moved"] = "kept") -> None:
+        require_known("first", first, ("kept", "moved"))
         self.kept_channels = self.moved_channels = channels
         self.first = first
 
@@ -205,10 +210,8 @@ class Coupling(Flow):
 
     def __init__(self, net: nn.Module, mask: Mask, *, form: str = "s*x+t", scale: str = "exp") -> None:
         super().__init__()
-        if form not in FORMS:
-            raise ValueError(f"coupling form {form!r} is unknown{nearest(form, FORMS)}")
-        if scale not in {*SCALES, "additive"}:
-            raise ValueError(f"coupling scale {scale!r} is unknown{nearest(scale, [*SCALES, 'additive'])}")
+        require_known("form", form, FORMS)
+        require_known("scale", scale, (*SCALES, "additive"))
         self.net = net
         self.mask = mask
         self.form = form

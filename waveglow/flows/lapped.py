@@ -13,7 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from waveglow.flows.base import Flow, Shape, full_precision, zero_log_det
+from waveglow.flows.base import Flow, Shape, full_precision, has_float64, zero_log_det
 from waveglow.flows.reshape import squeezed_shape
 
 Table = Callable[[int, torch.dtype, torch.device], Tensor]
@@ -67,7 +67,8 @@ class LappedSqueeze(Flow):
 
     def fold_(self) -> None:
         """Make the tables, so that an exported graph holds them as constants."""
-        usual = torch.zeros((), dtype=torch.get_default_dtype(), device="cpu")
+        device = "meta" if torch.get_default_device().type == "meta" else "cpu"
+        usual = torch.zeros((), dtype=torch.float32, device=device)
         self._table(dct_basis, usual)
         self._table(sine_window, usual)
 
@@ -120,6 +121,5 @@ def sine_window(bands: int, dtype: torch.dtype, device: torch.device) -> Tensor:
 
 
 def _float64_arange(n: int, device: torch.device) -> Tensor:
-    """0 … n − 1, on the CPU where the device may have no float64."""
-    has_float64 = device.type in ("cpu", "cuda")
-    return torch.arange(n, dtype=torch.float64, device=device if has_float64 else "cpu")
+    """0 … n − 1, on the CPU where the device has no float64."""
+    return torch.arange(n, dtype=torch.float64, device=device if has_float64(device) else "cpu")

@@ -12,7 +12,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from waveglow.flows.base import Flow, Shape, full_precision, log_det_dtype, positions, zero_log_det
+from waveglow.flows.base import (
+    Flow,
+    Shape,
+    full_precision,
+    has_float64,
+    in_float64,
+    log_det_dtype,
+    positions,
+    zero_log_det,
+)
 
 
 def _mix(weight: Tensor, x: Tensor) -> Tensor:
@@ -25,9 +34,11 @@ def random_rotation(channels: int) -> Tensor:
     # torch would trace the decomposition there, and import its compiler for it: 1.2 s of a load's 1.4.
     if torch.get_default_device().type == "meta":
         return torch.empty(channels, channels)
-    q = torch.linalg.qr(torch.randn(channels, channels, dtype=torch.float64)).Q
+    usual = torch.get_default_device()
+    drawn = torch.randn(channels, channels, dtype=torch.float64, device=usual if has_float64(usual) else "cpu")
+    q = torch.linalg.qr(drawn).Q
     sign = torch.linalg.slogdet(q).sign
-    return torch.cat([q[:, :1] * sign, q[:, 1:]], dim=1).to(torch.get_default_dtype())
+    return torch.cat([q[:, :1] * sign, q[:, 1:]], dim=1).to(usual, torch.get_default_dtype())
 
 
 class InvertibleConv(Flow):
@@ -73,10 +84,20 @@ class InvertibleConv(Flow):
         return 0
 
     @torch.no_grad()
+    def require_invertible(self) -> None:
+        """Raises ValueError where W is singular to float32's precision: its inverse would be rounding errors alone."""
+        condition = float(torch.linalg.cond(in_float64(self.matrix()), 1))
+        if not condition * torch.finfo(torch.float32).eps < 1:
+            raise ValueError(
+                f"its matrix of {len(self.matrix())} channels is singular (condition number {condition:.2g}), so that "
+                "nothing can be inverted"
+            )
+
+    @torch.no_grad()
     def fold_(self) -> None:
         """Fill W⁻¹, inverted in float64."""
         matrix = self.matrix()
-        self.weight_inverse = torch.linalg.inv(matrix.double()).to(matrix.dtype)
+        self.weight_inverse = torch.linalg.inv(in_float64(matrix)).to(matrix)
 
 
 class InvertibleConvLU(InvertibleConv):
@@ -168,7 +189,7 @@ class Householder(Flow):
     @torch.no_grad()
     def fold_(self) -> None:
         """Keep the product, made in float64."""
-        self.rotation = _product_of_reflections(self.vectors.double()).to(self.vectors.dtype)
+        self.rotation = _product_of_reflections(in_float64(self.vectors)).to(self.vectors)
 
 
 def _product_of_reflections(vectors: Tensor) -> Tensor:

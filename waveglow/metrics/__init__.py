@@ -30,11 +30,16 @@ class Take:
     """One recording or output, float32 [T] at the rate of `spec`, with what several metrics want of it.
 
     `group` is how many samples the vocoder's flow squeezes together (FlowVocoder.group).
+    Raises ValueError for samples that are not finite: a score of them would mean nothing.
     """
 
     samples: Samples
     spec: MelSpec
     group: int
+
+    def __post_init__(self) -> None:
+        if not np.isfinite(self.samples).all():
+            raise ValueError("the audio to be scored has NaN or infinite samples")
 
     @cached_property
     def at_16k(self) -> Samples:

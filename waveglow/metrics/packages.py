@@ -42,6 +42,34 @@ def required(module: str, *, distribution: str | None = None, extra: str = "eval
         raise MissingPackageError(f"{name} {why}; {install_hint(extra)}") from error
 
 
+COMPILING = ("core.pitch", "core.spectrum", "feature.spectral", "sequence", "util")  # what is used of librosa
+
+
+def librosa() -> Any:
+    """librosa; where numba can write neither beside it nor in a home, its functions are compiled without a cache.
+
+    numba stops then, as soon as a decorator that asks for a cache runs: while the modules are imported.
+    """
+    package, numba = importlib.import_module("librosa"), importlib.import_module("numba")
+    try:
+        numba.jit(cache=True)(package.version.show_versions)  # which compiles nothing yet
+    except RuntimeError:  # "cannot cache function …: no locator available for file …"
+        decorators = {name: getattr(numba, name) for name in ("jit", "njit", "vectorize", "guvectorize")}
+        try:
+            for name, decorator in decorators.items():
+                setattr(numba, name, _without_cache(decorator))
+            for module in COMPILING:
+                importlib.import_module(f"librosa.{module}")
+        finally:
+            for name, decorator in decorators.items():
+                setattr(numba, name, decorator)
+    return package
+
+
+def _without_cache(decorator: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda *given, **options: decorator(*given, **{**options, "cache": False})
+
+
 def version_of(distribution: str) -> str:
     """Version of an installed distribution, "" where there is none."""
     try:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from waveglow.metrics.packages import Samples, quiet, required
+from waveglow.metrics.packages import Samples, librosa, quiet, required
 
 SAMPLE_RATE = 16_000
 WINDOW_SAMPLES, HOP_SAMPLES = 1024, 160
@@ -39,9 +39,9 @@ class Periodicity:
 def load_periodicity() -> Callable[[Samples], Periodicity]:
     """The periodicity of samples [T]. Raises MissingPackageError; what is returned, ValueError for less than 64 ms."""
     torchcrepe = required("torchcrepe")
-    import librosa  # here, for it takes a second or two to load
+    of_librosa = librosa()  # here, for it takes a second or two to load
 
-    frequencies_hz = librosa.fft_frequencies(sr=SAMPLE_RATE, n_fft=WINDOW_SAMPLES)
+    frequencies_hz = of_librosa.fft_frequencies(sr=SAMPLE_RATE, n_fft=WINDOW_SAMPLES)
 
     def of(samples: Samples) -> Periodicity:
         if len(samples) < WINDOW_SAMPLES:
@@ -58,8 +58,8 @@ def load_periodicity() -> Callable[[Samples], Periodicity]:
                 batch_size=FRAMES_AT_ONCE,
                 pad=False,
             )
-            spectrum = librosa.stft(samples, n_fft=WINDOW_SAMPLES, hop_length=HOP_SAMPLES, center=False)
-            level_db = librosa.perceptual_weighting(np.abs(spectrum) ** 2, frequencies_hz).mean(0)  # (F)
+            spectrum = of_librosa.stft(samples, n_fft=WINDOW_SAMPLES, hop_length=HOP_SAMPLES, center=False)
+            level_db = of_librosa.perceptual_weighting(np.abs(spectrum) ** 2, frequencies_hz).mean(0)  # (F)
         return Periodicity(np.where(level_db < SILENCE_DB, 0.0, found[0].double().numpy()))
 
     return of

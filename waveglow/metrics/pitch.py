@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from waveglow.metrics.packages import Samples, quiet
+from waveglow.metrics.packages import Samples, librosa, quiet
 
 SAMPLE_RATE = 16_000
 FRAME_SAMPLES, HOP_SAMPLES = 1024, 256
@@ -35,12 +35,12 @@ def f0_track(samples: Samples) -> Track:
     H. Kawahara, 2002), which interpolates, gives the value where both agree within 50 cents.
     Raises ValueError for fewer than 1024 samples.
     """
-    import librosa  # here, for it takes a second or two to load
+    of_librosa = librosa()  # here, for it takes a second or two to load
 
     if len(samples) < FRAME_SAMPLES:
         raise ValueError(f"{len(samples)} samples are too short for a pitch; it takes {FRAME_SAMPLES} at 16 kHz")
     with quiet():
-        coarse, voiced, _ = librosa.pyin(
+        coarse, voiced, _ = of_librosa.pyin(
             samples,
             fmin=FMIN_HZ,
             fmax=FMAX_HZ,
@@ -49,7 +49,7 @@ def f0_track(samples: Samples) -> Track:
             hop_length=HOP_SAMPLES,
             fill_na=None,
         )
-        fine = librosa.yin(
+        fine = of_librosa.yin(
             samples, fmin=FMIN_HZ, fmax=FMAX_HZ, sr=SAMPLE_RATE, frame_length=FRAME_SAMPLES, hop_length=HOP_SAMPLES
         )
     near = np.abs(cents(fine, coarse)) <= REFINED_CENTS

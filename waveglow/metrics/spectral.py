@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 
 from waveglow.audio.mel_spec import MelSpec, filterbank
-from waveglow.metrics.packages import Samples, Score, guarded, required
+from waveglow.metrics.packages import Samples, Score, guarded, librosa, required
 
 Array = npt.NDArray[np.floating[Any]]
 
@@ -103,13 +103,13 @@ def griffin_lim(log_mel: Array, spec: MelSpec, n_samples: int, *, iterations: in
     Magnitudes by non-negative least squares, phases by the fast Griffin-Lim algorithm (N. Perraudin et al., 2013) from
     random ones of a fixed seed.
     """
-    import librosa  # here, for it takes a second or two to load
+    of_librosa = librosa()  # here, for it takes a second or two to load
 
-    powers = librosa.util.nnls(filterbank(spec), np.exp(log_mel.astype(np.float64)))  # [n_fft/2 + 1, F]
+    powers = of_librosa.util.nnls(filterbank(spec), np.exp(log_mel.astype(np.float64)))  # [n_fft/2 + 1, F]
     magnitude = powers ** (1 / spec.power)
-    since_1_0 = "rng" in inspect.signature(librosa.griffinlim).parameters
+    since_1_0 = "rng" in inspect.signature(of_librosa.griffinlim).parameters
     seed: dict[str, Any] = {"rng" if since_1_0 else "random_state": 0}
-    padded = librosa.griffinlim(
+    padded = of_librosa.griffinlim(
         magnitude,
         n_iter=iterations,
         hop_length=spec.hop,

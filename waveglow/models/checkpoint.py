@@ -28,7 +28,7 @@ from waveglow.models.flow_image import FlowImage
 from waveglow.models.flow_vocoder import FlowVocoder
 from waveglow.models.registry import Model, build
 from waveglow.models.shipped import IMAGE_MODELS, VOICES
-from waveglow.models.weights import fill_, own_state
+from waveglow.models.weights import fill_, own_state, require_sound
 from waveglow.models.whole_directory import CheckpointError as CheckpointError
 from waveglow.models.whole_directory import Writer, is_whole, standing, verify, write_directory
 from waveglow.models.whole_directory import sha256 as sha256
@@ -123,11 +123,14 @@ def load(path: Path | str) -> Checkpoint[Model]:
 
     The model is built from the configuration without memory for its weights, compared with the names and shapes that
     the file declares, and only then filled; half-precision weights become float32.
-    Raises CheckpointError for what is missing, damaged, of a newer format, or where weights and configuration differ.
+    Raises CheckpointError for what is missing, damaged, of a newer format, where weights and configuration differ, and
+    for weights that are NaN, infinite or make a layer singular, by its name.
 
     >>> load("lapglow").mel_spec.sample_rate
     22050
     """
+    if not str(path):
+        raise CheckpointError("the path is empty; give a checkpoint directory, a training run, or a voice's name")
     directory = resolve(Path(path))
     verify(directory)
     config = read_config(directory)
@@ -138,6 +141,10 @@ def load(path: Path | str) -> Checkpoint[Model]:
     except ValueError as error:
         raise CheckpointError(f"{directory / CONFIG}: {error}") from error
     fill_(model, read_tensors(directory / WEIGHTS, own_state(model)), assign=True)
+    try:
+        require_sound(model)
+    except ValueError as error:
+        raise CheckpointError(f"{directory / WEIGHTS}: {error}; use a checkpoint from before it broke") from error
     return Checkpoint(model.eval(), config["model"], mel_spec, config.get("info") or {}, directory)
 
 
@@ -227,16 +234,21 @@ def read_config(directory: Path) -> dict[str, Any]:
 
 
 def read_tensors(path: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors with the names, shapes and dtypes of `expected` (which may be on the meta device).
+    """Tensors with the names and shapes of `expected` (which may be on the meta device), floats as float32.
 
     Names and shapes are compared before anything is read. Raises CheckpointError.
     """
     try:
         with safe_open(path, framework="pt") as file:
             _compare(path, {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}, expected)  # noqa: SIM118
-            return {name: file.get_tensor(name).to(tensor.dtype) for name, tensor in expected.items()}
+            return {name: file.get_tensor(name).to(_whole(tensor.dtype)) for name, tensor in expected.items()}
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: is no valid safetensors file ({error})") from error
+
+
+def _whole(dtype: torch.dtype) -> torch.dtype:
+    """Not what torch's global default says."""
+    return torch.float32 if dtype.is_floating_point else dtype
 
 
 def _compare(path: Path, found: Mapping[str, tuple[int, ...]], expected: Mapping[str, Tensor]) -> None:

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from waveglow.config import nearest
+from waveglow.config import require_known
 from waveglow.flows.base import Shape
 from waveglow.flows.compose import MultiScale
 from waveglow.flows.likelihood import BASES, bits_per_dim
@@ -48,8 +48,7 @@ class FlowImage(nn.Module):
         super().__init__()
         if not 1 <= n_bits <= 8:
             raise ValueError(f"n_bits is {n_bits}; it must be from 1 to 8")
-        if base not in BASES:
-            raise ValueError(f"base is {base!r}, which is unknown{nearest(base, BASES)}")
+        require_known("base", base, BASES)
         self.flow = flow
         self.shape = shape
         self.n_bits = n_bits

@@ -10,9 +10,10 @@ from collections.abc import Iterable, Sequence
 
 from torch import Tensor, nn
 
+from waveglow.config import require_known
 from waveglow.flows.base import Shape
 from waveglow.flows.compose import MultiScale
-from waveglow.flows.likelihood import log_prob_by_latent
+from waveglow.flows.likelihood import BASES, log_prob_by_latent
 from waveglow.nn.upsample import Conditioner
 
 
@@ -25,6 +26,8 @@ class FlowVocoder(nn.Module):
         hop: samples per mel frame.
         n_mels: M.
         bases: density of each latent, in the order in which they leave (flows/likelihood.py); None is N(0, 1) for all.
+
+    Raises ValueError for an unknown base, and another number of them than of latents.
     """
 
     def __init__(
@@ -42,6 +45,10 @@ class FlowVocoder(nn.Module):
         self.hop = hop
         self.n_mels = n_mels
         self.bases = tuple(bases or ["normal"] * flow.n_latents)
+        for base in self.bases:
+            require_known("bases", base, BASES)
+        if len(self.bases) != flow.n_latents:
+            raise ValueError(f"bases are {', '.join(self.bases)}; the flow has {flow.n_latents} latents, each with one")
 
     @property
     def group(self) -> int:

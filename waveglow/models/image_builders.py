@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Literal
 
-from waveglow.config import nearest
+from waveglow.config import require_known
 from waveglow.flows.actnorm import ActNorm, Scale
 from waveglow.flows.base import Flow
 from waveglow.flows.batchnorm import FlowBatchNorm
@@ -27,6 +27,9 @@ PERMUTATIONS: dict[str, Callable[[int], Flow]] = {
 COUPLINGS = {"additive": "additive", "affine": "sigmoid"}
 
 
+MOST_VALUES = 2**20  # of an image that is a vector
+
+
 def nice(
     *,
     image_size: int = 28,
@@ -43,9 +46,11 @@ def nice(
     The image is a vector. The parts are odd and even values, or the first and second half; the whole vector is
     reversed after each coupling.
     """
-    _require_known("partition", partition, ("odd-even", "halves"))
+    require_known("partition", partition, ("odd-even", "halves"))
     shape = (channels, image_size, image_size)
     dims = math.prod(shape)
+    if dims > MOST_VALUES:
+        raise ValueError(f"images of {channels} × {image_size} × {image_size} are {dims} values; at most {MOST_VALUES}")
     layers: list[Flow] = [Flatten(shape)]
     if partition == "odd-even":
         layers.append(Shuffle(dims, order=[*range(0, dims, 2), *range(1, dims, 2)]))
@@ -128,8 +133,8 @@ def glow(
     Between levels the second half of the channels leaves, standardized by a prior that the other half tells. The top's
     prior is N(0, 1), learned, or learned for each class.
     """
-    _require_known("permutation", permutation, PERMUTATIONS)
-    _require_known("coupling", coupling, COUPLINGS)
+    require_known("permutation", permutation, PERMUTATIONS)
+    require_known("coupling", coupling, COUPLINGS)
     _require_divisible(image_size, 2**n_levels, "n_levels", n_levels)
     if n_levels * n_steps > 1024:
         raise ValueError(f"n_levels × n_steps is {n_levels} × {n_steps}; at most 1024 steps are built")
@@ -156,11 +161,6 @@ def glow(
         levels.append(Coupling(ZeroConv2d(c, 2 * c, n_classes=n_classes), WholeMask(c), form="(x-t)/s"))
     shape = (channels, image_size, image_size)
     return FlowImage(MultiScale(levels), shape=shape, n_bits=n_bits, lowest=-0.5, n_classes=n_classes)
-
-
-def _require_known(name: str, value: str, known: Collection[str]) -> None:
-    if value not in known:
-        raise ValueError(f"{name} is {value!r}, which is unknown{nearest(value, known)}")
 
 
 def _require_divisible(image_size: int, factor: int, name: str, value: int) -> None:

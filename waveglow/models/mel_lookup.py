@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from waveglow.audio.mel import MelSpec, preset
+from waveglow.audio.mel_presets import spec_of
 from waveglow.config import ConfigError, read_yaml
 from waveglow.models.checkpoint import CheckpointError, read_config, resolve, voices
 
@@ -33,9 +34,7 @@ def of_checkpoint(path: Path) -> MelSpec:
 
 
 def _of_file(path: Path) -> MelSpec:
-    fields = dict(read_yaml(path))
-    base = fields.pop("preset", None)
     try:
-        return MelSpec.from_dict({**(preset(str(base)).to_dict() if base else {}), "name": path.stem, **fields})
+        return spec_of({"name": path.stem, **read_yaml(path)})
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from error

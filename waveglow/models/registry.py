@@ -43,6 +43,8 @@ IMAGES: dict[str, Callable[..., FlowImage]] = {
 MODELS: dict[str, Callable[..., Model]] = {**VOCODERS, **IMAGES}
 
 MAY_BE_0 = ("n_high", "n_classes")
+MOST = 2**16  # of any number: a configuration comes from a file that may not be one's own
+MOST_OF = {"image_size": 2**12}
 
 
 def build(config: Mapping[str, Any]) -> Model:
@@ -97,3 +99,5 @@ def _check_type(key: str, value: Any, default: Any) -> None:
     least = 0 if key in MAY_BE_0 else 1
     if expected is int and value < least:
         raise ConfigError(f"model.{key} is {value}; it must be at least {least}")
+    if expected is int and value > (most := MOST_OF.get(key, MOST)):
+        raise ConfigError(f"model.{key} is {value}; it must be at most {most}")

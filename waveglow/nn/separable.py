@@ -42,13 +42,15 @@ class SeparableConv(nn.Module):
         if self.norm is None:
             return
         norm, weight, bias = self.norm, self.depthwise.weight, cast(Tensor, self.depthwise.bias)
-        mean, var = cast(Tensor, norm.running_mean).double(), cast(Tensor, norm.running_var).double()
-        scale = norm.weight.double() * (var + norm.eps).rsqrt()
-        shift = norm.bias.double() - mean * scale
-        shifted = (weight.double() * shift.view(-1, 1, 1, 1)).squeeze(1)  # [C, 1, taps]: what each tap makes of it
-        self.edges = torch.stack([shifted[..., :1], shifted[..., -1:]]).to(weight.dtype)
-        bias.copy_(bias.double() + shifted.sum((1, 2)))
-        weight.copy_(weight.double() * scale.view(-1, 1, 1, 1))
+        of_norm = (norm.running_mean, norm.running_var, norm.weight, norm.bias)
+        mean, var, gain, offset = (cast(Tensor, each).cpu().double() for each in of_norm)  # where float64 is
+        scale = gain * (var + norm.eps).rsqrt()
+        shift = offset - mean * scale
+        exact = weight.cpu().double()
+        shifted = (exact * shift.view(-1, 1, 1, 1)).squeeze(1)  # [C, 1, taps]: what each tap makes of it
+        self.edges = torch.stack([shifted[..., :1], shifted[..., -1:]]).to(weight)
+        bias.copy_(bias.cpu().double() + shifted.sum((1, 2)))
+        weight.copy_(exact * scale.view(-1, 1, 1, 1))
         self.norm = None
 
 

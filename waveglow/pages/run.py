@@ -12,9 +12,11 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-import numpy as np
 import soundfile
+import torch
 
+from waveglow.audio.mel_spec import MelSpec
+from waveglow.audio.mel_spectrogram import MelSpectrogram
 from waveglow.pages import figures
 from waveglow.pages.look import data_url, page
 from waveglow.pages.run_parts import (
@@ -139,7 +141,6 @@ def _rendered(path: Path) -> tuple[bytes, bytes, str]:
 
     Raises ValueError if the recording is empty.
     """
-    import librosa  # here, for it takes a second or two to load
 
     audio, sample_rate = soundfile.read(path, dtype="float32", always_2d=True)  # (T, channels)
     shown = audio.mean(axis=1)[: BYTES_PER_PLAYER // 2]
@@ -149,6 +150,22 @@ def _rendered(path: Path) -> tuple[bytes, bytes, str]:
     wav = io.BytesIO()
     soundfile.write(wav, shown, sample_rate, format="WAV", subtype="PCM_16")
     window = round(0.046 * sample_rate)
-    power = librosa.feature.melspectrogram(y=shown, sr=sample_rate, n_fft=window, hop_length=window // 4, n_mels=80)
-    decibels = 10 * np.log10(np.maximum(power, 1e-10))
-    return wav.getvalue(), figures.spectrogram_png(decibels, limits=DECIBELS), note
+    spec = MelSpec(
+        sample_rate=sample_rate,
+        n_fft=window,
+        hop=window // 4,
+        win=window,
+        n_mels=80,
+        fmin=0.0,
+        fmax=None,
+        mel_scale="slaney",
+        mel_norm="slaney",
+        pad_left=window // 2,
+        pad_right=window // 2,
+        pad_mode="constant",
+        power=2,
+        log_base="10",
+        floor_value=1e-10,
+    )
+    bels = MelSpectrogram(spec).of_any_length(torch.from_numpy(shown)[None])[0].numpy()
+    return wav.getvalue(), figures.spectrogram_png(10 * bels, limits=DECIBELS), note

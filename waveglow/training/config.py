@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from waveglow.audio.mel import MelSpec, preset
+from waveglow.audio.mel import MelSpec
+from waveglow.audio.mel_presets import spec_of
 from waveglow.audio.steps import MAX_STEPS
 from waveglow.config import ConfigError, to_mapping
 from waveglow.flows.compose import Memory
@@ -187,7 +188,10 @@ class Settings(Protocol):
 
 @dataclass(frozen=True)
 class RunConfig:
-    """A whole run. `model` is a registry name with its numbers, `mel` a preset or the fields of a MelSpec."""
+    """A whole run. `model` is a registry name with its numbers, `mel` a preset or the fields of a MelSpec.
+
+    Fields may be those alone that differ from a `preset`, as `mel.fmax=7600.0` says over a preset's name.
+    """
 
     model: dict[str, Any]
     mel: Any = "nvidia/tacotron2"
@@ -210,7 +214,7 @@ class RunConfig:
     def mel_spec(self) -> MelSpec:
         """The mel convention. Raises ConfigError where the preset or a field is unknown."""
         try:
-            return preset(self.mel) if isinstance(self.mel, str) else MelSpec.from_dict(self.mel)
+            return spec_of(self.mel)
         except ValueError as error:
             raise ConfigError(f"mel: {error}") from error
 

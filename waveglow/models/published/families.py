@@ -16,7 +16,8 @@ from waveglow.models.published.parts import Converted, State
 from waveglow.models.published.waveglow import nvidia_waveglow, nvidia_waveglow_old, squeezewave
 from waveglow.models.published.wavenets import flowavenet, nanoflow, waveflow
 from waveglow.models.registry import Model, build
-from waveglow.models.weights import fill_, own_state
+from waveglow.models.weights import fill_, own_state, require_finite, require_sound
+from waveglow.models.whole_directory import CheckpointError
 
 
 class UnknownFamilyError(ConfigError):
@@ -38,8 +39,8 @@ def from_state_dict(
             WaveFlow, `n_height` of NanoFlow. Beyond those, `hop` (samples) of NVIDIA's WaveGlow and of SqueezeWave,
             `image_size` (pixels) and `n_bits` of images, where they differ from what was published.
 
-    Raises ConfigError where the family is unknown or the tensors don't fit it, ArgumentError (one of those) where
-    `config` doesn't.
+    Raises CheckpointError where the tensors don't fit the family, or are NaN, infinite or singular; ConfigError where
+    the family is unknown, ArgumentError (one of those) where `config` doesn't fit.
     """
     return convert(state, family=family, config=config)[0]
 
@@ -57,6 +58,7 @@ def convert(
         model = build(model_config)
     _check(ours, own_state(model))
     fill_(model, ours, assign=True)
+    _require_sound(model, state, ours)
     return model.eval(), model_config
 
 
@@ -89,23 +91,38 @@ def _family(state: State) -> str:
     )
 
 
+WRAPPED = re.compile(r"^((module|model|waveglow)\.(\d+\.)?)+")  # by DDP, as a Lightning module's `model`, by NeMo
+
+
 def _cleaned(state: Mapping[str, Tensor]) -> State:
-    """Float32, without DDP's `module.` and with weight-norm pairs under their old names."""
+    """Float32, without wrappers and what else they hold, weight-norm pairs under their old names."""
     new_names = {"parametrizations.weight.original0": "weight_g", "parametrizations.weight.original1": "weight_v"}
     result = {}
-    for name, tensor in state.items():
+    wrapped = {name: tensor for name, tensor in state.items() if WRAPPED.match(name)}
+    for name, tensor in (wrapped or state).items():
         for new, old in new_names.items():
             name = name.replace(new, old)
-        result[re.sub(r"^(module\.(\d+\.)?)+", "", name)] = tensor.float()
+        result[WRAPPED.sub("", name, count=1)] = tensor.float()
     return result
+
+
+def _require_sound(model: Model, state: State, ours: State) -> None:
+    """Raises CheckpointError by the names that the file gives."""
+    theirs = {tensor.data_ptr(): name for name, tensor in state.items()}
+    try:
+        for name, tensor in state.items():
+            require_finite(name, tensor)
+        require_sound(model, names={name: theirs.get(tensor.data_ptr(), name) for name, tensor in ours.items()})
+    except ValueError as error:
+        raise CheckpointError(f"the checkpoint is broken: {error}; use one from before it broke") from error
 
 
 def _check(ours: State, expected: Mapping[str, Tensor]) -> None:
     for name, tensor in expected.items():
         if name not in ours:
-            raise ConfigError(f"the checkpoint lacks the tensor of our {name!r}; is it whole, and of this family?")
+            raise CheckpointError(f"the checkpoint lacks the tensor of our {name!r}; is it whole, and of this family?")
         if ours[name].shape != tensor.shape:
-            raise ConfigError(
+            raise CheckpointError(
                 f"our {name} has shape {list(ours[name].shape)}, the checkpoint's other tensors ask for "
                 f"{list(tensor.shape)}; is it whole?"
             )

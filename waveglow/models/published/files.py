@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from waveglow.audio.files import write_atomically
-from waveglow.audio.mel import MelSpec, preset
+from waveglow.audio.mel import MelSpec
+from waveglow.audio.mel_presets import spec_of
 from waveglow.models.checkpoint import CheckpointError
 from waveglow.models.checkpoint import save as save_checkpoint
 from waveglow.models.flow_vocoder import FlowVocoder
@@ -59,7 +60,10 @@ def convert_file(
     if out.exists():
         raise ValueError(f"{out} exists already; name a new directory")
     state, plain = read_file(path)
-    model, numbers = convert(state, family=family, config=config)
+    try:
+        model, numbers = convert(state, family=family, config=config)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
     lines = []
     if family is None and "config" not in plain and any(".cond_layers." in name for name in state):
         lines.append(
@@ -88,7 +92,7 @@ def _mel_spec(
     Raises ValueError where one was named that doesn't fit.
     """
     name = mel or PUBLISHED_MELS.get(builder, "nvidia/tacotron2")
-    spec = MelSpec.from_dict({**preset(name).to_dict(), **changes})
+    spec = spec_of({"preset": name, **changes})
     if (spec.n_mels, spec.hop) == (model.n_mels, model.hop):
         return spec, ""
     differs = f"the model has {model.n_mels} mels and hop {model.hop}, {name} {spec.n_mels} and {spec.hop}"

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from waveglow.config import ConfigError
 from waveglow.models.image_builders import diagonals_first
 from waveglow.models.published.parts import Converted, Part, State, log_s_first, renamed, settled
+from waveglow.models.whole_directory import CheckpointError
 
 # ---- rosinality/glow-pytorch: Glow(in_channel, n_flow, n_block, affine, conv_lu) -------------------------------------
 
@@ -129,7 +129,7 @@ OF_A_CONV = {
 def _realnvp_name(name: str) -> str:
     parts = COUPLING.fullmatch(name)
     if parts is None:
-        raise ConfigError(f"the checkpoint has {name!r}, which chrischute's RealNVP hasn't; is it of this family?")
+        raise CheckpointError(f"the checkpoint has {name!r}, which chrischute's RealNVP hasn't; is it of this family?")
     scale, rest = parts[1].count("."), parts[4]
     layer = _first_coupling(scale) + int(parts[3]) + (4 if parts[2] == "out" else 0)  # behind three and the squeeze
     for theirs, here in OF_A_CONV.items():

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from waveglow.config import ConfigError, nearest
 from waveglow.flows.base import coupling_nets
+from waveglow.models.whole_directory import CheckpointError
 
 State = dict[str, Tensor]
 Converted = tuple[dict[str, Any], State]  # model configuration, our tensors
@@ -20,7 +21,7 @@ OURS = {"weight_g": "parametrizations.weight.original0", "weight_v": "parametriz
 class Part(State):
     """The tensors under a prefix, and a note of which were read, of this part and of parts of it.
 
-    Raises ConfigError, with the whole name, for what isn't there.
+    Raises CheckpointError, with the whole name, for what isn't there.
     """
 
     def __init__(self, state: Mapping[str, Tensor], prefix: str = "") -> None:
@@ -33,17 +34,17 @@ class Part(State):
         return super().__getitem__(name)
 
     def __missing__(self, name: str) -> Tensor:
-        raise ConfigError(f"the checkpoint lacks {self.prefix + name!r}; is it whole, and of this family?")
+        raise CheckpointError(f"the checkpoint lacks {self.prefix + name!r}; is it whole, and of this family?")
 
     def count(self, prefix: str) -> int:
         """How many numbers follow the prefix."""
         return len({name[len(prefix) :].split(".")[0] for name in self if name.startswith(prefix)})
 
     def require_all_read(self, whose: str) -> None:
-        """Raises ConfigError for a tensor of which nothing was made."""
+        """Raises CheckpointError for a tensor of which nothing was made."""
         for name in self:
             if self.prefix + name not in self.read:
-                raise ConfigError(f"the checkpoint has {name!r}, which {whose} hasn't; is it of this family?")
+                raise CheckpointError(f"the checkpoint has {name!r}, which {whose} hasn't; is it of this family?")
 
 
 def nets_of(model: nn.Module) -> list[str]:
@@ -64,7 +65,9 @@ def normed(state: State, *layers: str) -> State:
     parts = [_pair(state, layer) for layer in layers]
     shapes = {tuple(part["weight_v"].shape[1:]) for part in parts}
     if len(shapes) > 1:
-        raise ConfigError(f"{layers[0]} and {layers[-1]} have weights of different shapes; is the checkpoint whole?")
+        raise CheckpointError(
+            f"{layers[0]} and {layers[-1]} have weights of different shapes; is the checkpoint whole?"
+        )
     fused = {kind: torch.cat([part[kind] for part in parts]) for kind in ("bias", "weight_g", "weight_v")}
     return {OURS.get(kind, kind): tensor for kind, tensor in fused.items()}
 

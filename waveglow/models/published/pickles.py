@@ -96,6 +96,11 @@ def _open_zip(file: IO[bytes]) -> tuple[Any, _Load]:
     """The object of a zip file, and the function that reads a storage of it (zipfile compares the checksums)."""
     archive = zipfile.ZipFile(file)
     entries = {entry.filename: entry for entry in archive.infolist()}
+    if any(name.split("/")[1:2] == ["code"] for name in entries):
+        raise UnreadableCheckpoint(
+            "is TorchScript, a program with its weights inside; where you trust it, save what it holds by "
+            "torch.save(torch.jit.load(FILE).state_dict(), OUT) and give that"
+        )
     stored = all(entry.compress_type == zipfile.ZIP_STORED for entry in entries.values())
     if not stored or sum(entry.file_size for entry in entries.values()) > os.fstat(file.fileno()).st_size:
         raise UnreadableCheckpoint("is compressed, or claims more data than it has; don't trust this file")

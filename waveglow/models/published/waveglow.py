@@ -33,6 +33,7 @@ from waveglow.models.published.parts import (
 )
 from waveglow.models.registry import Model, build, resolved
 from waveglow.models.weights import own_state
+from waveglow.models.whole_directory import CheckpointError
 from waveglow.nn.separable import BATCH_NORM_EPS
 
 # ---- NVIDIA/waveglow: WaveGlow(n_mel_channels, n_flows, n_group, n_early_every, n_early_size, WN_config) -------------
@@ -60,10 +61,12 @@ def _require_known(state: State) -> None:
     known = re.compile(rf"upsample\.(weight|bias)|convinv\.\d+\.conv\.weight|{layers}")
     for name, tensor in state.items():
         if not known.fullmatch(name):
-            raise ConfigError(f"the checkpoint has {name!r}, which NVIDIA's WaveGlow hasn't; is it of this family?")
+            raise CheckpointError(f"the checkpoint has {name!r}, which NVIDIA's WaveGlow hasn't; is it of this family?")
         rank = 1 if name.endswith(".bias") else 3
         if tensor.dim() != rank:
-            raise ConfigError(f"{name} has shape {list(tensor.shape)}, NVIDIA's has {rank} dimensions; is it whole?")
+            raise CheckpointError(
+                f"{name} has shape {list(tensor.shape)}, NVIDIA's has {rank} dimensions; is it whole?"
+            )
 
 
 def _layout_c(state: State) -> State:
@@ -85,7 +88,7 @@ def _fuse(state: State, parts: Iterable[str], whole: str) -> None:
     for kind in ("weight_g", "weight_v", "weight", "bias"):
         tensors = [state.pop(f"{part}.{kind}") for part in parts if f"{part}.{kind}" in state]
         if len({tensor.shape[1:] for tensor in tensors}) > 1:
-            raise ConfigError(f"the {kind} of {whole} and its like have different shapes; is the checkpoint whole?")
+            raise CheckpointError(f"the {kind} of {whole} and its like have different shapes; is the checkpoint whole?")
         if tensors:
             state[f"{whole}.{kind}"] = torch.cat(tensors)
 
@@ -102,7 +105,7 @@ def _waveglow_config(state: State, given: Mapping[str, Any]) -> dict[str, Any]:
         sizes = [state[f"convinv.{k}.conv.weight"].shape[0] for k in range(n_flows)]
         n_mels, _, kernel = state["upsample.weight"].shape
     except KeyError as error:
-        raise ConfigError(f"the checkpoint lacks {error}, which NVIDIA's WaveGlow has") from error
+        raise CheckpointError(f"the checkpoint lacks {error}, which NVIDIA's WaveGlow has") from error
     told = {"n_mel_channels": n_mels, "n_flows": n_flows, "n_group": sizes[0], "WN_config": wn}
     early = _early(sizes)
     chosen = settled(given, "NVIDIA's WaveGlow", told=told, defaults={**early, "hop": kernel // 4})
@@ -147,7 +150,7 @@ def _renamed(state: State, model: Model) -> State:
         module, kind = name.rsplit(".", 1)
         base = re.sub(r"(?<=_layers)\.\d+$", "", module)
         if base not in names or kind not in KINDS:
-            raise ConfigError(f"the checkpoint has {name!r}, which NVIDIA's WaveGlow hasn't; is it of this family?")
+            raise CheckpointError(f"the checkpoint has {name!r}, which NVIDIA's WaveGlow hasn't; is it of this family?")
         result[f"{names[base]}{module.removeprefix(base)}.{KINDS[kind]}"] = _reshaped(name, tensor)
     return result
 

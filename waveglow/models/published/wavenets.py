@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from waveglow.config import ConfigError
 from waveglow.flows.actnorm import ActNorm
 from waveglow.models.published.parts import (
     ArgumentError,
@@ -30,6 +29,7 @@ from waveglow.models.published.parts import (
     settled,
 )
 from waveglow.models.registry import build
+from waveglow.models.whole_directory import CheckpointError
 
 # ---- ksw0306/FloWaveNet: Flowavenet(in_channel, cin_channel, n_block, n_flow, n_layer, affine, block_per_split) ------
 
@@ -101,7 +101,7 @@ def _log_s_first_at_the_end(net: State) -> State:
 def _actnorm(part: Part) -> State:
     scale = part["scale"].flatten()
     if (scale <= 0).any():
-        raise ConfigError(f"{part.prefix}scale has values <= 0, by which our ActNorm can't multiply")
+        raise CheckpointError(f"{part.prefix}scale has values <= 0, by which our ActNorm can't multiply")
     return {"bias": part["loc"].flatten(), "log_scale": scale.log(), "initialized": torch.tensor(True)}
 
 
