@@ -246,9 +246,10 @@ class Vocoder:
         """Audio while the mel is still arriving: chunks [M, F] to pieces [T], [B, M, F] to [B, T], of any lengths >= 1.
 
         The pieces together are what `synthesize` gives of the chunks together with as many steps, in float32 to 1e-4 of
-        full scale: noise goes by its place, and what surrounds a piece is decoded with it and thrown away. So a piece
-        comes as soon as the frames of context behind it are known, and its cost grows with them: give chunks as long
-        as the delay allows.
+        full scale (1e-3 with many more steps than streams usually have, which amplify what rounding changes): noise
+        goes by its place, and what surrounds a piece is decoded with it and thrown away. So a piece comes as soon as
+        the frames of context behind it are known, and its cost grows with them: give chunks as long as the delay
+        allows.
 
         Arguments:
             sigma, seed, check: as of `synthesize`.
