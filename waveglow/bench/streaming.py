@@ -48,12 +48,12 @@ def tables(
     seconds: float = 4.0,
     repeats: int = 5,
 ) -> Iterator[Table]:
-    """Latency by chunk, then exactness by context, without refinement and with as much as the voice was validated with.
+    """Latency by chunk, then exactness by context, without refinement and with as much as the voice's streams have.
 
     Arguments:
         vocoder: the voice, on its device, in its precision.
         chunks: mel frames that arrive at once, for the first table.
-        contexts: mel frames that are decoded on both sides of a piece, for the second; the exact one is always there.
+        contexts: mel frames that are decoded on both sides of a piece, for the second; the voice's own is always there.
         seconds: of audio whose exactness is measured.
         repeats: warm runs, of which the median counts.
 
@@ -64,10 +64,10 @@ def tables(
     """
     require_positive("chunks", *chunks)
     require_positive("seconds", seconds)
-    steps = sorted({0, vocoder.refine})
+    steps = sorted({0, vocoder.refinement.stream_steps})
     progress("measuring chunks of several lengths")
     keys: list[Key] = [(refine, chunk, None) for refine in steps for chunk in chunks]
-    yield Table(f"{vocoder.precision}, exact, by chunk", LATENCY, _measured(vocoder, keys, repeats))
+    yield Table(f"{vocoder.precision}, by chunk", LATENCY, _measured(vocoder, keys, repeats))
     progress("measuring contexts")
     exactness: list[Key] = [
         (refine, CHUNK_OF_CONTEXTS, context) for refine in steps for context in [*dict.fromkeys(contexts), None]
@@ -95,7 +95,7 @@ def _measured(vocoder: Vocoder, keys: list[Key], repeats: int) -> list[Row]:
             {
                 "refine": refine,
                 "chunk_frames": chunk,
-                "context": "exact" if context is None else context,
+                "context": "own" if context is None else context,
                 "mel_seconds": mel,
                 "compute_seconds": first,
                 "first_audio_seconds": mel + first,
@@ -112,7 +112,8 @@ class _Stream:
         self.vocoder = vocoder
         self.chunk = vocoder.mel(hum(1.0, vocoder.sample_rate), vocoder.sample_rate)[:, :1].repeat(1, chunk)
         self.pieces = partial(vocoder.stream, refine=refine, context=context)
-        seen = vocoder.reach(refine) if context is None else (context, context)
+        own = vocoder.refinement.frames_around(refine) if context is None else context
+        seen = vocoder.reach(refine) if own is None else (own, own)
         self.chunks_seen = 1 + -(-(sum(seen) + vocoder.model.group // vocoder.model.hop) // chunk)
         self.frames_before_first = 0
 

@@ -2,9 +2,9 @@
 
 First table, for chunks of so many mel frames: the first audio comes after the frames that it depends on have arrived
 (`mel`, at the pace of speech) and have been decoded (`compute`); the pieces after it, with all their surroundings, are
-`steady`. Second table, at chunks of 32 frames: with fewer frames decoded on both sides of a piece than it depends on,
+`steady`. Second table, at chunks of 32 frames: with fewer frames decoded on both sides of a piece than the voice's own,
 pieces come sooner and cost less, and are no longer exact; SNR is against synthesis at once (which is exact in float32).
-Both without refinement and with as much as the voice was validated with.
+Both without refinement and with as much as the voice's streams have.
 
   waveglow bench streaming
   waveglow bench streaming -c runs/mine --precision bf16 --chunks 8 16 32
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=whole,
         default=contexts,
         metavar="FRAMES",
-        help="beside the exact one (0 2 4 … 64)",
+        help="beside its own (0 2 4 … 64)",
     )
     parser.add_argument("--seconds", type=seconds, default=4.0, help="of audio whose exactness is measured (4)")
     add_common(parser)
