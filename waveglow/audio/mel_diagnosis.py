@@ -82,7 +82,7 @@ def require_plausible(mel: Array, spec: MelSpec) -> None:
             f"the mel {looks}; convert it (waveglow.audio.mel.convert), or give check=False where it is meant so"
         )
     if looks := suspect(mel, spec):
-        warnings.warn(f"the mel {looks}; if so, multiply it by ln 10, if not, give check=False", stacklevel=4)
+        warnings.warn(f"the mel {looks}; if so, multiply it by ln 10, if not, give check=False", stacklevel=5)
 
 
 def diagnose_beside(mel: Array, own: Array) -> str | None:
