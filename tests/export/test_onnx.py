@@ -406,6 +406,16 @@ def test_a_file_that_is_not_its_checkpoint_is_told(lapglow, monkeypatch, wrong, 
         compared(vocoder, exported, mel, refine=1)
 
 
+@pytest.mark.parametrize(("value", "message"), [(np.nan, "NaN or infinite"), (0.0, "singular")])
+def test_broken_weights_are_not_exported(tmp_path, value, message):
+    model = build_vocoder(config_of("waveglow"))
+    name, weight = next((name, p) for name, p in model.named_parameters() if p.shape[:2] == (8, 8))
+    weight.data.fill_(value)
+    with pytest.raises(ValueError, match=f"{name.removesuffix('.weight')}.*{message}"):
+        export_onnx(model, SPEC, tmp_path / "a.onnx")
+    assert not (tmp_path / "a.onnx").exists()
+
+
 def test_a_file_without_refinement_refines_nothing(exported):
     vocoder, path = exported
     if not vocoder.refine:
