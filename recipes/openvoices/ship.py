@@ -184,10 +184,12 @@ def ship(
     size = sum(t.nbytes for t in model.state_dict().values())
     if size > MAX_BYTES:
         raise ValueError(f"{run}: {size / 1e6:.1f} MB of weights; the package takes at most {MAX_BYTES / 1e6:.0f}")
-    kept = "" if scores or loaded.path != DEFAULT_VOICE else scores_of(DEFAULT_VOICE / "README.md")
+    kept = scores_of(DEFAULT_VOICE / "README.md") if loaded.path == DEFAULT_VOICE else ""
     for title, folder in likelihoods:
         kept = with_nll(kept, title, (folder / "evaluation.md").read_text(encoding="utf-8"))
-    tables = [f"\n{title}:\n\n{(folder / 'evaluation.md').read_text(encoding='utf-8')}" for title, folder in scores]
+    kept = with_tables(
+        kept, {title: (folder / "evaluation.md").read_text(encoding="utf-8") for title, folder in scores}
+    )
     card = CARD.format(
         parameters=parameters / 1e6,
         size=size / 1e6,
@@ -197,7 +199,7 @@ def ship(
         training=info.get("training") or f"{info['training_hours']:.1f} hours, {info['step']:,} steps",
         nll=info["nll_nats"],
         scores_title=SCORES_TITLE,
-        scores="".join(tables) or kept or "\nNot scored yet.\n",
+        scores=kept or "\nNot scored yet.\n",
     )
     writers = checkpoint.model_writers(model, model_config, loaded.mel_spec, info)
     writers["README.md"] = partial(_write, text=card)
@@ -260,6 +262,13 @@ def scores_of(card: Path) -> str:
 
 
 NLL = re.compile(r"NLL \S+ ± \S+ nats per sample")
+
+
+def with_tables(kept: str, new: dict[str, str]) -> str:
+    """The tables of a card, those of new evaluations in the place of what had their titles, or at the end."""
+    _, *parts = re.split(r"\n([^\n|]+):\n\n(?=\|)", kept)
+    tables = dict(zip(parts[::2], parts[1::2], strict=True)) | new
+    return "".join(f"\n{title}:\n\n{table.rstrip()}\n" for title, table in tables.items())
 
 
 def with_nll(tables: str, title: str, evaluation: str) -> str:
