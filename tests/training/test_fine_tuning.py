@@ -10,7 +10,7 @@ import torch
 
 import waveglow
 from waveglow.cli.main import main
-from waveglow.data.manifest import prepare
+from waveglow.data.prepare import prepare
 from waveglow.metrics import METRICS, Take
 
 CLIPS = Path(__file__).parents[2] / "audio_samples" / "reference"
