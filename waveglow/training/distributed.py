@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import faulthandler
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -66,7 +65,7 @@ class World:
         It says where all its threads stand, and torchrun ends the others, or starts all of them anew.
         """
         if self.size > 1:
-            faulthandler.dump_traceback_later(60 * STUCK_MINUTES, exit=True, file=sys.__stderr__)
+            faulthandler.dump_traceback_later(60 * STUCK_MINUTES, exit=True, file=2)
 
     def barrier(self) -> None:
         """Wait for all processes."""
