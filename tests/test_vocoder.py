@@ -189,6 +189,25 @@ def test_the_context_of_steps_between_is_that_of_more(steps, frames):
     assert Refinement(context={0: 3, 2: 5}).frames_around(steps) == frames
 
 
+@pytest.mark.parametrize(
+    ("info", "message"),
+    [
+        ({"stream_refine": -1}, "refine is -1"),
+        ({"refine_scheme": "fats"}, "'fats' is no scheme of refinement; did you mean 'fast'"),
+        ({"refine_scheme": ["fast"]}, "is no scheme"),
+        ({"stream_context": [30]}, r"stream_context is \[30\]"),
+        ({"stream_context": {"many": 30}}, "stream_context is"),
+        ({"stream_context": {"16": -1}}, "stream_context of 16 steps is -1"),
+        ({"stream_context": {"16": "30"}}, "stream_context of 16 steps is '30'"),
+    ],
+)
+def test_a_checkpoint_that_refines_nonsensically_is_refused(random_model, tmp_path, info, message):
+    model, config = random_model(**NUMBERS)
+    checkpoint.save(tmp_path / "bad", model, config, mel_spec=CENTRED, info={"refine": 4, **info})
+    with pytest.raises(checkpoint.CheckpointError, match=f"config.json: .*{message}"):
+        Vocoder.load(tmp_path / "bad")
+
+
 def test_refinement_needs_a_mel_convention(vocoder):
     with pytest.raises(ValueError, match="refine is 2, and this vocoder knows no mel convention"):
         Vocoder(vocoder.model).synthesize(noise(N_MELS, 4), refine=2)

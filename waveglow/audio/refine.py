@@ -55,7 +55,8 @@ class Refinement:
     `steps` are those of whole mels, `stream_steps` those of streams. `context` has mel frames by steps: with so many on
     both sides, a piece of a stream is what it is in the whole, as measured (evaluation/streams.py).
 
-    Raises ValueError for steps that are no whole number from 0 to 1000, and for a scheme of another name.
+    Raises ValueError for steps that are no whole number from 0 to 1000, frames that are none, and a scheme of another
+    name.
     """
 
     steps: int = 0
@@ -66,8 +67,12 @@ class Refinement:
     def __post_init__(self) -> None:
         require_steps(self.steps)
         require_steps(self.stream_steps)
-        if self.scheme not in SCHEMES:
-            raise ValueError(f"{self.scheme!r} is no scheme of refinement{nearest(self.scheme, SCHEMES)}")
+        if self.scheme not in [*SCHEMES]:
+            raise ValueError(f"{self.scheme!r} is no scheme of refinement{nearest(str(self.scheme), SCHEMES)}")
+        for steps, frames in self.context.items():
+            require_steps(steps)
+            if type(frames) is not int or frames < 0:
+                raise ValueError(f"stream_context of {steps} steps is {frames!r}; it must be a whole number of frames")
 
     @classmethod
     def usual(cls, steps: int) -> Refinement:
@@ -79,6 +84,8 @@ class Refinement:
     def of_info(cls, info: Mapping[str, Any]) -> Refinement:
         """What a checkpoint's info says of it; those of version 0.1 tell one number, of fast steps."""
         steps, context = info.get("refine", 0), info.get("stream_context", {})
+        if not isinstance(context, Mapping) or not all(str(n).isdecimal() for n in context):
+            raise ValueError(f"stream_context is {context!r}; it must name frames by steps, as {{'16': 30}}")
         return cls(
             steps,
             info.get("stream_refine", steps),
