@@ -3,19 +3,21 @@
     python docs/generate.py        # writes docs/reference/generated
 
 A verb's page is what its parser says; the table of presets is what `PRESETS` holds; the table of shipped models is read
-from their configurations and cards. Nothing of it is kept in the repository.
+from their configurations and cards, that of faults from the marks of the tests. Nothing of it is kept in the
+repository.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
 import importlib
 import json
 import pkgutil
 import re
 import shutil
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NoReturn
 from unittest import mock
@@ -64,7 +66,7 @@ def pages() -> dict[str, str]:
     """Every page by its path below `reference/generated`."""
     verbs = {f"cli/{verb}.md": verb_page(verb) for verb in VERBS}
     api = {f"api/{name}.md": api_page(name) for name in API if _exists(name)}
-    return {"presets.md": presets_page(), "shipped.md": shipped_page(), **verbs, **api}
+    return {"presets.md": presets_page(), "shipped.md": shipped_page(), "faults.md": faults_page(), **verbs, **api}
 
 
 # ---- Verbs -----------------------------------------------------------------------------------------------------------
@@ -323,6 +325,61 @@ def scores(folder: Path) -> list[str]:
     for name, table in re.findall(r"^([^\n|]+):\n\n((?:\|[^\n]*\n)+)", _card(folder), re.M):
         lines += ["", f"{name[0].upper()}{name[1:]}:", "", *table.splitlines()]
     return lines[1:]
+
+
+# ---- Faults ----------------------------------------------------------------------------------------------------------
+
+SERVER_FAULTS = {
+    44: "a body beyond the limit, or one that never ends",
+    45: "more requests than the queue holds",
+    46: "a client that goes away amid a stream",
+    47: "requests that make no sense",
+    48: "a GPU's error or lack of memory within a request",
+    49: "SIGTERM to a server",
+    50: "other hosts, origins, paths and pickles",
+}
+FAULT_GROUPS = {
+    "Recordings and mels": range(1, 25),
+    "Checkpoints and configurations": range(25, 32),
+    "Training": range(32, 44),
+    "The server": range(44, 51),
+}
+
+
+def faults(tests: Path = ROOT / "tests") -> list[tuple[int, str, str, str]]:
+    """(number, title, how it ends, words that are said) of every `pytest.mark.fault` in the tests, by number."""
+    found = []
+    for path in sorted(tests.rglob("test_*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("fault", "pytest.mark.fault"):
+                number, title, ends, words = map(ast.literal_eval, node.args)
+                found.append((number, title, ends, words))
+    return sorted(found, key=lambda row: row[0])
+
+
+def faults_page() -> str:
+    """What happens at every fault that is tested."""
+    rows = [*faults(), *((number, title, "", "") for number, title in SERVER_FAULTS.items())]
+    lines = [
+        "# Faults\n\nWhat goes wrong on machines, how it ends, and words of the sentence that is said then. Written",
+        "from the tests (`tests/faults`), which hold the program to it. [Exit codes](../exit-codes.md).",
+    ]
+    for group, numbers in FAULT_GROUPS.items():
+        lines += [f"\n## {group}\n", *_table(["", "fault", "ends with", "says"], _fault_rows(rows, numbers))]
+    return "\n".join([*lines, ""])
+
+
+def _fault_rows(rows: Iterable[tuple[int, str, str, str]], numbers: range) -> list[list[str]]:
+    return [
+        [
+            str(number),
+            _plain(title),
+            ends or "with the server, which isn't there yet",
+            _plain(f"…{words}…" if words else ""),
+        ]
+        for number, title, ends, words in rows
+        if number in numbers
+    ]
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import pytest
 import soundfile
 import torch
 
+from waveglow.cli.main import main
 from waveglow.data.images import prepare_images
 from waveglow.data.prepare import prepare
 from waveglow.models import checkpoint
@@ -111,3 +112,34 @@ def image_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 torch.nn.init.normal_(model.flow.levels[-1].net.of_class)
         checkpoint.save(folder / name, model, config, info={"step": 7})
     return folder
+
+
+TINY = """
+model: {name: waveglow, n_channels: 8, n_layers: 2, n_flows: 4, upsample_kernel: 256}
+mel: nvidia/tacotron2
+data: {segment_samples: 2048, workers: 0}
+optim: {lr: 1.0e-3, warmup_steps: 2}
+train:
+  {steps: 6, batch_size: 4, init_crops: 4, ema_decay: 0.9, log_every_steps: 1, validate_every_steps: 3,
+   checkpoint_every_steps: 3}
+valid: {clips: 1, max_seconds: 0.5, listen: 1}
+"""
+
+
+@pytest.fixture(scope="session")
+def config_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("conf") / "tiny.yaml"
+    path.write_text(TINY, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def train(config_file, manifest, tmp_path):
+    """Runs `waveglow train` in this process: (exit code, run directory)."""
+
+    def run(*settings, run_dir=tmp_path / "run", config=config_file):
+        given = ["--config", str(config)] if config else []
+        code = main(["train", *given, "--data", str(manifest), "--run-dir", str(run_dir), "--device", "cpu", *settings])
+        return code, run_dir
+
+    return run

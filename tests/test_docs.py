@@ -164,6 +164,15 @@ def test_a_card_without_a_licence_is_no_table(generate, tmp_path):
         generate.licence(tmp_path)
 
 
+def test_the_table_of_faults_has_every_one_with_a_documented_end(generate):
+    page = generate.faults_page()
+    assert [*dict.fromkeys(map(int, re.findall(r"^\| (\d+) \| ", page, re.M)))] == [*range(1, 51)]
+    ends = {row[2] for row in generate.faults()}
+    codes = re.findall(r"^\| (\d+) \|", PAGES["docs/reference/exit-codes.md"], re.M)
+    assert {end for end in ends if end.startswith("exit")} <= {f"exit {code}" for code in [*codes, "1"]}
+    assert "| 1 | a recording of no bytes | exit 3 | …a.wav: empty file… |" in page
+
+
 def test_the_exit_codes_are_the_programs():
     said = re.findall(r"(\d+) [a-z]", EXIT_CODES)
     listed = re.findall(r"^\| (\d+) \|", PAGES["docs/reference/exit-codes.md"], re.M)

@@ -1,4 +1,4 @@
-"""A tiny corpus and a tiny configuration: a run of a few steps takes a second."""
+"""Tiny runs: a few steps take a second."""
 
 import shutil
 
@@ -15,24 +15,6 @@ from waveglow.training.distributed import world
 from waveglow.training.engine import Trainer
 from waveglow.training.task import VocoderTask
 
-TINY = """
-model: {name: waveglow, n_channels: 8, n_layers: 2, n_flows: 4, upsample_kernel: 256}
-mel: nvidia/tacotron2
-data: {segment_samples: 2048, workers: 0}
-optim: {lr: 1.0e-3, warmup_steps: 2}
-train:
-  {steps: 6, batch_size: 4, init_crops: 4, ema_decay: 0.9, log_every_steps: 1, validate_every_steps: 3,
-   checkpoint_every_steps: 3}
-valid: {clips: 1, max_seconds: 0.5, listen: 1}
-"""
-
-
-@pytest.fixture(scope="session")
-def config_file(tmp_path_factory):
-    path = tmp_path_factory.mktemp("conf") / "tiny.yaml"
-    path.write_text(TINY, encoding="utf-8")
-    return path
-
 
 @pytest.fixture(autouse=True)
 def one_thread():
@@ -40,18 +22,6 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
-
-
-@pytest.fixture
-def train(config_file, manifest, tmp_path):
-    """Runs `waveglow train` in this process: (exit code, run directory)."""
-
-    def run(*settings, run_dir=tmp_path / "run", config=config_file):
-        given = ["--config", str(config)] if config else []
-        code = main(["train", *given, "--data", str(manifest), "--run-dir", str(run_dir), "--device", "cpu", *settings])
-        return code, run_dir
-
-    return run
 
 
 @pytest.fixture(scope="module")

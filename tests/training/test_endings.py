@@ -330,6 +330,7 @@ def test_a_bug_in_reading_keeps_its_traceback_and_the_work(trainer, monkeypatch)
     assert names(made.run_dir) == ["step_00000002"]
 
 
+@pytest.mark.fault(38, "a process that reads samples is killed", "exit 2", "was killed, perhaps since memory was short")
 @pytest.mark.slow
 def test_a_killed_worker_ends_the_run_between_two_steps_with_its_work_saved(trainer):
     """torch would raise it out of whatever line the training is at."""

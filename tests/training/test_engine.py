@@ -6,7 +6,6 @@ import math
 import os
 import signal
 
-import filelock
 import pytest
 import torch
 import yaml
@@ -15,15 +14,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import waveglow
 from waveglow.audio.io import AudioError
 from waveglow.cli.main import main
-from waveglow.config import ConfigError
 from waveglow.flows.actnorm import ActNorm
 from waveglow.models import checkpoint
 from waveglow.models.checkpoint import steps_of
-from waveglow.training import checkpoints
 from waveglow.training import task as tasks
 from waveglow.training.engine import DivergedError
 from waveglow.training.log import read_metrics
-from waveglow.training.task import VocoderTask
 
 
 def lines(run, kind):
@@ -225,51 +221,6 @@ def test_bad_steps_between_log_lines_end_the_run_by_the_same_rule(trainer):
     assert steps_of(made.run_dir) == []
 
 
-def test_divergence_is_exit_code_5(train, monkeypatch, capsys):
-    monkeypatch.setattr(VocoderTask, "loss", lambda self, terms: terms["nll_nats"] * math.nan)
-    code, _ = train("train.max_bad_steps=2")
-    assert code == 5
-    assert "2 steps in a row had no finite loss" in capsys.readouterr().err
-
-
-def test_running_out_of_memory_names_the_numbers_to_lower(train, monkeypatch, capsys):
-    def no_memory(self, terms):
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-    monkeypatch.setattr(VocoderTask, "loss", no_memory)
-    code, _ = train()
-    assert code == 2
-    said = capsys.readouterr().err
-    assert "train.batch_size (4)" in said
-    assert "data.segment_samples (2048)" in said
-    assert "train.memory=checkpoint" in said
-
-
-def test_a_full_disk_does_not_stop_the_training(trainer, monkeypatch):
-    made = trainer(steps=4, checkpoint_every_steps=2)
-    real, calls = checkpoints.save_state, []
-
-    def full_once(*arguments, **options):
-        calls.append(1)
-        if len(calls) == 1:
-            raise OSError(28, "No space left on device")
-        return real(*arguments, **options)
-
-    monkeypatch.setattr(checkpoints, "save_state", full_once)
-    made.run()
-    assert any("ALARM" in m["what"] and "No space left" in m["what"] for m in lines(made.run_dir, "event"))
-    assert [p.name for p in steps_of(made.run_dir)] == ["step_00000004"]
-
-
-def test_two_trainings_in_one_directory_are_refused(train, tmp_path, capsys):
-    run = tmp_path / "run"
-    run.mkdir()
-    with filelock.FileLock(run / ".lock"):
-        code, _ = train()
-    assert code == 2
-    assert "in use by another training" in capsys.readouterr().err
-
-
 def test_reversible_memory_gives_the_same_training(trainer, tmp_path):
     losses = {}
     for memory in ("none", "reversible"):
@@ -353,22 +304,6 @@ def test_fine_tuning_another_model_than_that_of_the_weights_is_refused(train, th
     code, _ = train("--init-from", str(three_steps), setting, run_dir=tmp_path / "tuned")
     assert code == 2
     assert "--init-from" in capsys.readouterr().err
-
-
-def test_a_clip_that_vanishes_ends_the_run_in_one_sentence_with_its_work_saved(trainer, monkeypatch):
-    made = trainer(steps=50, validate_every_steps=100, checkpoint_every_steps=100)
-    whole, calls = type(made.task.dataset).__getitem__, []
-
-    def vanishing(self, number):
-        calls.append(number)
-        if len(calls) > 12:
-            raise AudioError("gone.wav", "doesn't exist")
-        return whole(self, number)
-
-    monkeypatch.setattr(type(made.task.dataset), "__getitem__", vanishing)
-    with pytest.raises(ConfigError, match=r"can't be read: gone.wav: doesn't exist"):
-        made.run()
-    assert [p.name for p in steps_of(made.run_dir)] == ["step_00000002"]
 
 
 def test_a_sample_that_cannot_be_written_does_not_stop_the_training(trainer, monkeypatch):

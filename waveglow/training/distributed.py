@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 T = TypeVar("T")
+STUCK_MINUTES = 25  # less than what the others wait for a process that has stopped
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,14 @@ class World:
             dist.broadcast_object_list(values, src=0, device=self.device)
         return values[0]
 
+    def alive(self) -> None:
+        """This process, one of several, has got on: if it then doesn't for 25 minutes, it ends with exit code 1.
+
+        It says where all its threads stand, and torchrun ends the others, or starts all of them anew.
+        """
+        if self.size > 1:
+            faulthandler.dump_traceback_later(60 * STUCK_MINUTES, exit=True, file=sys.__stderr__)
+
     def barrier(self) -> None:
         """Wait for all processes."""
         if self.size > 1:
@@ -83,6 +94,7 @@ def world(device: str | None = None, *, timeout_minutes: float = 30) -> Iterator
     try:
         yield World(rank, size, chosen)
     finally:
+        faulthandler.cancel_dump_traceback_later()
         dist.destroy_process_group()
 
 

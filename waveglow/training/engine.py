@@ -146,7 +146,7 @@ class Trainer:
         self.log.record("event", step, {"what": what})
 
     def run(self) -> None:
-        """Train to the last step, or until `train.minutes`, SIGTERM, SIGINT or SIGXCPU; the state is saved at the end.
+        """Train to the last step, or until `train.minutes` or a signal (stopping.py); the state is saved at the end.
 
         Raises DivergedError, OutOfMemoryError, and UnsavedError where it could not be saved.
         """
@@ -216,6 +216,7 @@ class Trainer:
                 batches = itertools.chain([self._next(batches)], batches)  # what can't be read is found first
                 self._validate()
             while self.state.step < settings.steps:
+                self.world.alive()
                 self._step(batches)
                 step = self.state.step
                 stop = self.world.any(self.stop.asked or self._time_is_up())

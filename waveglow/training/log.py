@@ -34,7 +34,7 @@ class RunLog:
         if not enabled:
             return
         _forget_after(self.path, start_step)
-        self.writer = SummaryWriter(str(run / "tensorboard"), purge_step=start_step + 1)
+        self.safely(self._open_tensorboard, run / "tensorboard", start_step + 1)
         if sys.stderr.isatty():
             self.bar = tqdm(total=total_steps, initial=start_step, unit="step", dynamic_ncols=True)
 
@@ -59,12 +59,12 @@ class RunLog:
         """Move the progress bar to a step."""
         if self.bar is not None:
             self.bar.set_postfix(shown, refresh=False)
-            self.bar.update(step - self.bar.n)
+            self.safely(self.bar.update, step - self.bar.n)
 
     def say(self, message: str) -> None:
         """A line for the shell, above the progress bar."""
         if self.enabled:
-            tqdm.write(message, file=sys.stderr)
+            self.safely(tqdm.write, message, sys.stderr)
 
     def scalar(self, name: str, value: float, step: int) -> None:
         """A curve's next point, in TensorBoard."""
@@ -98,9 +98,12 @@ class RunLog:
     def close(self) -> None:
         """Flush everything."""
         if self.bar is not None:
-            self.bar.close()
+            self.safely(self.bar.close)
         if self.writer is not None:
             self.safely(self.writer.close)
+
+    def _open_tensorboard(self, folder: Path, purge_step: int) -> None:
+        self.writer = SummaryWriter(str(folder), purge_step=purge_step)
 
     def _append(self, line: str) -> None:
         with self.path.open("a", encoding="utf-8") as file:

@@ -6,11 +6,12 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-STOPPING = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGXCPU") if hasattr(signal, name)]
+NAMES = ("SIGTERM", "SIGINT", "SIGUSR1", "SIGUSR2", "SIGXCPU")  # SIGUSR1: Slurm's `--signal=USR1@60`
+STOPPING = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
 
 
 class StopSignals:
-    """Whether SIGTERM, SIGINT or SIGXCPU (`ulimit -S -t`) has come since `heard` began."""
+    """Whether one of them has come, such as SIGXCPU (`ulimit -S -t`), since `heard` began."""
 
     def __init__(self) -> None:
         self.asked = False
