@@ -619,16 +619,6 @@ def test_a_converted_checkpoint_synthesizes(mels, tmp_path, option, name):
     assert samples_of(tmp_path / "a.wav").std() > 0.01
 
 
-class Touch:
-    """What a malicious file would run."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self):
-        return os.system, (f"touch {self.path}",)
-
-
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
