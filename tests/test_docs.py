@@ -160,7 +160,7 @@ def test_the_presets_table_says_what_fits(generate):
 def test_the_table_of_shipped_models_names_licence_and_scores(generate):
     page = generate.shipped_page()
     assert re.search(r"^\| `lapglow` \| `hifigan` \| 10\.80 \| .* \| CC-BY-SA-3\.0 \|$", page, re.M)
-    assert "| vocoder | 3.40 ± 0.06 |" in page
+    assert "| vocoder | 3.91 ± 0.04 |" in page
     assert "| `demo-faces` | 3 × 32 × 32 | 5 |" in page
 
 

@@ -480,8 +480,9 @@ def test_the_card_credits_what_the_run_was_trained_on(tmp_path, spoken, words):
     lines = ['{"kind": "train", "step": 5, "elapsed_seconds": 7200}', '{"kind": "valid", "step": 5, "nll_nats": -3.0}']
     lines[1] = lines[1].replace("}", ', "elapsed_seconds": 7200}')
     (tmp_path / "metrics.jsonl").write_text("\n".join(lines) + "\n")
-    info = ship.training_facts(tmp_path, {"step": 5, "refine": 16})
+    info = ship.training_facts(tmp_path, {"step": 5, "refine": 16, "recipe": {"train": {"batch_size": 8}}})
     assert (info["wide"], info["synthetic"], info["training_hours"], info["nll_nats"]) == (True, spoken, 2.0, -3.0)
+    assert info["recipe"] == {"train": {"batch_size": 8}}
     assert all(word in ship.credits(info) for word in words)
     assert "CC-BY-SA-3.0" in ship.credits(info)
     assert ("Kokoro" in ship.credits(info)) == spoken

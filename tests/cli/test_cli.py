@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -617,16 +616,6 @@ def test_a_converted_checkpoint_synthesizes(mels, tmp_path, option, name):
     assert checkpoint.load(tmp_path / "model").mel_spec.name == name
     assert run("synth", "-c", tmp_path / "model", mels / "a.npy", tmp_path / "a.wav", "--sigma", "0.1") == 0
     assert samples_of(tmp_path / "a.wav").std() > 0.01
-
-
-class Touch:
-    """What a malicious file would run."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self):
-        return os.system, (f"touch {self.path}",)
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,7 @@ import pytest
 import torch
 
 from waveglow.data.images import Images
-from waveglow.models import checkpoint
 from waveglow.models.flow_image import FlowImage
-from waveglow.models.registry import build
 from waveglow.pictures import bits, evaluate, open_model
 
 
@@ -116,12 +114,11 @@ def test_decoded_values_out_of_range_are_counted(opened, held, monkeypatch):
 
 
 def test_a_broken_model_has_no_bits(image_models, held, tmp_path):
-    config = checkpoint.load_image(image_models / "glow").model_config
-    model = build(config)
+    """As by a device that fails: weights that are NaN in the file are refused when it is opened."""
+    broken = open_model(image_models / "glow", device="cpu")
     with torch.no_grad():
-        next(model.parameters()).fill_(torch.nan)
-    checkpoint.save(tmp_path / "model", model, config)
-    found = evaluate(open_model(tmp_path / "model", device="cpu"), held, n=4)
+        next(broken.model.parameters()).fill_(torch.nan)
+    found = evaluate(broken, held, n=4)
     found.write(tmp_path)
     facts = json.loads((tmp_path / "evaluation.json").read_text("utf-8"))
     assert (facts["images_not_finite"], facts["bits_per_dim"], facts["standard_error"]) == (4, None, None)

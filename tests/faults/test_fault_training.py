@@ -61,7 +61,7 @@ def test_fault_33_one_of_two_processes_is_killed(promise, config_file, manifest,
     run, said = tmp_path / "run", tmp_path / "said"
     launcher = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", "--max-restarts=1"]
     paths = ["--config", config_file, "--data", manifest, "--run-dir", run, "--device", "cpu"]
-    settings = ["train.steps=400", "train.checkpoint_every_steps=2", "train.validate_every_steps=1000"]
+    settings = ["train.steps=60", "train.checkpoint_every_steps=2", "train.validate_every_steps=1000"]
     with said.open("w") as errors:
         process = subprocess.Popen(
             [sys.executable, *launcher, "-m", "waveglow.cli.main", "train", *map(str, paths), *settings],
@@ -77,9 +77,11 @@ def test_fault_33_one_of_two_processes_is_killed(promise, config_file, manifest,
         ]
         os.kill(max(ranks), signal.SIGKILL)
         code = process.wait(timeout=200)
-    print(said.read_text())
+    killed, _, restarted = said.read_text().partition("failed (exitcode: -9)")
+    assert '"resumed' not in killed
+    print(restarted)
     promise.ended(code)
-    assert steps_of(run)[-1].name == "step_00000400"
+    assert steps_of(run)[-1].name == "step_00000060"
 
 
 @fault(34, "SIGTERM, SIGINT, SIGUSR1 or SIGUSR2", "exit 0", "stopped by a signal; run the same command to go on")

@@ -1,0 +1,32 @@
+"""What headers claim, byte by byte, beside what test_io.py reads of files that libsndfile wrote."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import pytest
+
+from waveglow.audio.containers import W64_DATA, W64_RIFF, Claim, claim
+
+GUID = bytes(16)
+
+
+def claimed(folder: Path, content: bytes) -> Claim:
+    (folder / "a").write_bytes(content)
+    with (folder / "a").open("rb") as raw:
+        return claim(raw)
+
+
+@pytest.mark.parametrize("before", [0, 1, 5, 8])
+def test_chunks_of_w64_are_padded_to_8_bytes(tmp_path, before):
+    head = W64_RIFF + struct.pack("<Q", 1000) + GUID
+    chunk = GUID + struct.pack("<Q", 24 + before) + bytes(before + -before % 8)
+    assert claimed(tmp_path, head + chunk + W64_DATA + struct.pack("<Q", 24 + 100) + bytes(90)) == Claim(missing=10)
+
+
+@pytest.mark.parametrize(("size", "missing"), [(100, 10), (90, 0), (0xFFFFFFFF, 910)])
+def test_the_64_bit_size_of_rf64_counts_where_the_other_has_no_room(tmp_path, size, missing):
+    long_sizes = b"ds64" + struct.pack("<IQQQI", 28, 2000, 1000, 500, 0)
+    content = b"RF64" + bytes(4) + b"WAVE" + long_sizes + b"data" + struct.pack("<I", size) + bytes(90)
+    assert claimed(tmp_path, content) == Claim(missing=missing)
