@@ -8,7 +8,7 @@ audio at any batch size, chunk size and runtime, and the same training data at a
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -20,6 +20,28 @@ HALF_STEP_16_BIT = 0.5 / 32768
 # Without noise a flow leaves bands empty, and refinement would fill them with amplified rounding, other in each runtime
 # and piece: at sigma 0, 16 steps, audio differed by 6e-4 of full scale between torch and ONNX; from 0.01 on by 5e-5.
 LEAST_REFINED_SIGMA = 0.02
+
+
+class Sampling(NamedTuple):
+    """What a call of a vocoder draws: a seed for each clip, the temperature of the noise, and steps of refinement."""
+
+    seeds: list[int]
+    sigma: float
+    refine: int
+
+    @classmethod
+    def of_call(cls, clips: int, *, sigma: float, seed: int | Sequence[int], refine: int) -> Sampling:
+        """Raises ValueError for another number of seeds than of clips, and a sigma that is negative or not finite."""
+        seeds = [seed] * clips if isinstance(seed, (int, np.integer)) else list(seed)
+        if len(seeds) != clips:
+            raise ValueError(f"got {len(seeds)} seeds for {clips} clips; give one seed, or one a clip")
+        if not (math.isfinite(sigma) and sigma >= 0):
+            raise ValueError(f"sigma is {sigma}; it must be a finite number >= 0")
+        return cls(seeds, max(sigma, LEAST_REFINED_SIGMA) if refine else sigma, refine)
+
+    def of(self, rows: Iterable[int]) -> Sampling:
+        """That of some of the clips."""
+        return self._replace(seeds=[self.seeds[row] for row in rows])
 
 
 class Purpose(IntEnum):

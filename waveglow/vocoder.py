@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +34,7 @@ from waveglow.models import checkpoint
 from waveglow.models.flow_vocoder import FlowVocoder
 from waveglow.models.noise import noise_model
 from waveglow.models.reach import Reach, reach
-from waveglow.noise import LEAST_REFINED_SIGMA, dequantization_noise, latent_noise
+from waveglow.noise import Sampling, dequantization_noise, latent_noise
 
 Precision = Literal["float32", "bf16", "fp16"]
 ArrayLike = Tensor | npt.NDArray[np.floating]
@@ -42,18 +42,6 @@ HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 NOISE = Refinement(steps=64, stream_steps=16)
 MAX_PIECE_FRAMES = 2048  # memory of longer mels is that of so many and the reach to both sides
 NO_MEL_SPEC = "this vocoder knows no mel convention; give Vocoder(model, mel_spec=preset(NAME))"
-
-
-class Draw(NamedTuple):
-    """What is drawn: a seed for each clip, the spread of the noise, and steps of refinement."""
-
-    seeds: list[int]
-    sigma: float
-    refine: int
-
-    def of(self, rows: Iterable[int]) -> Draw:
-        """That of some of the clips."""
-        return self._replace(seeds=[self.seeds[row] for row in rows])
 
 
 class Vocoder:
@@ -219,7 +207,7 @@ class Vocoder:
         """
         batch, single = self._batch(mel)
         frames = self._frames(batch, lengths)
-        draw = self._draw(len(batch), sigma, seed, self._steps(refine, self.refinement.steps))
+        draw = Sampling.of_call(len(batch), sigma=sigma, seed=seed, refine=self._steps(refine, self.refinement.steps))
         self._require_plausible(batch, frames, check)
         audio = torch.zeros(len(batch), batch.shape[-1] * self.model.hop, dtype=torch.float32, device=self.device)
         for length in sorted(set(frames)):
@@ -274,7 +262,9 @@ class Vocoder:
         if first is None:
             return
         batch, single = self._batch(first)
-        draw = self._draw(len(batch), sigma, seed, self._steps(refine, self.refinement.stream_steps))
+        draw = Sampling.of_call(
+            len(batch), sigma=sigma, seed=seed, refine=self._steps(refine, self.refinement.stream_steps)
+        )
         if context is None:
             context = self.refinement.frames_around(draw.refine)
         for piece in self._pieces(self._arriving(batch, chunks, check), draw, context):
@@ -418,15 +408,7 @@ class Vocoder:
             self._require_plausible(batch, [batch.shape[-1]] * len(batch), check)
             yield batch
 
-    def _draw(self, clips: int, sigma: float, seed: int | Sequence[int], refine: int) -> Draw:
-        seeds = [seed] * clips if isinstance(seed, (int, np.integer)) else list(seed)
-        if len(seeds) != clips:
-            raise ValueError(f"got {len(seeds)} seeds for {clips} clips; give one seed, or one a clip")
-        if not (math.isfinite(sigma) and sigma >= 0):
-            raise ValueError(f"sigma is {sigma}; it must be a finite number >= 0")
-        return Draw(seeds, max(sigma, LEAST_REFINED_SIGMA) if refine else sigma, refine)
-
-    def _pieces(self, chunks: Iterable[Tensor], draw: Draw, context: int | None = None) -> Iterator[Tensor]:
+    def _pieces(self, chunks: Iterable[Tensor], draw: Sampling, context: int | None = None) -> Iterator[Tensor]:
         """Audio [B, T_i] of mels [B, M, F_i], each piece as soon as the frames behind it that it depends on are there.
 
         Pieces begin where a group of samples does, and so does what is decoded with them.
@@ -451,7 +433,7 @@ class Vocoder:
 
     @torch.inference_mode()
     @whole_float32()
-    def _decode(self, mels: Tensor, draw: Draw, first: int) -> Tensor:
+    def _decode(self, mels: Tensor, draw: Sampling, first: int) -> Tensor:
         """Audio of mels [B, M, F] whose first frame is the clips' frame `first`."""
         noise = {seed: self._noise(seed, draw.sigma, first, mels.shape[-1]) for seed in set(draw.seeds)}
         latents = zip(*(noise[seed] for seed in draw.seeds), strict=True)

@@ -23,7 +23,7 @@ from waveglow.audio.mel_spec import MelSpec
 from waveglow.audio.steps import require_steps
 from waveglow.config import ConfigError, from_mapping
 from waveglow.distribution import install_hint
-from waveglow.noise import DRAWS, LEAST_REFINED_SIGMA, latent_noise
+from waveglow.noise import DRAWS, Sampling, latent_noise
 
 if TYPE_CHECKING:
     from waveglow.audio.denoise import BiasDenoiser
@@ -45,14 +45,6 @@ class Latent(NamedTuple):
     channels: int
     places: int
     base: str = "normal"  # of files that don't say
-
-
-class Draw(NamedTuple):
-    """A seed for each clip, the temperature of the noise, and steps of refinement."""
-
-    seeds: list[int]
-    sigma: float
-    refine: int
 
 
 class OnnxVocoder:
@@ -268,17 +260,17 @@ class OnnxVocoder:
             reach=max(self.reach(0)),
         )
 
-    def feed(self, mels: Samples, draw: Draw, *, first: int = 0) -> dict[str, npt.NDArray[Any]]:
+    def feed(self, mels: Samples, draw: Sampling, *, first: int = 0) -> dict[str, npt.NDArray[Any]]:
         """The graph's inputs for mels [B, M, F], from the clips' frame `first` on."""
         options = {"steps": np.array(draw.refine), "sigma": np.array(draw.sigma, np.float32)}
         latents = drawn_latents(self.latents, mels.shape[-1], sigma=draw.sigma, seeds=draw.seeds, first=first)
         return {"mel": mels, **latents, **{name: options[name] for name in self._options & options.keys()}}
 
-    def _run(self, mels: Samples, draw: Draw, first: int) -> Samples:
+    def _run(self, mels: Samples, draw: Sampling, first: int) -> Samples:
         (audio,) = self._session.run(None, self.feed(mels, draw, first=first))
         return np.asarray(audio)
 
-    def _pieces(self, chunks: Iterable[Samples], draw: Draw, context: int | None) -> Iterator[Samples]:
+    def _pieces(self, chunks: Iterable[Samples], draw: Sampling, context: int | None) -> Iterator[Samples]:
         """Audio [B, T_i] of mels [B, M, F_i], each piece as soon as the frames behind it that it depends on are there.
 
         As of `Vocoder`, whose latents may be longer than a frame.
@@ -310,15 +302,11 @@ class OnnxVocoder:
             require_plausible(clip, self.mel_spec)
         return batch, mels.ndim != 3
 
-    def _draw(self, clips: int, sigma: float, seed: int | Sequence[int], steps: int) -> Draw:
-        if not (math.isfinite(sigma) and sigma >= 0):
-            raise ValueError(f"sigma is {sigma}; it must be a finite number >= 0")
-        seeds = [seed] * clips if isinstance(seed, (int, np.integer)) else list(seed)
-        if len(seeds) != clips:
-            raise ValueError(f"got {len(seeds)} seeds for {clips} clips; give one seed, or one a clip")
-        if any(seeds) and not self.latents:
+    def _draw(self, clips: int, sigma: float, seed: int | Sequence[int], steps: int) -> Sampling:
+        drawn = Sampling.of_call(clips, sigma=sigma, seed=seed, refine=steps)
+        if any(drawn.seeds) and not self.latents:
             raise ValueError(f"seed is {seed}, and {self.path} draws its own noise; leave the seed out")
-        return Draw(seeds, max(sigma, LEAST_REFINED_SIGMA) if steps else sigma, steps)
+        return drawn
 
     def _steps(self, refine: int | None, usual: int) -> int:
         if refine is None:
