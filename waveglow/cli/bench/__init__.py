@@ -4,7 +4,7 @@ Every figure is the median of several warm runs in one process. The rows of a ta
 synchronized. Measure with nothing else running.
 
   waveglow bench                  # all of it, in some eight minutes on two cores
-  waveglow bench synthesis --models lapglow --refine 16
+  waveglow bench synthesis --models lapglow --refine 64
   waveglow bench streaming --precision bf16
   waveglow bench training --models waveglow-256
   waveglow bench input data/manifest.jsonl

@@ -23,7 +23,7 @@ form those of `folded`; `of kernel` is the share of what one big convolution (25
 the same numbers, measured in the same run and printed first.
 
   waveglow bench synthesis
-  waveglow bench synthesis --models lapglow --refine 16 --forms folded bf16      # as the voice is used
+  waveglow bench synthesis --models lapglow --refine 64 --forms folded bf16      # as the voice is used
   waveglow bench synthesis --models waveglow-64 --seconds 4 --threads 2 --forms plain-conv1d bf16 compiled
 """
 
