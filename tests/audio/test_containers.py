@@ -30,3 +30,8 @@ def test_the_64_bit_size_of_rf64_counts_where_the_other_has_no_room(tmp_path, si
     long_sizes = b"ds64" + struct.pack("<IQQQI", 28, 2000, 1000, 500, 0)
     content = b"RF64" + bytes(4) + b"WAVE" + long_sizes + b"data" + struct.pack("<I", size) + bytes(90)
     assert claimed(tmp_path, content) == Claim(missing=missing)
+
+
+def test_the_size_of_au_has_four_bytes(tmp_path):
+    content = b".snd" + struct.pack(">5I", 24, 1 << 26, 3, 22_050, 1) + bytes(90)
+    assert claimed(tmp_path, content) == Claim(missing=(1 << 26) - 90)

@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 import soundfile
 
-from waveglow.audio.files import AUDIO_SUFFIXES, OutputError, find_inputs, make_folder, utf8, write_atomically
+from waveglow.audio.files import (
+    AUDIO_SUFFIXES,
+    OutputError,
+    find_inputs,
+    folders_below,
+    make_folder,
+    utf8,
+    write_atomically,
+)
 from waveglow.audio.io import load_audio
 
 
@@ -56,6 +64,12 @@ def test_a_loop_of_links_ends_with_a_reason(tmp_path):
     inputs = find_inputs([tmp_path], [".wav"])
     assert stems(inputs) == ["deep/a"]
     assert "link back" in reasons(inputs)["loop"]
+
+
+def test_each_real_folder_is_listed_once(tmp_path):
+    touch(tmp_path, "deep/a.wav")
+    (tmp_path / "deep/loop").symlink_to(tmp_path)
+    assert [names for _, names in folders_below(tmp_path)] == [[], ["a.wav"]]
 
 
 def test_a_linked_folder_is_followed(tmp_path):
