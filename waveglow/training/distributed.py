@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -89,12 +89,26 @@ def world(device: str | None = None, *, timeout_minutes: float = 30) -> Iterator
         yield World(0, 1, chosen)
         return
     backend = "cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo"
-    dist.init_process_group(backend, timeout=timedelta(minutes=timeout_minutes))
+    timeout = timedelta(minutes=timeout_minutes)
+    dist.init_process_group(backend, store=_store(timeout), rank=rank, world_size=size, timeout=timeout)
     try:
         yield World(rank, size, chosen)
     finally:
         faulthandler.cancel_dump_traceback_later()
         dist.destroy_process_group()
+
+
+def _store(timeout: timedelta) -> Any:
+    """Where the processes find each other. On one machine each start has names of its own.
+
+    torchrun keeps its store when it starts the processes anew, and with it the addresses of those that are gone. How
+    often it has, it counts by machine: on several the names would differ.
+    """
+    store, _, _ = next(dist.rendezvous("env://", timeout=timeout))  # type: ignore[attr-defined]
+    starts = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    if os.environ.get("GROUP_WORLD_SIZE") != "1":
+        return store
+    return dist.PrefixStore(f"start {starts}", store)  # type: ignore[attr-defined]
 
 
 ENVIRONMENT = (("WORLD_SIZE", "1"), ("RANK", "0"), ("LOCAL_RANK", "0"))
