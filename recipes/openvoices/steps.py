@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -17,9 +18,11 @@ import torch
 
 import waveglow
 from waveglow.evaluation import evaluate
+from waveglow.evaluation.run import require_metrics
 from waveglow.evaluation.table import REFINED_NOISE, VOCODER, Results
 from waveglow.metrics import METRICS
 from waveglow.pages.figures import line_chart_svg
+from waveglow.vocoder import Vocoder
 
 STEPS = (0, 4, 8, 16, 32, 64, 128, 256)
 
@@ -44,14 +47,22 @@ def main() -> None:
     parser.add_argument("--metrics", default="pesq,distillmos,mel_l1")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    vocoder, metrics = waveglow.load(args.checkpoint), args.metrics.split(",")
-    split = "valid" if args.recordings.suffix == ".jsonl" else None
+    try:
+        plot(waveglow.load(args.checkpoint), args.recordings, args.out, args.steps, args.metrics.split(","))
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
+
+
+def plot(vocoder: Vocoder, recordings: Path, out: Path, numbers: Sequence[int], metrics: Sequence[str]) -> None:
+    """Evaluate with each of these numbers of steps; the table and the plots into `out`. Raises ValueError."""
+    require_metrics(metrics)
+    split = "valid" if recordings.suffix == ".jsonl" else None
     curves: dict[str, dict[str, list[tuple[float, float]]]] = {metric: {} for metric in metrics}
     lines = [f"| steps | {' | '.join(f'{METRICS[m].label}: voice | noise | worth' for m in metrics)} |"]
     lines.append("|---:|" + "---:|" * 3 * len(metrics))
-    for steps in sorted(args.steps):
+    for steps in sorted(numbers):
         results = evaluate(
-            vocoder, args.recordings, args.out, split=split, refine=steps, metrics=metrics, sigmas=(), tell=parser.error
+            vocoder, recordings, out, split=split, refine=steps, metrics=metrics, sigmas=(), tell=_missing
         )
         cells = []
         for metric in metrics:
@@ -66,11 +77,15 @@ def main() -> None:
                     curves[metric].setdefault(name, []).append(point)
         lines.append(f"| {steps} | {' | '.join(cells)} |")
         print("\n".join(lines), flush=True)
-    (args.out / "steps.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (out / "steps.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     for metric, series in curves.items():
         best = "highest" if METRICS[metric].better == "higher" else "lowest"
         svg = line_chart_svg(series, x_label="log₂ (1 + steps)", y_label=METRICS[metric].label, best=best)
-        (args.out / f"steps-{metric}.svg").write_text(svg, encoding="utf-8")
+        (out / f"steps-{metric}.svg").write_text(svg, encoding="utf-8")
+
+
+def _missing(sentence: str) -> None:
+    raise ValueError(sentence)
 
 
 if __name__ == "__main__":

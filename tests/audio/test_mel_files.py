@@ -319,6 +319,7 @@ def test_other_arrays_in_a_pt_file_are_refused(tmp_path, content):
         read_mel(tmp_path / "a.pt", HIFIGAN)
 
 
+@pytest.mark.filterwarnings("ignore:Validating sparse:UserWarning")
 def test_sparse_and_other_things(tmp_path):
     for content in [torch.zeros(80, 3).to_sparse(), [1, 2], "text"]:
         torch.save(content, tmp_path / "a.pt")

@@ -16,6 +16,8 @@ from waveglow.models.registry import build
 from waveglow.training.image_task import ImageTask
 from waveglow.training.log import read_metrics
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 TINY = """
 model: {name: glow, n_levels: 1, n_steps: 1, n_hidden: 8, n_bits: 4}
 data: {workers: 0}
@@ -23,14 +25,6 @@ optim: {name: adamax, lr: 1.0e-3}
 train: {steps: 2, batch_size: 8, init_crops: 16, log_every_steps: 1, validate_every_steps: 2, checkpoint_every_steps: 2}
 valid: {images: 8, samples: 2, temperatures: [0.7]}
 """
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -17,11 +17,8 @@ from waveglow.training.task import VocoderTask
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+def always_one_thread(one_thread):
+    """In all tests of this folder."""
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ import time
 
 import pytest
 import torch
+from crash_product import exit_code  # beside this file
 
 from waveglow.audio.io import AudioError
 from waveglow.cli.main import main
@@ -250,43 +251,24 @@ def test_the_best_so_far_is_known_after_a_resume(train, begun, monkeypatch):
 # ---- Directories that are replaced -----------------------------------------------------------------------------------
 
 
-def two_saves(path, crash_at):
-    """Save a checkpoint and replace it; die, as of kill −9, at the write, fsync, rename or removal of that number."""
-    operations = itertools.count(1)
-
-    def crashing(function):
-        def call(*arguments, **options):
-            if next(operations) == crash_at:
-                os._exit(9)
-            return function(*arguments, **options)
-
-        return call
-
+def two_saves(path, crashing):
+    """Save a checkpoint and replace it, by writes, fsyncs, renames and removals."""
+    path.parent.mkdir()
     os.fsync, os.rename = crashing(os.fsync), crashing(os.rename)
     checkpoint.save_file, checkpoint.write_json = crashing(checkpoint.save_file), crashing(checkpoint.write_json)
     whole_directory.shutil.rmtree = crashing(shutil.rmtree)
     for step in (1, 2):
         checkpoint.save(path, build(TINY_MODEL), TINY_MODEL, info={"step": step, "nll_nats": -step})
-    os._exit(100 + next(operations) - 1)
-
-
-def exit_code(path, crash_at):
-    """Of `two_saves` in a process of its own."""
-    path.parent.mkdir()
-    process = multiprocessing.get_context("fork").Process(target=two_saves, args=(path, crash_at))
-    process.start()
-    process.join(60)
-    return process.exitcode
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_kill_at_every_step_of_a_replacement_leaves_the_old_or_the_new_directory(tmp_path):
     """The reader finds it though it has no name for a moment, and changes nothing; recovery puts it back."""
-    operations = exit_code(tmp_path / "uncut" / "best", 0) - 100
+    operations = exit_code(two_saves, tmp_path / "uncut" / "best", 0) - 100
     seen = []
     for crash_at in range(operations // 2 + 1, operations + 1):
         run = tmp_path / f"cut{crash_at}"
-        assert exit_code(run / "best", crash_at) == 9
+        assert exit_code(two_saves, run / "best", crash_at) == 9
         before = sorted(run.rglob("*"))
         found = checkpoint.load(run / "best").info["step"]
         assert state.best_info(run)["step"] == found

@@ -38,14 +38,6 @@ TRAIN = {
 VALID = {"images": 24, "samples": 3, "temperatures": [0.0, 1.0]}
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory):
     """scikit-learn's digits, 8×8 in grey, of ten classes."""

@@ -1,9 +1,7 @@
 """A killed run goes on as if nothing had happened: bitwise on CPU, at any moment, for one process and for two."""
 
 import contextlib
-import itertools
 import json
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -13,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from crash_product import exit_code  # beside this file
 from safetensors.torch import load_file
 
 from waveglow.audio.mel import preset
@@ -98,25 +97,15 @@ def test_kill_9_and_resume_equals_an_unbroken_run_bitwise(ranks, config_file, ma
     assert sorted(final(whole)[2]) == list(range(1, 9))
 
 
-def three_saves(run, crash_at):
-    """Save steps 1, 2, 3 of a tiny run; die, as of kill −9, at the write, fsync or rename of that number."""
-    operations = itertools.count(1)
-
-    def crashing(function):
-        def call(*arguments, **options):
-            if next(operations) == crash_at:
-                os._exit(9)
-            return function(*arguments, **options)
-
-        return call
-
+def three_saves(run, crashing):
+    """Save steps 1, 2, 3 of a tiny run, by writes, fsyncs and renames."""
+    run.mkdir()
     os.fsync, os.rename = crashing(os.fsync), crashing(os.rename)
     for module in (checkpoint, state):
         module.save_file, module.write_json = crashing(module.save_file), crashing(module.write_json)
     moving = tiny_state()
     for moving.step in (1, 2, 3):
         state.save_state(run, moving, model_config=TINY_MODEL, mel_spec=preset("hifigan"), info={}, fixed={}, keep=2)
-    os._exit(100 + next(operations) - 1)
 
 
 def tiny_state():
@@ -129,27 +118,18 @@ def tiny_state():
     return state.TrainState(model, MovingAverage(model, 0.9), optimizer, torch.amp.GradScaler("cpu", enabled=False))
 
 
-def exit_code(run, crash_at):
-    """Of `three_saves` in a process of its own."""
-    run.mkdir()
-    process = multiprocessing.get_context("fork").Process(target=three_saves, args=(run, crash_at))
-    process.start()
-    process.join(60)
-    return process.exitcode
-
-
 @pytest.mark.fault(32, "`kill -9` amid a save, at each write, fsync and rename", "exit 0", "resumed from")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_kill_at_every_write_fsync_and_rename_of_a_save_leaves_the_old_or_the_new_checkpoint(tmp_path):
     """Of the three saves, the last one is cut at each of its operations; what is left then must load whole."""
-    operations = exit_code(tmp_path / "uncut", 0) - 100
+    operations = exit_code(three_saves, tmp_path / "uncut", 0) - 100
     per_save = operations // 3
     assert operations == 3 * per_save
     assert per_save == 4 + 6 + 1 + 1  # writes; fsyncs of 5 files and the directory; rename; fsync of the parent
     seen = []
     for crash_at in range(2 * per_save + 1, operations + 1):
         run = tmp_path / f"cut{crash_at}"
-        assert exit_code(run, crash_at) == 9
+        assert exit_code(three_saves, run, crash_at) == 9
         seen.append(newest_loaded(run))
     assert seen == [2] * (per_save - 4) + [3] * 4  # whole once its manifest is on disk, though not by its name
 

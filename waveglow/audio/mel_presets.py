@@ -120,7 +120,10 @@ def assumed(name: str, spec: MelSpec) -> MelSpec:
     Raises ValueError as `preset` does.
     """
     if name != "log10":
-        return preset(name)
+        try:
+            return preset(name)
+        except ValueError as error:
+            raise ValueError(f"{error}; or log10") from error
     floor = min(spec.floor_value, 1e-10)
     return replace(spec, log_base="10", floor_value=floor, mean=None, std=None, name=f"{spec.name} in log10")
 
