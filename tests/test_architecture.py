@@ -14,14 +14,19 @@ LAYERS = [
     {"config", "distribution", "noise", "surroundings"},
     {"flows", "nn", "audio", "devices"},
     {"models", "data", "metrics"},
-    {"training", "vocoder", "export"},
+    {"training", "vocoder", "opening", "export"},
     {"batch", "evaluation", "pictures", "bench"},
     {"pages", "serve"},
     {"cli"},
 ]
 LAYER = {package: number for number, packages in enumerate(LAYERS) for package in packages}
 # (importing package, module of its own layer that it may know)
-SIBLINGS = {("vocoder", "export.fold"), ("training", "vocoder")}
+SIBLINGS = {
+    ("vocoder", "export.fold"),
+    ("training", "vocoder"),
+    ("opening", "vocoder"),
+    ("opening", "export.onnx_runtime"),
+}
 OF_THE_ROOT = {"__version__"}  # all that the package itself imports from waveglow/__init__.py, which is for users
 
 
@@ -180,13 +185,13 @@ WITHOUT_TORCH = [
     "waveglow.audio.mel_spec",
     "waveglow.audio.steps",
     "waveglow.cli.common",
-    "waveglow.cli.devices",
     "waveglow.cli.main",
     "waveglow.cli.models",
     "waveglow.cli.values",
     "waveglow.config",
     "waveglow.export.onnx_runtime",
     "waveglow.noise",
+    "waveglow.opening",
 ]
 
 

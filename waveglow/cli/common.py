@@ -1,16 +1,21 @@
 """Options that several verbs have, and the values they take."""
 
-from __future__ import annotations
+from __future__ import annotations  # Vocoder, which brings torch, is named only
 
 import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from waveglow import batch
 from waveglow.cli.values import non_negative, seed, steps_of_refinement
+from waveglow.export.onnx_runtime import OnnxVocoder
 from waveglow.models.shipped import DEFAULT_VOICE
+from waveglow.opening import open_vocoder
+
+if TYPE_CHECKING:
+    from waveglow.vocoder import Vocoder
 
 
 def add_paths(parser: argparse.ArgumentParser, kind: str, out: str) -> None:
@@ -47,6 +52,12 @@ def add_vocoder(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="a WaveGlow's conditioning as one map: faster, for 1 to 2 GiB at 256 channels",
     )
+
+
+def opened_vocoder(args: argparse.Namespace) -> Vocoder | OnnxVocoder:
+    """The vocoder that they name. Raises CheckpointError, OnnxFileError, ValueError."""
+    names = ("mel", "device", "threads", "precision", "fused")
+    return open_vocoder(args.checkpoint, runtime=getattr(args, "runtime", None), **{n: getattr(args, n) for n in names})
 
 
 def add_sampling(parser: argparse.ArgumentParser) -> None:

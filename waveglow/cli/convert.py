@@ -11,8 +11,6 @@ rosinality/glow-pytorch and chrischute/real-nvp. What the tensors don't tell, it
   waveglow convert model_200001.pt glow/ --set image_size=64 --set n_bits=5
 """
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

@@ -8,17 +8,15 @@ tones' figure is their mean level above the frequencies around them; recordings 
   waveglow denoise -c runs/ljspeech hello.wav quiet.wav --strength 0.5
 """
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 
 from waveglow.audio.files import AUDIO_SUFFIXES
 from waveglow.audio.io import Samples, load_audio
 from waveglow.batch import Outcome
-from waveglow.cli.common import add_denoising, add_paths, add_vocoder, each_file
-from waveglow.cli.devices import on_cpu, open_vocoder
+from waveglow.cli.common import add_denoising, add_paths, add_vocoder, each_file, opened_vocoder
 from waveglow.metrics.spectral import tone_prominence
+from waveglow.opening import on_cpu
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Denoise every wav."""
-    vocoder = open_vocoder(args)
+    vocoder = opened_vocoder(args)
 
     def work(source: Path, target: Path, outcome: Outcome) -> None:
         audio = load_audio(source, sample_rate=vocoder.sample_rate)

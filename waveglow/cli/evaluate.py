@@ -13,14 +13,11 @@ model card), evaluation.json (everything) and the wavs. A killed evaluation goes
   waveglow evaluate -c runs/ljspeech recordings/ scores/ --metrics pesq,estoi,mr_stft --sigmas none
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from pathlib import Path
 
-from waveglow.cli.common import add_sampling, add_vocoder
-from waveglow.cli.devices import NOISE, open_vocoder
+from waveglow.cli.common import add_sampling, add_vocoder, opened_vocoder, sampling
 from waveglow.cli.values import checked, numbers
 from waveglow.evaluation import evaluate, markdown, notices
 from waveglow.evaluation.rows import named_folders
@@ -28,6 +25,7 @@ from waveglow.evaluation.run import SIGMAS, require_metrics, require_sigmas
 from waveglow.evaluation.scores import SWEEP_CLIPS
 from waveglow.metrics import METRICS, USUAL
 from waveglow.models import checkpoint
+from waveglow.opening import NOISE
 from waveglow.pages.evaluation import write_page
 
 UNUSUAL = [name for name in METRICS if name not in USUAL]
@@ -68,14 +66,12 @@ def run(args: argparse.Namespace) -> int:
     if given != NOISE and given.suffix != ".onnx":
         args.checkpoint = checkpoint.resolve(given)  # once: a run may save another one meanwhile
     results = evaluate(
-        open_vocoder(args),
+        opened_vocoder(args),
         args.input,
         args.out,
         split=args.split,
         also=named_folders(args.also),
-        sigma=args.sigma,
-        seed=args.seed,
-        refine=args.refine,
+        **sampling(args),
         metrics=args.metrics,
         sigmas=args.sigmas,
         checkpoint=given,

@@ -8,8 +8,6 @@ Of a training run, that is its newest whole checkpoint; where its best weights a
   waveglow info voice.onnx
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 from pathlib import Path

@@ -3,8 +3,6 @@
 Exit codes: 0 ok, 2 usage (arguments, configuration, memory), 3 some inputs failed, 4 bad checkpoint, 5 diverged.
 """
 
-from __future__ import annotations
-
 import argparse
 import importlib
 import os

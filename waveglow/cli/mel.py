@@ -6,8 +6,6 @@ A mel is float32 [n_mels, F]. Recordings at another sample rate are resampled, s
   waveglow mel -c runs/ljspeech in.wav out.npy
 """
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

@@ -7,8 +7,6 @@ incompatible.
   waveglow mel-check tacotron2 runs/ljspeech
 """
 
-from __future__ import annotations
-
 import argparse
 
 from waveglow.audio.mel import PRESETS, compare

@@ -8,8 +8,6 @@ exact stream. Nothing is measured: the figures are the same on every machine.
   waveglow models --json
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 from dataclasses import asdict

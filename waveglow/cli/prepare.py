@@ -10,8 +10,6 @@ mel files of the same names, such as those of an acoustic model, to train on.
   waveglow prepare audiobook data/audiobook --cut 10
 """
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

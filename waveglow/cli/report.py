@@ -6,8 +6,6 @@ run's directory: `metrics.jsonl`, `samples/step_<n>/<clip>.wav`, `samples/refere
   waveglow report runs/ljspeech
 """
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Callable
 from pathlib import Path

@@ -7,16 +7,14 @@ What is lost is lost by the vocoder, not by an acoustic model: the first thing t
   waveglow resynth -c runs/ljspeech in.wav out.wav --length frames
 """
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 
 from waveglow.audio.files import AUDIO_SUFFIXES
 from waveglow.audio.io import CHANNELS, load_audio
 from waveglow.batch import Outcome
-from waveglow.cli.common import add_denoising, add_paths, add_sampling, add_vocoder, each_file, sampling
-from waveglow.cli.devices import on_cpu, open_vocoder
+from waveglow.cli.common import add_denoising, add_paths, add_sampling, add_vocoder, each_file, opened_vocoder, sampling
+from waveglow.opening import on_cpu
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Copy every recording."""
-    vocoder = open_vocoder(args)
+    vocoder = opened_vocoder(args)
 
     def work(source: Path, target: Path, outcome: Outcome) -> None:
         audio = load_audio(source, sample_rate=vocoder.sample_rate, channel=args.channel, normalize=args.normalize)

@@ -8,8 +8,6 @@ Mels are .npy, .npz, .pt or .safetensors, [n_mels, F] or [F, n_mels], in the mel
   waveglow synth -c voice.onnx mels/ wavs/                # of `waveglow export onnx`; torch is never imported
 """
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 
@@ -18,8 +16,8 @@ from waveglow.audio.mel import PRESETS
 from waveglow.audio.mel_files import notices, read_mel
 from waveglow.audio.mel_presets import assumed
 from waveglow.batch import Outcome
-from waveglow.cli.common import add_denoising, add_paths, add_sampling, add_vocoder, each_file, sampling
-from waveglow.cli.devices import on_cpu, open_vocoder
+from waveglow.cli.common import add_denoising, add_paths, add_sampling, add_vocoder, each_file, opened_vocoder, sampling
+from waveglow.opening import on_cpu
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Synthesize every mel."""
-    vocoder = open_vocoder(args)
+    vocoder = opened_vocoder(args)
     spec = vocoder.mel_spec
     source_spec = assumed(args.assume, spec) if args.assume else None
 

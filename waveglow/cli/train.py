@@ -8,8 +8,6 @@ step, saves and exits with 0 (2 where it could not save).
   torchrun --nproc-per-node 8 -m waveglow.cli.main train --config … --data … --run-dir … train.precision=bf16
 """
 
-from __future__ import annotations
-
 import argparse
 
 from waveglow.cli import train_options

@@ -1,7 +1,5 @@
 """The options of the verbs that train, and what they call."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 from types import ModuleType

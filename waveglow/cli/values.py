@@ -1,7 +1,5 @@
 """The values that options take, each checked with one sentence."""
 
-from __future__ import annotations
-
 import argparse
 import math
 from collections.abc import Callable

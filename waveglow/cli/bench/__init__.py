@@ -11,8 +11,6 @@ synchronized. Measure with nothing else running.
   waveglow bench long --hours 10
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 VERBS = {

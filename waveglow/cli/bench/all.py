@@ -6,8 +6,6 @@ Called by its name, each has more to choose from.
   waveglow bench all --threads 2 --json
 """
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Iterator
 
@@ -19,9 +17,7 @@ from waveglow.cli.bench.common import add_common, opened_device, show
 from waveglow.models.shipped import DEFAULT_VOICE
 from waveglow.vocoder import Vocoder
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_common(parser)
+add_arguments = add_common
 
 
 def run(args: argparse.Namespace) -> int:

@@ -1,7 +1,5 @@
 """What the benchmarks' verbs share: options, and the printing of tables."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,6 +7,7 @@ from pathlib import Path
 import torch
 
 from waveglow.bench.table import Table, as_json, as_text
+from waveglow.cli import common
 from waveglow.cli.values import positive
 from waveglow.config import nearest
 from waveglow.devices import set_threads, usable_device
@@ -25,8 +24,7 @@ def add_common(parser: argparse.ArgumentParser) -> None:
 
 def add_machine(parser: argparse.ArgumentParser) -> None:
     """Where to compute, and how to print."""
-    parser.add_argument("--threads", type=positive, help="CPU threads (default: what the environment says)")
-    parser.add_argument("--device", help="cpu, cuda, cuda:1 (default: cuda where there is one)")
+    common.add_machine(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 

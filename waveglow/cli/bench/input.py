@@ -12,8 +12,6 @@ are written into a temporary folder.
   waveglow bench input data/manifest.jsonl --workers 0 2 4 --batch 8 --segment 16384
 """
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

@@ -6,8 +6,6 @@ the most memory that the process ever had, so a leak shows as a number that keep
   waveglow bench long --hours 10 --refine 0 --precision bf16
 """
 
-from __future__ import annotations
-
 import argparse
 
 from waveglow.bench import long

@@ -10,8 +10,6 @@ Both without refinement and with as much as the voice's streams have.
   waveglow bench streaming -c runs/mine --precision bf16 --chunks 8 16 32
 """
 
-from __future__ import annotations
-
 import argparse
 
 from waveglow.bench import streaming
@@ -24,12 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     chunks, contexts = streaming.CHUNKS, streaming.CONTEXTS
     parser.add_argument("--chunks", nargs="+", type=positive, default=chunks, metavar="FRAMES", help="(4 8 … 128)")
     parser.add_argument(
-        "--contexts",
-        nargs="+",
-        type=whole,
-        default=contexts,
-        metavar="FRAMES",
-        help="beside its own (0 2 4 … 64)",
+        "--contexts", nargs="+", type=whole, default=contexts, metavar="FRAMES", help="beside its own (0 2 4 … 64)"
     )
     parser.add_argument("--seconds", type=seconds, default=4.0, help="of audio whose exactness is measured (4)")
     add_common(parser)

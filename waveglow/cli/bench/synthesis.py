@@ -27,8 +27,6 @@ the same numbers, measured in the same run and printed first.
   waveglow bench synthesis --models waveglow-64 --seconds 4 --threads 2 --forms plain-conv1d bf16 compiled
 """
 
-from __future__ import annotations
-
 import argparse
 
 from waveglow.bench import synthesis

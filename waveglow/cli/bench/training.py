@@ -18,8 +18,6 @@ keeps for the backward pass, in MiB per second of audio, counted exactly; and a 
   waveglow bench training --models lapglow --plot memory.svg
 """
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Iterator
 from pathlib import Path

@@ -6,8 +6,5 @@ A graph is compared with the checkpoint once it is written.
   waveglow export nvidia runs/ljspeech waveglow.pt
 """
 
-VERBS = {
-    "onnx": "one .onnx file, in float32 or with 8-bit nets",
-    "nvidia": "a WaveGlow as NVIDIA's glow.py loads it",
-}
+VERBS = {"onnx": "one .onnx file, in float32 or with 8-bit nets", "nvidia": "a WaveGlow as NVIDIA's glow.py loads it"}
 completed = list

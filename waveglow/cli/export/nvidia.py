@@ -11,8 +11,6 @@ are none that their code could build.
   model.load_state_dict(checkpoint["state_dict"])
 """
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

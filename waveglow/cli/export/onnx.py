@@ -9,18 +9,16 @@ so that seeds agree. The mel convention and what else a caller must know are in 
   waveglow export onnx runs/ljspeech vocoder.onnx --drawn-noise 0.7      # for sherpa-onnx: the mel alone goes in
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from dataclasses import replace
 from pathlib import Path
 
-from waveglow.cli.devices import opened
 from waveglow.cli.values import non_negative, steps_of_refinement
 from waveglow.evaluation.exported import CLIPS, compared, hummed_mel, recorded_mels
 from waveglow.export.onnx import export_onnx
 from waveglow.export.onnx_runtime import OnnxVocoder
+from waveglow.opening import torch_vocoder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     """Export, compare and print."""
     if args.out.suffix != ".onnx":
         raise ValueError(f"the output is {args.out}; it must end in .onnx")
-    vocoder = opened(args.checkpoint, args.mel, device="cpu")
+    vocoder = torch_vocoder(args.checkpoint, mel=args.mel, device="cpu")
     refinement, steps = vocoder.refinement, args.refine
     if steps is not None:
         refinement = replace(refinement, steps=steps, stream_steps=steps)

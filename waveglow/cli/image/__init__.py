@@ -14,8 +14,6 @@ CKPT (-c) is a checkpoint directory, or a training run, which means its newest o
 Without -c it is the small Glow of drawn faces that comes with the package, demo-faces.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 

@@ -12,8 +12,6 @@ less and more of it.
   waveglow image attributes -c runs/faces --data data/celeba-64 both/ --regress --images 20000 --alphas -2,-1,0,1,2
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What the verbs of images share: options, and the model and the pictures that they name."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

@@ -10,8 +10,6 @@ OUT gets evaluation.json, evaluation.txt and reconstruction.png: real images abo
   waveglow image evaluate -c runs/faces --data data/celeba-64 quick/ --images 500 --split valid
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from pathlib import Path

@@ -10,8 +10,6 @@ the data, or of the photos by --label; on the way, a mix of both.
   waveglow image interpolate -c runs/faces me.jpg you.jpg frames/ --way spherical --steps 30
 """
 
-from __future__ import annotations
-
 import argparse
 
 from waveglow.cli.image.common import add_model, add_out, add_pictures, opened_model, opened_pictures

@@ -14,8 +14,6 @@ A model of classes is told theirs by --label.
   waveglow image manipulate -c runs/faces --directions attributes/ --attribute Male --data data/celeba-64 faces.png
 """
 
-from __future__ import annotations
-
 import argparse
 import math
 import sys

@@ -13,8 +13,6 @@ CelebA needs img_align_celeba/ (or its zip), list_attr_celeba.txt and list_eval_
 it is for non-commercial research only. Pictures of your own in its layout say in origin.txt what they are, and whose.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from pathlib import Path

@@ -7,8 +7,6 @@ them are shown too. The file needs no network and no script.
   waveglow image report runs/faces
 """
 
-from __future__ import annotations
-
 import argparse
 
 from waveglow.cli import report

@@ -10,8 +10,6 @@ no numbers at all, and the seconds an image takes.
   waveglow image sample -c runs/faces samples/ -n 100 --temperatures 0.7,1 --seed 5
 """
 
-from __future__ import annotations
-
 import argparse
 
 from waveglow.cli.image.common import add_batch_size, add_model, add_out, opened_model

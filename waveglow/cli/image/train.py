@@ -8,8 +8,6 @@ step, saves and exits with 0 (2 where it could not save). Pictures are in RUN/sa
   waveglow image train --run-dir runs/fashion train.steps=50000
 """
 
-from __future__ import annotations
-
 import argparse
 
 from waveglow.cli import train_options
