@@ -157,7 +157,7 @@ def test_help_has_an_example_and_the_exit_codes(verb, capsys):
         (["streaming", "--chunks", "0"], "0 is no whole number >= 1"),
         (["streaming", "--contexts", "-1"], "-1 is no whole number >= 0"),
         (["--repeats", "0"], "0 is no whole number >= 1"),
-        (["synthesis", "--threads", "0"], "0 is no whole number >= 1"),
+        (["synthesis", "--threads", "0"], "threads is 0; it must be at least 1"),
         (["synthesis", "--device", "abacus"], "--device abacus can't be used"),
         (["input", "nowhere.jsonl"], "nowhere.jsonl: can't be read"),
         (["training", "--plot", "nowhere/memory.svg"], "there is no folder nowhere"),
