@@ -323,6 +323,30 @@ class Vocoder:
         at its end to the model's group of samples (at most `model.group − 1`) and to the frames of its mel.
         Differentiable by audio at the model's rate that asks for gradients, its mel included.
         """
+        audio, mel = self._dequantized(wav, sample_rate, seed=seed, check=check)
+        with self._numbers():
+            log_prob = self.model.log_prob(audio, mel)
+        return log_prob if np.ndim(wav) == 2 else log_prob[0]
+
+    @torch.no_grad()
+    def log_prob_by_sample(self, wav: ArrayLike, sample_rate: int, *, seed: int = 0, check: bool = True) -> Tensor:
+        """`log_prob` as it accrues with time, in nats: [T] to [T'], [B, T] to [B, T'], cropped as `log_prob` says.
+
+        At the model's sample rate; the samples that the flow squeezes together share what their place has.
+
+        >>> vocoder = Vocoder.load("lapglow")
+        >>> wav = 0.1 * np.sin(2 * np.pi * 220 * np.arange(22050) / 22050)
+        >>> nats = vocoder.log_prob_by_sample(wav, 22050)
+        >>> nats.shape, torch.allclose(nats.sum(), vocoder.log_prob(wav, 22050), rtol=1e-5)
+        (torch.Size([22016]), True)
+        """
+        audio, mel = self._dequantized(wav, sample_rate, seed=seed, check=check)
+        with self._numbers():
+            nats = self.model.log_prob_by_sample(audio, mel)
+        return nats if np.ndim(wav) == 2 else nats[0]
+
+    def _dequantized(self, wav: ArrayLike, sample_rate: int, *, seed: int, check: bool) -> tuple[Tensor, Tensor]:
+        """Audio [B, T'] in whole groups and frames, between 16-bit steps, and its mel [B, M, F]. Raises ValueError."""
         audio = self._audio(wav, sample_rate, check)
         mel = self._mel(audio)
         n_samples = min(audio.shape[-1], mel.shape[-1] * self.model.hop)
@@ -333,9 +357,7 @@ class Vocoder:
                 f"{self.model.group} samples and frames of {self.model.hop}"
             )
         noise = torch.from_numpy(dequantization_noise(seed, 0, n_samples)).to(self.device)
-        with self._numbers():
-            log_prob = self.model.log_prob(audio[:, :n_samples] + noise, mel)
-        return log_prob if np.ndim(wav) == 2 else log_prob[0]
+        return audio[:, :n_samples] + noise, mel
 
     def _audio(self, wav: ArrayLike, sample_rate: int, check: bool) -> Tensor:
         """[T] or [B, T] at any rate to [B, T] at the model's, long enough for a mel."""

@@ -402,6 +402,36 @@ def test_log_det_is_that_of_the_jacobian(case):
         assert_close([log_det[i]], [torch.linalg.slogdet(jacobian).logabsdet], 1e-9)
 
 
+@over(CASES)
+def test_log_det_by_place_adds_up_to_it(case):
+    module, (x, cond) = case.module(), case.inputs()
+    zs, log_det = encode(module, x, cond)
+    if isinstance(module, FlowVocoder):
+        by_sample = module.log_prob_by_sample(x, cond)
+        assert by_sample.shape == x.shape
+        assert_close([by_sample.sum(1)], [module.log_prob(x, cond)], 1e-9)
+        return
+    if isinstance(module, FlowImage):
+        return
+    found, by_place = module.forward_by_place(x, cond)
+    assert by_place.shape == (BATCH, x.shape[-1])
+    assert_close(found if isinstance(found, list) else [found], zs, 1e-9)
+    assert_close([by_place.sum(1)], [log_det], 1e-9)
+
+
+def one_layer(name: str, module: nn.Module) -> bool:
+    return isinstance(module, Flow) and not isinstance(module, Chain) and "-1d" in name
+
+
+@over(where(lambda name, module: one_layer(name, module) and module.out_shape((4, 12)) == (4, 12)))
+def test_log_det_of_a_place_is_that_of_its_block_of_the_jacobian(case):
+    module, (x, cond) = case.module(), case.inputs()
+    alone = cond if cond is None else cond[:1]
+    jacobian = torch.autograd.functional.jacobian(lambda row: module(row[None], alone)[0][0], x[0])  # (C, T, C, T)
+    blocks = jacobian.diagonal(dim1=1, dim2=3).permute(2, 0, 1)  # (T, C, C)
+    assert_close([module.forward_by_place(x[:1], alone)[1][0]], [torch.linalg.slogdet(blocks).logabsdet], 1e-9)
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64], ids=str)
 @over(CASES)
 def test_log_det_is_one_number_a_sample_in_float32_or_better(case, dtype):

@@ -21,6 +21,7 @@ from waveglow.flows.base import (
     net_reach,
     positions,
     require_scales,
+    sum_per_place,
     sum_per_sample,
 )
 
@@ -192,6 +193,10 @@ class ConditionalActNorm(Flow):
     def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         log_s, t = self._log_s_and_t(x, cond)
         return x * log_s.exp() + t, sum_per_sample(log_s)
+
+    def forward_by_place(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        log_s, t = self._log_s_and_t(x, cond)
+        return x * log_s.exp() + t, sum_per_place(log_s)
 
     def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
         log_s, t = self._log_s_and_t(z, cond)

@@ -63,6 +63,15 @@ class Flow(nn.Module):
         """x [B, C, *S] to (z [B, C', *S'], log_det [B])."""
         raise NotImplementedError(f"{type(self).__name__} defines no forward(x, cond); it must return (z, log_det)")
 
+    def forward_by_place(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """As `forward`, with the log_det of every place on the last axis of x apart: (z, [B, W]); the sum is log_det.
+
+        A layer that scales one place more than another defines it; here all places have an equal share.
+        """
+        z, log_det = self(x, cond)
+        places = x.shape[-1]
+        return z, (log_det / places)[:, None].expand(-1, places)
+
     def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
         """z [B, C', *S'] to x [B, C, *S], under the cond that `forward` was given."""
         raise NotImplementedError(f"{type(self).__name__} defines no inverse(z, cond); it must return x")
@@ -162,6 +171,21 @@ def in_float64(x: Tensor) -> Tensor:
 def sum_per_sample(values: Tensor) -> Tensor:
     """Sum over all but the batch, in float32 or better: [B, ...] to [B]."""
     return values.flatten(1).sum(1, dtype=log_det_dtype(values))
+
+
+def sum_per_place(values: Tensor) -> Tensor:
+    """Sum over all but the batch and the last axis, in float32 or better: [B, ..., W] to [B, W]."""
+    return values.flatten(1, -2).sum(1, dtype=log_det_dtype(values))
+
+
+def spread(by_place: Tensor, places: int) -> Tensor:
+    """[B, W] on a grid of more places, each getting an equal share of its own: [B, places], with the same sum.
+
+    >>> spread(torch.tensor([[2.0, 6.0]]), 4)
+    tensor([[1., 1., 3., 3.]])
+    """
+    factor = places // by_place.shape[-1]
+    return (by_place / factor).repeat_interleave(factor, dim=-1)
 
 
 def zero_log_det(x: Tensor) -> Tensor:

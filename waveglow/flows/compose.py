@@ -15,7 +15,7 @@ from torch.func import functional_call
 from torch.utils.checkpoint import checkpoint
 
 from waveglow.config import require_known
-from waveglow.flows.base import Flow, Shape, zero_log_det
+from waveglow.flows.base import Flow, Shape, spread, zero_log_det
 from waveglow.flows.reversible import conditions, reversible_forward
 
 Memory = Literal["none", "checkpoint", "reversible"]
@@ -76,6 +76,15 @@ class Chain(Flow):
             cond = layer.condition(cond)
         return x, log_det
 
+    def forward_by_place(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        places = x.shape[-1]
+        log_det = zero_log_det(x)[:, None]
+        for layer in self.flows():
+            x, layer_log_det = layer.forward_by_place(x, cond)
+            log_det = log_det + spread(layer_log_det, places)
+            cond = layer.condition(cond)
+        return x, log_det.expand(-1, places)
+
     def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
         conds = conditions(self.flows(), cond)
         for layer, layer_cond in zip(reversed(self.flows()), conds[-2::-1], strict=True):
@@ -131,9 +140,22 @@ class Split(nn.Module):
         """x [B, C, *S] to (z_out [B, channels, *S], x_rest [B, C − channels, *S], log_det [B])."""
         self.out_shape(tuple(x.shape[1:]))
         x, log_det = (x, zero_log_det(x)) if self.prior is None else self.prior(x, cond)
+        return *self._parted(x), log_det
+
+    def forward_by_place(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """As `forward`, with the log_det of every place on the last axis apart, [B, W]."""
+        if self.prior is None:
+            z, rest, log_det = self(x, cond)
+            return z, rest, log_det[:, None].expand(-1, x.shape[-1])  # zeros
+        self.out_shape(tuple(x.shape[1:]))
+        x, by_place = self.prior.forward_by_place(x, cond)
+        return *self._parted(x), by_place
+
+    def _parted(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """What leaves, and what goes on."""
         if self.leaves == "first":
-            return x[:, : self.channels], x[:, self.channels :], log_det
-        return x[:, -self.channels :], x[:, : -self.channels], log_det
+            return x[:, : self.channels], x[:, self.channels :]
+        return x[:, -self.channels :], x[:, : -self.channels]
 
     def inverse(self, z_out: Tensor, x_rest: Tensor, cond: Tensor | None = None) -> Tensor:
         """(z_out, x_rest) to x [B, C, *S]."""
@@ -194,6 +216,20 @@ class MultiScale(nn.Module):
             log_det = log_det + level_log_det
             cond = level.condition(cond)
         return [*zs, x], log_det
+
+    def forward_by_place(self, x: Tensor, cond: Tensor | None = None) -> tuple[list[Tensor], Tensor]:
+        """As `forward`, with the log_det of every place on the last axis of x apart: (zs, [B, W])."""
+        zs, places = [], x.shape[-1]
+        log_det = zero_log_det(x)[:, None]
+        for level in self.parts():
+            if isinstance(level, Split):
+                z, x, level_log_det = level.forward_by_place(x, cond)
+                zs.append(z)
+            else:
+                x, level_log_det = level.forward_by_place(x, cond)
+            log_det = log_det + spread(level_log_det, places)
+            cond = level.condition(cond)
+        return [*zs, x], log_det.expand(-1, places)
 
     def inverse(self, zs: Sequence[Tensor], cond: Tensor | None = None) -> Tensor:
         """zs, as `forward` gives them, to x [B, C, *S]. Raises ValueError where their number is wrong."""

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from waveglow.config import require_known
-from waveglow.flows.base import Flow, Retraced, Shape, net_reach, sum_per_sample
+from waveglow.flows.base import Flow, Retraced, Shape, net_reach, sum_per_place, sum_per_sample
 
 
 class Mask(Protocol):
@@ -239,6 +239,12 @@ class Coupling(Flow):
         kept, moved = self.mask.split(x)
         log_s, t = self._log_s_and_t(kept, cond)
         return self.mask.join(kept, FORMS[self.form].forward(moved, log_s, t)), self._log_det(log_s)
+
+    def forward_by_place(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        kept, moved = self.mask.split(x)
+        log_s, t = self._log_s_and_t(kept, cond)
+        form = FORMS[self.form]
+        return self.mask.join(kept, form.forward(moved, log_s, t)), form.sign * sum_per_place(log_s)
 
     def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
         kept, moved = self.mask.split(z)

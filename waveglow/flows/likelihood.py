@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from waveglow.flows.base import sum_per_sample
+from waveglow.flows.base import spread, sum_per_sample
 from waveglow.noise import DRAWS, HEAVY_TAILED, Draw
 
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
@@ -81,6 +81,16 @@ BASES = {
 def log_prob_by_latent(zs: Iterable[Tensor], bases: Iterable[str]) -> Tensor:
     """Σ log p(z) over latents that each have a base of their own, [B], in nats."""
     return torch.stack([BASES[base].log_prob([z]) for z, base in zip(zs, bases, strict=True)]).sum(0)
+
+
+def log_prob_by_place(zs: Sequence[Tensor], bases: Iterable[str], *, places: int) -> Tensor:
+    """As `log_prob_by_latent`, but on a grid of time: [B, places]. A latent's last axis covers it in equal steps."""
+    by_latent = []
+    for z, base in zip(zs, bases, strict=True):
+        columns = z.movedim(-1, 1).flatten(2)  # (B, W, …)
+        by_place = BASES[base].log_prob([columns.flatten(0, 1)]).view(columns.shape[:2])
+        by_latent.append(spread(by_place, places))
+    return torch.stack(by_latent).sum(0)
 
 
 def bits_per_dim(log_prob: Tensor, *, dims: int, n_bits: int) -> Tensor:

@@ -13,7 +13,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from waveglow.flows.base import Flow, Retraced, Shape, full_precision, log_det_dtype, net_reach, sum_per_sample
+from waveglow.flows.base import (
+    Flow,
+    Retraced,
+    Shape,
+    full_precision,
+    log_det_dtype,
+    net_reach,
+    sum_per_place,
+    sum_per_sample,
+)
 from waveglow.flows.coupling import Mask
 
 LEAST = 1e-3  # of a bin's share of the width or the height, and of a slope: no division by almost nothing
@@ -77,12 +86,19 @@ class SplineCoupling(Flow):
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         kept, moved = self.mask.split(x)
-        return self._forward(kept, moved, self._knots(kept, cond))
+        z, log_slope = self._forward(kept, moved, self._knots(kept, cond))
+        return z, sum_per_sample(log_slope)
+
+    def forward_by_place(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        kept, moved = self.mask.split(x)
+        z, log_slope = self._forward(kept, moved, self._knots(kept, cond))
+        return z, sum_per_place(log_slope)
 
     def _forward(self, kept: Tensor, moved: Tensor, knots: Knots) -> tuple[Tensor, Tensor]:
+        """z, and the log-slope of what moved."""
         with full_precision(moved):
             z_moved, log_slope = spline(moved, knots)
-        return self.mask.join(kept, z_moved), sum_per_sample(self.mask.confine(log_slope))
+        return self.mask.join(kept, z_moved), self.mask.confine(log_slope)
 
     def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
         kept, moved = self.mask.split(z)
@@ -104,7 +120,8 @@ class SplineCoupling(Flow):
         kept = kept.contiguous().requires_grad_()
         knots = self._knots(kept, cond)
         x_moved = self._inverse(z_moved, Knots(*(part.detach() for part in knots))).requires_grad_()
-        return Retraced((kept, x_moved), self.mask.join, *self._forward(kept, x_moved, knots))
+        z_again, log_slope = self._forward(kept, x_moved, knots)
+        return Retraced((kept, x_moved), self.mask.join, z_again, sum_per_sample(log_slope))
 
 
 def spline_numbers(bins: int) -> int:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from waveglow.config import require_known
 from waveglow.flows.base import Shape
 from waveglow.flows.compose import MultiScale
-from waveglow.flows.likelihood import BASES, log_prob_by_latent
+from waveglow.flows.likelihood import BASES, log_prob_by_latent, log_prob_by_place
 from waveglow.nn.upsample import Conditioner
 
 
@@ -63,6 +63,15 @@ class FlowVocoder(nn.Module):
         """log p(audio | mel), [B], in nats with all constants; divide by T for nats per sample."""
         zs, log_det = self.encode(audio, mel)
         return self.prior_log_prob(zs) + log_det
+
+    def log_prob_by_sample(self, audio: Tensor, mel: Tensor) -> Tensor:
+        """`log_prob` as it accrues with time: [B, T] nats, whose sum is log p(audio | mel).
+
+        A latent, and a layer's log-scale, counts where its place is; the samples of a place share what it has.
+        """
+        cond = self.conditioning(mel, audio.shape[-1])
+        zs, log_det = self.flow.forward_by_place(audio.unsqueeze(1), cond)
+        return log_prob_by_place(zs, self.bases, places=audio.shape[-1]) + log_det
 
     def prior_log_prob(self, zs: Iterable[Tensor]) -> Tensor:
         """log p(z) over all latents, [B], in nats."""
