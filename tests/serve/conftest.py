@@ -1,0 +1,121 @@
+"""A real server process on the loopback, of a model so small that requests take milliseconds.
+
+What it writes to stderr is looked at when it ends: a traceback fails the module that started it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+import torch
+
+from waveglow.audio.mel import preset
+from waveglow.models import checkpoint
+
+ROOT = Path(__file__).parents[2]
+NUMBERS = {"n_channels": 8, "n_layers": 2, "n_flows": 4, "upsample_kernel": 256}
+RATE, HOP, N_MELS = 22_050, 256, 80
+COMMAND = (sys.executable, "-m", "waveglow.cli.main", "serve")
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory, random_model) -> Path:
+    """A small vocoder's checkpoint; to be read, not written."""
+    flow, config = random_model(**NUMBERS)
+    with torch.no_grad():
+        flow.get_parameter("flow.levels.0.layers.1.log_scale").fill_(2)  # within full scale
+    path = tmp_path_factory.mktemp("model") / "tiny"
+    checkpoint.save(path, flow, config, mel_spec=preset("nvidia/tacotron2"), info={"step": 7})
+    return path
+
+
+@pytest.fixture(scope="session")
+def mel() -> np.ndarray:
+    """Half a second of a tone with a little noise by the convention of `tiny`, [80, 44] float32."""
+    from waveglow.audio.mel_spectrogram import MelSpectrogram
+
+    t = np.arange(RATE // 2) / RATE
+    audio = 0.3 * np.sin(2 * np.pi * 220 * t) + 0.01 * np.random.default_rng(0).standard_normal(len(t))
+    return MelSpectrogram(preset("nvidia/tacotron2")).of_any_length(torch.from_numpy(audio).float()[None])[0].numpy()
+
+
+class Running:
+    """A server process: its URL, its port, and clients."""
+
+    def __init__(self, process: subprocess.Popen[str], url: str, errors: Path) -> None:
+        self.process, self.url, self.errors = process, url, errors
+        self.port = int(url.rpartition(":")[2])
+        self.client = httpx.Client(base_url=url, timeout=30)
+
+    def metric(self, name: str, **labels: str) -> float:
+        """A number of /metrics; 0 where it was never counted."""
+        wanted = "".join(f'(?=.*{key}="{re.escape(value)}")' for key, value in labels.items())
+        found = re.search(rf"^{name}(?:\{{{wanted}.*\}})? (\S+)$", self.client.get("/metrics").text, re.MULTILINE)
+        return float(found[1]) if found else 0.0
+
+    def until(self, true: Callable[[], bool], seconds: float = 10) -> None:
+        """Wait for something to be so. Raises AssertionError where it takes longer."""
+        limit = time.monotonic() + seconds
+        while not true():
+            assert time.monotonic() < limit, "it never was so"
+            time.sleep(0.02)
+
+    def ready(self) -> bool:
+        """Whether it says so."""
+        try:
+            return self.client.get("/health/ready").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def end(self, seconds: float = 20) -> int:
+        """SIGTERM; returns the exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=seconds)
+
+
+@contextlib.contextmanager
+def serving(folder: Path, *options: str, command: tuple[str, ...] = COMMAND, **environment: str) -> Iterator[Running]:
+    """`waveglow serve OPTIONS` at a free port, ready; ended and looked at afterwards."""
+    errors = folder / "stderr.txt"
+    own = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", **environment}
+    with errors.open("w") as stderr:
+        process = subprocess.Popen(
+            [*command, *options, "--port", "0", "--threads", "1", "--device", "cpu"],
+            env={**os.environ, **own}, stdout=subprocess.PIPE, stderr=stderr, text=True, cwd=folder,
+        )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()  # bounded by the limit on a test's time
+        found = re.search(r"http://\S+", line)
+        assert found, f"{line}{errors.read_text()}"
+        running = Running(process, found[0], errors)
+        running.until(running.ready, 60)
+        yield running
+        running.client.close()
+        code = running.end()
+    finally:
+        process.kill()
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+    assert "Traceback" not in errors.read_text(), errors.read_text()
+    assert code == 0, errors.read_text()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory, tiny) -> Iterator[Running]:
+    """A server with the usual limits, shared by a module's tests."""
+    with serving(tmp_path_factory.mktemp("server"), "-c", str(tiny)) as running:
+        yield running

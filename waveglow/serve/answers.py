@@ -1,0 +1,39 @@
+"""What is said to a client whose request isn't served: a status, a word for programs and a sentence for people."""
+
+from __future__ import annotations
+
+import math
+
+from starlette.responses import JSONResponse
+
+
+class RefusedError(Exception):
+    """An HTTP status, a `code` that stays the same from version to version, and a sentence."""
+
+    def __init__(self, status: int, code: str, message: str, *, retry_after_seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.retry_after_seconds = retry_after_seconds
+
+    def response(self) -> JSONResponse:
+        """`{"code", "message"}`, with Retry-After where it is worth to come again."""
+        headers = {"WWW-Authenticate": "Bearer"} if self.status == 401 else {}
+        if self.retry_after_seconds is not None:
+            headers["Retry-After"] = str(max(1, math.ceil(self.retry_after_seconds)))
+        return JSONResponse({"code": self.code, "message": self.message}, self.status, headers)
+
+
+def malformed(message: str) -> RefusedError:
+    """A request that isn't what HTTP or this interface asks for."""
+    return RefusedError(400, "malformed", message)
+
+
+def unusable(message: str) -> RefusedError:
+    """A well-formed request whose values can't be used."""
+    return RefusedError(422, "unusable", message)
+
+
+def too_large(message: str) -> RefusedError:
+    return RefusedError(413, "too_large", message)

@@ -1,0 +1,86 @@
+"""HTTP/1.1 with limits of time: uvicorn waits for the head of a request, and for an answer to be taken, for ever."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from waveglow.serve.settings import Settings
+
+CHUNK_BYTES = 1 << 16  # of an answer that a client must take within `write_seconds`
+
+
+def protocol(settings: Settings) -> type[H11Protocol]:
+    """uvicorn's protocol with the limits of `settings`: connections, the time of a head, the time of an answer."""
+
+    class Limited(H11Protocol):
+        head: asyncio.TimerHandle | None = None
+        stalled: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            transport.set_write_buffer_limits(high=0)  # told of every byte that the client hasn't taken
+            if len(self.connections) > settings.connections:
+                self._hang_up(503, "connections", f"{settings.connections} connections are open, no more are taken")
+            else:
+                self.head = self.loop.call_later(settings.header_seconds, self._late)
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._disarm()
+            if self.stalled is not None:
+                self.stalled.cancel()
+            super().connection_lost(exc)
+
+        def data_received(self, data: bytes) -> None:
+            if self.transport.is_closing():
+                return
+            super().data_received(data)
+            waits = self.conn.their_state is h11.IDLE  # for the head of a request, or the rest of it
+            if not waits:
+                self._disarm()
+            elif self.head is None:
+                self.head = self.loop.call_later(settings.header_seconds, self._late)
+
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            self.stalled = self.loop.call_later(settings.write_seconds, self.transport.abort)
+
+        def resume_writing(self) -> None:
+            if self.stalled is not None:
+                self.stalled.cancel()
+            super().resume_writing()
+
+        def send_400_response(self, msg: str) -> None:
+            self._hang_up(400, "malformed", "no HTTP/1.1 request that can be read")
+
+        def _disarm(self) -> None:
+            if self.head is not None:
+                self.head.cancel()
+                self.head = None
+
+        def _late(self) -> None:
+            self._hang_up(408, "too_slow", f"the head of a request took more than {settings.header_seconds:g} s")
+
+        def _hang_up(self, status: int, code: str, message: str) -> None:
+            """Answer outside of any request, and close."""
+            self._disarm()
+            if self.transport.is_closing():
+                return
+            if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+                body = json.dumps({"code": code, "message": message}).encode()
+                again = [(b"retry-after", b"1")] if status == 503 else []
+                kind = (b"content-type", b"application/json")
+                length = (b"content-length", str(len(body)).encode())
+                events: list[Any] = [
+                    h11.Response(status_code=status, headers=[kind, length, *again, (b"connection", b"close")]),
+                    h11.Data(data=body),
+                    h11.EndOfMessage(),
+                ]
+                self.transport.write(b"".join(self.conn.send(event) or b"" for event in events))
+            self.transport.close()
+
+    return Limited

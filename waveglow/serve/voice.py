@@ -1,0 +1,74 @@
+"""The vocoder that is served: loaded, warmed up, and loaded anew where its device failed under it."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from waveglow.export.onnx_runtime import OnnxVocoder
+    from waveglow.vocoder import Vocoder
+
+WARM_UP_SECONDS = 1.0
+
+
+class Voice:
+    """What `load()` gives, under a name that clients see. Raises what `load` does."""
+
+    def __init__(self, load: Callable[[], Vocoder | OnnxVocoder], *, name: str) -> None:
+        self.name = name
+        self.real_time_factor: float | None = None
+        self._load = load
+        self._vocoder: Vocoder | OnnxVocoder | None = load()
+        self._about: dict[str, Any] = {}
+
+    @property
+    def vocoder(self) -> Vocoder | OnnxVocoder:
+        """The one that is loaded. Raises RuntimeError while there is none."""
+        if self._vocoder is None:
+            raise RuntimeError("the model isn't loaded")
+        return self._vocoder
+
+    def warm_up(self) -> None:
+        """Synthesize twice, and measure the second time: the first makes what later calls reuse."""
+        spec = self.vocoder.mel_spec
+        silence = np.full((spec.n_mels, max(1, round(WARM_UP_SECONDS * spec.sample_rate / spec.hop))), spec.silence)
+        for _ in range(2):
+            began = time.monotonic()
+            audio = self.vocoder.synthesize(silence.astype(np.float32), check=False)
+            self.real_time_factor = (time.monotonic() - began) * spec.sample_rate / len(audio)
+        self._about = self._told()
+
+    def reload(self) -> None:
+        """Let go of the model, load it again, and warm it up."""
+        self._vocoder = None
+        gc.collect()
+        self._vocoder = self._load()
+        self.warm_up()
+
+    def about(self) -> dict[str, Any]:
+        """For /v1/models, in JSON types."""
+        factor = self.real_time_factor
+        return {**self._about, "real_time_factor": None if factor is None else round(factor, 4)}
+
+    def _told(self) -> dict[str, Any]:
+        vocoder = self.vocoder
+        spec = vocoder.mel_spec
+        before, after = vocoder.reach()
+        return {
+            "name": self.name,
+            "parameters": vocoder.parameters,
+            "sample_rate": spec.sample_rate,
+            "hop": spec.hop,
+            "mel": spec.to_dict(),
+            "mel_fingerprint": spec.fingerprint,
+            "reach": {"before": before, "after": after},
+            "refine": vocoder.refine,
+            "stream_refine": vocoder.refinement.stream_steps,
+            "device": str(vocoder.device),
+            "precision": vocoder.precision,
+        }
