@@ -773,6 +773,13 @@ def test_prepare_cuts_and_takes_a_channel(ljspeech, tmp_path):
     assert (tmp_path / "data" / "wavs" / "book" / "0003.wav").is_file()
 
 
+def test_prepare_holds_out_by_name(ljspeech, tmp_path):
+    named = ["--hold-out", "DV001-0002", ljspeech / "wavs" / "DV001-0003.wav", "--test", "*4"]
+    assert run("prepare", ljspeech, tmp_path / "data", *named) == 0
+    splits = {clip.name[-1]: clip.split for clip in read_manifest(tmp_path / "data" / "manifest.jsonl")}
+    assert splits == {"1": "train", "2": "valid", "3": "valid", "4": "test"}
+
+
 def test_the_mels_of_ljspeech_and_back(ljspeech, tmp_path, capsys):
     """Ground-truth-aligned mels: `mel` writes the corpus's tree, and `prepare` finds them there."""
     assert run("mel", "-c", "lapglow", ljspeech, tmp_path / "mels") == 0

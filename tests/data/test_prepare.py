@@ -380,6 +380,93 @@ def test_a_test_split(ljspeech, tmp_path):
     assert "1 held out and 1 for tests, 0 refused" in prepared.text()
 
 
+@pytest.fixture
+def speakers(tmp_path) -> Path:
+    """Twelve recordings of three speakers."""
+    for number in range(12):
+        write(tmp_path / "corpus" / ("anna", "ben", "carl")[number % 3] / f"{number:02}.wav", tone(3000, 200 + number))
+    return tmp_path / "corpus"
+
+
+def held_out(clips: list[Clip], split: str) -> list[str]:
+    return sorted(f"{Path(clip.path).parent.name}/{clip.name}" for clip in clips if clip.split == split)
+
+
+ANNAS, BENS = ["anna/00", "anna/03", "anna/06", "anna/09"], ["ben/01", "ben/04", "ben/07", "ben/10"]
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["anna"], ANNAS),
+        (["anna/"], ANNAS),
+        (["anna/*"], ANNAS),
+        (["0[01]"], ["anna/00", "ben/01"]),
+        (["ben/04.wav", "02"], ["ben/04", "carl/02"]),
+        (["{corpus}/ben", "{corpus}/carl/02.wav"], [*BENS, "carl/02"]),
+    ],
+    ids=lambda value: " ".join(value),
+)
+def test_recordings_and_folders_are_held_out_by_name(speakers, tmp_path, names, expected):
+    given = [name.format(corpus=speakers) for name in names]
+    clips = prepare(speakers, tmp_path / "data", sample_rate=RATE, valid_names=given).clips
+    assert held_out(clips, "valid") == expected
+    assert held_out(clips, "test") == []
+
+
+def test_names_for_tests_leave_validation_to_the_hash(speakers, tmp_path):
+    prepared = prepare(speakers, tmp_path / "data", sample_rate=RATE, test_names=["anna"])
+    assert held_out(prepared.clips, "test") == ANNAS
+    assert len(held_out(prepared.clips, "valid")) == 1
+    both = prepare(
+        speakers, tmp_path / "data", sample_rate=RATE, test_names=["anna"], valid_names=["ben"], valid_fraction=0.3
+    )
+    assert held_out(both.clips, "test") == ANNAS  # anew, whatever lay there
+    assert {*BENS} < {*held_out(both.clips, "valid")}
+    again = prepare(speakers, tmp_path / "data", sample_rate=RATE)
+    assert again.clips == both.clips
+
+
+def test_a_copy_goes_with_the_recording_that_is_named(speakers, tmp_path):
+    shutil.copy(speakers / "anna" / "00.wav", speakers / "zoe.wav")
+    clips = prepare(speakers, tmp_path / "data", sample_rate=RATE, valid_names=["anna"]).clips
+    assert held_out(clips, "valid") == [*ANNAS, "corpus/zoe"]
+
+
+def test_the_pieces_of_a_recording_that_is_named_are_held_out(speakers, tmp_path):
+    book = tone(round(1.98 * RATE))
+    for second in (0.95, 1.9):  # the second cut leaves a twelfth of a second
+        book[round(second * RATE) :][: RATE // 50] *= 0.001
+    write(speakers / "book.wav", book)
+    clips = prepare(speakers, tmp_path / "data", sample_rate=RATE, valid_names=["book"], cut_seconds=1).clips
+    assert held_out(clips, "valid") == ["book/0001", "book/0002"]
+    clips = prepare(speakers, tmp_path / "data", sample_rate=RATE, valid_names=["anna"], cut_seconds=1).clips
+    assert held_out(clips, "valid") == ANNAS
+    assert len(clips) == 12 + 3
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        ({"valid_names": ["ana"]}, r"no recording below .* is named 'ana'; did you mean 'anna'\?"),
+        ({"valid_names": ["anna"], "test_names": ["anna/03"]}, "03.wav is held out by name for valid and for test"),
+        ({"valid_names": ["*"]}, "held out by name leaves nothing to train on"),
+        ({"valid_names": ["anna", "ben", "carl/0*"], "test_names": ["carl/1*"]}, "leaves nothing to train on"),
+    ],
+)
+def test_names_that_cannot_be_held_out(speakers, tmp_path, names, said):
+    with pytest.raises(ConfigError, match=said):
+        prepare(speakers, tmp_path / "data", sample_rate=RATE, **names)
+    assert not (tmp_path / "data").exists()
+
+
+def test_what_is_named_and_too_short_to_measure_is_refused(speakers, tmp_path):
+    write(speakers / "anna" / "breath.wav", tone(500))
+    prepared = prepare(speakers, tmp_path / "data", sample_rate=RATE, valid_names=["anna"])
+    assert held_out(prepared.clips, "valid") == ANNAS
+    assert "breath.wav: is held out by name, and shorter than 0.1 s" in prepared.refused[0]
+
+
 # ---- Cut recordings --------------------------------------------------------------------------------------------------
 
 

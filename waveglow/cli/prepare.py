@@ -2,12 +2,13 @@
 
 CORPUS is LJSpeech's layout or any folder of recordings. Those at another sample rate or of several channels are
 converted into OUT/wavs; those that can't be used are refused by name. Clips are held out by the hash of their names;
-those prepared in OUT before keep their split, unless a share is given. OUT/report.json has all notices. --mels takes
-mel files of the same names, such as those of an acoustic model, to train on.
+those prepared in OUT before keep their split, unless a share or names are given. OUT/report.json has all notices.
+--mels takes mel files of the same names, such as those of an acoustic model, to train on.
 
   waveglow prepare LJSpeech-1.1 data/ljspeech
   waveglow prepare my-voice data/my-voice --sample-rate 24000 --mels acoustic-model-mels --mel vocos
   waveglow prepare audiobook data/audiobook --cut 10
+  waveglow prepare corpus data/corpus --hold-out anna 'ben/*_09' --test carl    # recordings and whole folders
 """
 
 import argparse
@@ -25,19 +26,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sample-rate", type=int, default=22050, metavar="HZ", help="of the manifest (22050)")
     parser.add_argument("--valid-fraction", type=float, metavar="SHARE", help="of the clips held out (0.05)")
     parser.add_argument("--test-fraction", type=float, default=0.0, metavar="SHARE", help="held out for tests (none)")
+    for option, split, use in (("--hold-out", "valid", "validate on (by hash)"), ("--test", "test", "keep for tests")):
+        what = f"recordings or folders to {use}"
+        parser.add_argument(option, nargs="+", default=(), dest=f"{split}_names", metavar="NAME", help=what)
     parser.add_argument("--mels", type=Path, metavar="DIR", help="folder of mel files with the recordings' names")
     parser.add_argument("--mel", metavar="CONVENTION", help="of --mels: a preset, checkpoint or YAML file (a preset)")
-    parser.add_argument("--cut", type=seconds, metavar="SECONDS", help="cut longer recordings at pauses")
+    parser.add_argument("--cut", dest="cut_seconds", type=seconds, metavar="SECONDS", help="cut longer ones at pauses")
     parser.add_argument("--channel", choices=CHANNELS, default="mix", help="of several channels (mix)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Write the manifest."""
-    chosen = {
-        name: getattr(args, name) for name in ("sample_rate", "valid_fraction", "test_fraction", "mels", "channel")
-    }
-    spec = named(args.mel) if args.mel else None
-    prepared = prepare(args.corpus, args.out, mel_spec=spec, cut_seconds=args.cut, **chosen)
+    chosen = vars(args) | {"mel_spec": named(args.mel) if args.mel else None}
+    del chosen["mel"]
+    prepared = prepare(**chosen)
     tell(prepared, args.out / REPORT)
     print(f"{args.out / MANIFEST}: {prepared.text()}")
     return 3 if prepared.refused else 0

@@ -13,7 +13,7 @@ import json
 import os
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ from waveglow.audio.mel import MelSpec
 from waveglow.config import ConfigError
 from waveglow.data.beside import MelsBeside
 from waveglow.data.manifest import Clip, read_manifest, write_manifest
-from waveglow.data.split import Recorded, require_shares, splits
+from waveglow.data.split import HeldOut, Recorded, Split, require_shares, splits
 
 MANIFEST, REPORT = "manifest.jsonl", "report.json"
 VALIDATED_SECONDS = 0.1  # of a clip that is held out, at least: all models' groups of samples are shorter
@@ -82,6 +82,8 @@ def prepare(
     sample_rate: int,
     valid_fraction: float | None = None,
     test_fraction: float = 0.0,
+    valid_names: Sequence[str] = (),
+    test_names: Sequence[str] = (),
     mels: Path | None = None,
     mel_spec: MelSpec | None = None,
     channel: Channel = "mix",
@@ -91,12 +93,13 @@ def prepare(
     """Check every recording below `corpus` and write `out`/manifest.jsonl and `out`/report.json.
 
     Files that can't be decoded whole, and silent ones, are refused by name. What was prepared in `out` before keeps
-    its split, unless a fraction is given.
+    its split, unless a fraction or a name is given.
 
     Arguments:
         sample_rate: of the clips, in Hz; other recordings are resampled, and lower ones get their bandwidth.
         valid_fraction, test_fraction: shares to hold out (0.05 and none), by `data.split.splits`; clips of a tenth
-            of a second and more, if there are any.
+            of a second and more, if there are any. Beside clips that are named for validation, 0.05 becomes none.
+        valid_names, test_names: patterns of recordings or folders to hold out (`data.split.HeldOut`).
         mels: a folder of mel files with the clips' names (training on the mels of an acoustic model); a clip without a
             mel that fits it is refused.
         mel_spec: their convention; None takes the preset at this sample rate that the first of them fits best.
@@ -104,8 +107,9 @@ def prepare(
         cut_seconds: longer recordings are cut at pauses into pieces of at most so many seconds.
         accept: sees the clips before the manifest is written, and may raise.
 
-    Raises ConfigError for a corpus that is no folder, fractions that are none, and where fewer clips remain than there
-    are splits, ValueError where `out`/wavs lies among the recordings, OutputError where something can't be written.
+    Raises ConfigError for a corpus that is no folder, fractions that are none, names of no recording, and where fewer
+    clips remain than there are splits, ValueError where `out`/wavs lies among the recordings, OutputError where
+    something can't be written.
     """
     if not corpus.is_dir():
         raise ConfigError(f"{corpus} is no folder; give LJSpeech-1.1 or any folder of recordings")
@@ -115,7 +119,10 @@ def prepare(
     if cut_seconds is not None and (mels is not None or cut_seconds < SHORTEST_CUT):
         raise ConfigError(f"recordings can't be cut to {cut_seconds:g} s; give 1 s or more, and no mels beside them")
     inputs = _inputs(corpus, out)
-    work = _Preparation(corpus, out, sample_rate, channel, cut_seconds, MelsBeside.of(mels, mel_spec, sample_rate))
+    held_out = HeldOut(corpus, {"valid": valid_names, "test": test_names})
+    held_out.require_found(inputs.found)
+    beside = MelsBeside.of(mels, mel_spec, sample_rate)
+    work = _Preparation(corpus, out, sample_rate, channel, cut_seconds, beside, held_out)
     refused = [f"{path}: {reason}" for path, reason in inputs.skipped]
     notices = list(filter(None, [inputs.passed_over_text()]))
     for item in tqdm(inputs.found, unit="file", disable=not sys.stderr.isatty()):
@@ -175,9 +182,10 @@ class _Preparation:
         channel: Channel,
         cut_seconds: float | None,
         mels: MelsBeside | None,
+        held_out: HeldOut,
     ) -> None:
         self.corpus, self.out, self.sample_rate = corpus, out, sample_rate
-        self.channel, self.cut_seconds, self.mels = channel, cut_seconds, mels
+        self.channel, self.cut_seconds, self.mels, self.held_out = channel, cut_seconds, mels, held_out
         self.clips: list[Clip] = []
         self.recorded: list[Recorded] = []
         self.written: set[Path] = set()
@@ -186,6 +194,7 @@ class _Preparation:
     def take(self, item: Input) -> list[str]:
         """Check a recording, and convert it where it must be. Returns notices; raises FileError and OutputError."""
         info = probe(item.file)
+        split = self.held_out.split_of(item)
         audio = load_audio(item.file, sample_rate=self.sample_rate, channel=self.channel, strict=True)
         if not np.any(audio.samples):
             raise AudioError(item.file, "is digital silence throughout; nothing can be learned from it")
@@ -194,15 +203,22 @@ class _Preparation:
         pieces = list(self._pieces(audio)) if self.cut_seconds else []
         if len(pieces) > 1:
             for number, piece in enumerate(pieces, 1):
-                if np.any(piece):
+                if np.any(piece) and not (split and self._is_short(piece)):
                     stem = item.stem / f"{number:04d}"
-                    self._add(stem, self._converted(stem, piece), piece, info)
+                    self._add(stem, self._converted(stem, piece), piece, info, split=split)
             return [*said, f"{item.file}: cut into {len(pieces)} pieces"]
+        if split and self._is_short(audio.samples):
+            raise AudioError(
+                item.file, f"is held out by name, and shorter than {VALIDATED_SECONDS} s: nothing to measure"
+            )
         mel = self.mels.of_clip(item, self.corpus, audio.samples) if self.mels else None
         as_it_is = info.exact and (info.sample_rate, info.channels) == (self.sample_rate, 1)
         path = item.file if as_it_is else self._converted(item.stem, audio.samples)
-        self._add(item.stem, path, audio.samples, info, mel=mel)
+        self._add(item.stem, path, audio.samples, info, mel=mel, split=split)
         return said
+
+    def _is_short(self, samples: Samples) -> bool:
+        return len(samples) < VALIDATED_SECONDS * self.sample_rate
 
     def _pieces(self, audio: Audio) -> Iterator[Samples]:
         """At most `cut_seconds` each, cut where the second half of a piece is quietest."""
@@ -224,7 +240,16 @@ class _Preparation:
         save_audio(path, samples, self.sample_rate)
         return path
 
-    def _add(self, stem: Path, path: Path, samples: Samples, info: AudioInfo, *, mel: Path | None = None) -> None:
+    def _add(
+        self,
+        stem: Path,
+        path: Path,
+        samples: Samples,
+        info: AudioInfo,
+        *,
+        split: Split | None,
+        mel: Path | None = None,
+    ) -> None:
         narrow = info.sample_rate < NARROW * self.sample_rate
         clip = Clip(
             path=str(path.resolve()),
@@ -238,7 +263,7 @@ class _Preparation:
         )
         self.clips.append(clip)
         content = hashlib.sha256(samples.tobytes()).hexdigest()
-        self.recorded.append(Recorded(stem.as_posix(), content, len(samples) >= VALIDATED_SECONDS * self.sample_rate))
+        self.recorded.append(Recorded(stem.as_posix(), content, not self._is_short(samples), split))
 
     def with_splits(
         self, refused: list[str], valid_fraction: float | None, test_fraction: float
@@ -251,13 +276,17 @@ class _Preparation:
                 + f"); looked for {', '.join(AUDIO_SUFFIXES)} below {wav_folder(self.corpus)}, at least 2 are needed"
                 + ("; `waveglow prepare --cut 10` makes clips of a long one" if self.longest > LONG_SECONDS else "")
             )
-        asked_anew = valid_fraction is not None or bool(test_fraction)
+        named = {clip.kept for clip in self.recorded} - {None}
+        asked_anew = valid_fraction is not None or bool(test_fraction) or bool(named)
         known = {} if asked_anew else _known(self.out / MANIFEST)
         of_name = [known.get((clip.sha256, clip.name), known.get((clip.sha256, ""))) for clip in self.clips]
         recorded = [
-            item._replace(kept=old.split if old else None) for item, old in zip(self.recorded, of_name, strict=True)
+            item._replace(kept=old.split) if old else item for item, old in zip(self.recorded, of_name, strict=True)
         ]
-        given = splits(recorded, valid=VALID_FRACTION if valid_fraction is None else valid_fraction, test=test_fraction)
+        usual = 0.0 if "valid" in named else VALID_FRACTION
+        given = splits(recorded, valid=usual if valid_fraction is None else valid_fraction, test=test_fraction)
+        if any(item.kept not in (None, split) for item, split in zip(self.recorded, given, strict=True)):
+            raise ConfigError(f"{self.corpus}: what is held out by name leaves nothing to train on; name less")
         clips = [
             dataclasses.replace(old or clip, path=clip.path, mel=clip.mel, mel_sha256=clip.mel_sha256, split=split)
             for clip, split, old in zip(self.clips, given, of_name, strict=True)
