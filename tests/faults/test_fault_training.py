@@ -22,6 +22,7 @@ from waveglow.data.speech import SpeechCrops
 from waveglow.models.checkpoint import steps_of
 from waveglow.training import checkpoints, distributed
 from waveglow.training.log import read_metrics
+from waveglow.training.stopping import StopSignals
 from waveglow.training.task import VocoderTask
 
 fault = pytest.mark.fault
@@ -84,14 +85,60 @@ def test_fault_33_one_of_two_processes_is_killed(promise, config_file, manifest,
     assert steps_of(run)[-1].name == "step_00000060"
 
 
-@fault(34, "SIGTERM, SIGINT, SIGUSR1 or SIGUSR2", "exit 0", "stopped by a signal; run the same command to go on")
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGUSR1", "SIGUSR2"])
+@fault(
+    34, "SIGTERM, SIGINT, SIGHUP, SIGUSR1 or SIGUSR2", "exit 0", "stopped by a signal; run the same command to go on"
+)
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2"])
 def test_fault_34_a_signal_finishes_the_step_and_saves(promise, train, monkeypatch, name):
     number = getattr(signal, name)
     monkeypatch.setattr(VocoderTask, "loss", at_call(2, VocoderTask.loss, lambda: os.kill(os.getpid(), number)))
     code, run = train(*BRIEF)
     promise.ended(code)
     assert [step.name for step in steps_of(run)] == ["step_00000002"]
+
+
+@pytest.mark.slow
+@fault(34, "a terminal that is closed", "exit 0", "stopped by a signal; run the same command to go on")
+def test_fault_34_a_terminal_that_is_closed(promise, config_file, manifest, tmp_path):
+    """The bar and the lines have nowhere to go then."""
+    run = tmp_path / "run"
+    paths = ["--config", config_file, "--data", manifest, "--run-dir", run, "--device", "cpu"]
+    given = ["train", *map(str, paths), *BRIEF, "train.steps=100000", "train.log_every_steps=1", "data.workers=1"]
+    of_its_own = (
+        "import fcntl, sys, termios\n"
+        "fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
+        "from waveglow.cli.main import main\n"
+        f"sys.exit(main({given}))"
+    )
+    keeper, terminal = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", of_its_own],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        start_new_session=True,
+    )
+    os.close(terminal)
+    while process.poll() is None and not any(line["step"] >= 2 for line in lines(run, "train")):
+        os.read(keeper, 4096)
+    os.close(keeper)
+    code = process.wait(timeout=60)
+    print((run / "metrics.jsonl").read_text())
+    promise.ended(code)
+    assert [int(step.name[-8:]) for step in steps_of(run)][-1] == lines(run, "train")[-1]["step"]
+
+
+def test_fault_34_what_nohup_ignores_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    stop = StopSignals()
+    try:
+        with stop.heard():
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert not stop.asked
 
 
 @fault(34, "a second SIGINT", "exit 130", "interrupted")

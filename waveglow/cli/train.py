@@ -1,7 +1,7 @@
 """Train or fine-tune a vocoder. The same command resumes where a run stopped, and says so.
 
-Settings come from a YAML file and from KEY=VALUE arguments; `--print-config` shows all of them. SIGTERM finishes the
-step, saves and exits with 0 (2 where it could not save).
+Settings come from a YAML file and from KEY=VALUE arguments; `--print-config` shows all of them. SIGTERM, and a
+terminal that is closed, let it finish its step and save; it exits with 0 (2 where it could not save).
 
   waveglow train --config recipes/ljspeech/conf/waveglow-small.yaml --data data/ljspeech --run-dir runs/ljspeech
   waveglow train --init-from universal/ --data my-voice/ --run-dir runs/my-voice optim.lr=3e-5 train.steps=20000

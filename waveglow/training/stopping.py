@@ -1,4 +1,7 @@
-"""Signals that ask a training to stop: it finishes its step and saves."""
+"""Signals that ask a training to stop: it finishes its step and saves.
+
+SIGHUP: its terminal was closed. SIGUSR1: Slurm's `--signal=USR1@60`. SIGQUIT (Ctrl-\\) is left to end it at once.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-NAMES = ("SIGTERM", "SIGINT", "SIGUSR1", "SIGUSR2", "SIGXCPU")  # SIGUSR1: Slurm's `--signal=USR1@60`
+NAMES = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
 STOPPING = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
 
 
@@ -18,14 +21,18 @@ class StopSignals:
 
     @contextmanager
     def heard(self) -> Iterator[None]:
-        """Region in which the signals set `asked`; a second SIGINT raises KeyboardInterrupt."""
+        """Region in which the signals set `asked`; a second SIGINT raises KeyboardInterrupt.
+
+        What is ignored stays so, as SIGHUP is by `nohup`, and SIGINT of a script's `&`.
+        """
 
         def ask(number: int, _: object) -> None:
             if self.asked and number == signal.SIGINT:
                 raise KeyboardInterrupt
             self.asked = True
 
-        previous = {number: signal.signal(number, ask) for number in STOPPING}
+        heeded = [number for number in STOPPING if signal.getsignal(number) != signal.SIG_IGN]
+        previous = {number: signal.signal(number, ask) for number in heeded}
         try:
             yield
         finally:
