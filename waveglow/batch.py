@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
 from waveglow.audio.files import (
@@ -47,7 +46,8 @@ class Outcome:
 
         They are clipped; with `normalize` the whole is lowered to a peak of 0.95 instead. Raises AudioError.
         """
-        self.seconds, peak = len(samples) / sample_rate, float(np.abs(samples).max(initial=0))
+        self.seconds = len(samples) / sample_rate
+        peak = max(float(samples.max(initial=0)), -float(samples.min(initial=0)))
         if normalize and peak > 1:
             decibels = 20 * math.log10(peak / NORMALIZED_PEAK)
             self.notices.append(f"lowered by {decibels:.1f} dB: its peak was {peak:.2f} of full scale")

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from waveglow.audio import io
 from waveglow.audio.files import OutputError
-from waveglow.audio.io import AudioError, load_audio, probe, read_segment, save_audio
+from waveglow.audio.io import AudioError, load_audio, load_long, probe, read_segment, save_audio
 
 RATE = 22_050
 TONE = (0.5 * np.sin(2 * np.pi * 220 * np.arange(RATE) / RATE)).astype(np.float32)
@@ -436,3 +437,55 @@ def test_damaged_files_give_samples_or_an_audio_error(tmp_path, suffix):
             assert np.isfinite(samples).all()
             assert np.abs(samples).max() <= 1
     assert refusals > 5
+
+
+# ---- Long recordings -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    monkeypatch.setattr(io, "BLOCK_FRAMES", 1000)
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize(("rate", "wanted"), [(22050, 22050), (44100, 22050), (8000, 22050)])
+@pytest.mark.parametrize("subtype", ["PCM_16", "FLOAT"])
+def test_block_by_block_is_what_is_read_at_once(tmp_path, channels, rate, wanted, subtype, small_blocks):
+    samples = 1.02 * np.sin(np.arange(5432 * channels).reshape(-1, channels) * 0.05)
+    soundfile.write(tmp_path / "a.wav", samples, rate, subtype=subtype)
+    at_once = load_audio(tmp_path / "a.wav", sample_rate=wanted)
+    long = load_long(tmp_path / "a.wav", sample_rate=wanted)
+    blocks = [*long]
+    assert max(map(len, blocks)) < len(at_once.samples) / 2
+    assert np.array_equal(np.concatenate(blocks), at_once.samples)
+    assert np.array_equal(np.concatenate([*long]), at_once.samples)  # a second time
+    assert long.notices == at_once.notices
+    assert (long.seconds, long.silent) == (5432 / rate, False)
+
+
+def test_what_is_wrong_in_any_block_is_told_before_the_first(tmp_path, small_blocks):
+    samples = np.zeros(3500, np.float32)
+    soundfile.write(tmp_path / "silent.wav", samples, 22050)
+    assert load_long(tmp_path / "silent.wav", sample_rate=22050).silent
+    samples[3210] = np.nan
+    soundfile.write(tmp_path / "nan.wav", samples, 22050, subtype="FLOAT")
+    for read in (load_long, load_audio):
+        with pytest.raises(AudioError, match="sample 3210 is nan"):
+            read(tmp_path / "nan.wav", sample_rate=22050)
+    samples[3210] = 1.5
+    soundfile.write(tmp_path / "loud.wav", samples, 22050, subtype="FLOAT")
+    with pytest.raises(AudioError, match=r"samples reach 1\.5"):
+        load_long(tmp_path / "loud.wav", sample_rate=22050, strict=True)
+    assert "1 were clipped" in load_long(tmp_path / "loud.wav", sample_rate=22050).notices[0]
+    opposite = np.sin(np.arange(3500) * 0.1)[:, None] * [1, -1]
+    soundfile.write(tmp_path / "opposite.wav", opposite, 22050)
+    with pytest.raises(AudioError, match="its channels are opposite"):
+        load_long(tmp_path / "opposite.wav", sample_rate=22050)
+
+
+def test_what_is_long_is_written_block_by_block(tmp_path, small_blocks):
+    samples = np.linspace(-1.2, 1.2, 2500, dtype=np.float32)
+    assert save_audio(tmp_path / "a.wav", samples, 22050) == np.count_nonzero(np.abs(samples) > 1)
+    back, rate = soundfile.read(tmp_path / "a.wav")
+    assert rate == 22050
+    assert np.abs(back - np.clip(samples, -1, 1)).max() <= 1 / 32768

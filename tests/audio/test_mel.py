@@ -547,3 +547,28 @@ def test_a_natural_log_is_named_where_another_is_asked_for():
     log10_spec = replace(HIFIGAN, log_base="10")
     assert "looks like a natural log" in diagnose(log_mel, log10_spec)
     assert "natural log of floor 1e-5" in diagnose(log_mel, replace(HIFIGAN, floor_value=1e-7))
+
+
+# ---- Long waveforms --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["hifigan", "tacotron2", "flowavenet", "vocos"])
+@pytest.mark.parametrize("size", [999, 5000, 20_000])
+def test_the_mel_of_blocks_is_that_of_the_whole(name, size):
+    spec = preset(name)
+    wav = torch.randn(2, 23_456, generator=torch.Generator().manual_seed(1)) * 0.1
+    to_mel = MelSpectrogram(spec)
+    longest = []
+    to_mel.register_forward_hook(lambda module, given, result: longest.append(given[0].shape[-1]))
+    mel = to_mel.of_blocks(wav.split(size, dim=-1))
+    assert max(longest) <= size + 8 * (spec.n_fft + spec.hop)
+    assert mel.shape == to_mel(wav).shape
+    torch.testing.assert_close(mel, to_mel(wav), rtol=1e-4, atol=1e-4)
+
+
+def test_a_long_waveforms_spectrum_is_never_held_whole(monkeypatch):
+    monkeypatch.setattr("waveglow.audio.mel_spectrogram.BLOCK_SAMPLES", 5000)
+    to_mel, longest = MelSpectrogram(preset("hifigan")), []
+    to_mel.register_forward_hook(lambda module, given, result: longest.append(given[0].shape[-1]))
+    assert to_mel.of_any_length(torch.randn(1, 50_000)).shape == (1, 80, 195)
+    assert max(longest) < 20_000

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import shutil
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -489,6 +490,27 @@ def test_a_long_recording_is_cut_where_it_is_quiet(tmp_path):
     assert np.abs(pieces - speech).max() <= 1 / 32768
     assert {clip.split for clip in prepared.clips} == {"train", "valid"}
     assert any("cut into" in notice for notice in prepared.notices)
+
+
+def test_a_recording_of_any_length_is_cut_in_the_memory_of_a_piece(tmp_path):
+    """Fault 16. Held whole it would take 26 MB, and twice that while it is resampled."""
+    long = np.concatenate([tone(RATE, hz=200 + second % 300) for second in range(300)])
+    write(tmp_path / "corpus" / "book.wav", long, rate=16_000, subtype="PCM_U8")
+    tracemalloc.start()
+    prepared = prepare(tmp_path / "corpus", tmp_path / "data", sample_rate=RATE, cut_seconds=10)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert sum(clip.frames for clip in prepared.clips) == round(len(long) * RATE / 16_000)
+    assert peak < 12e6
+
+
+def test_a_flac_of_unknown_length_that_is_short_is_not_cut(tmp_path, monkeypatch):
+    write(tmp_path / "corpus" / "a.wav", tone())
+    write(tmp_path / "corpus" / "b.wav", tone(hz=300))
+    known = io.probe(tmp_path / "corpus" / "a.wav")
+    monkeypatch.setattr("waveglow.data.prepare.probe", lambda path: replace(known, frames=1 << 62))
+    prepared = prepare(tmp_path / "corpus", tmp_path / "data", sample_rate=RATE, cut_seconds=10)
+    assert names(prepared.clips) == ["a", "b"]
 
 
 def test_pieces_never_replace_another_recording(tmp_path):

@@ -18,6 +18,7 @@ import torch
 
 import waveglow
 from waveglow.audio.io import read_segment
+from waveglow.audio.mel_spectrogram import MelSpectrogram
 
 fault = pytest.mark.fault
 RATE = 22_050
@@ -236,6 +237,25 @@ def test_fault_16_long_mels_are_synthesized_in_pieces(promise, tiny, mel, tmp_pa
     assert soundfile.info(tmp_path / "a.wav").frames == 8 * mel.shape[1] * 256
     assert len(frames) > 8
     assert max(frames) < 3 * 64
+
+
+@fault(16, "a recording of hours, to its mel", "exit 0", "1 ok")
+def test_fault_16_mels_of_long_recordings_are_computed_block_by_block(promise, tone, tmp_path, monkeypatch):
+    soundfile.write(tmp_path / "a.wav", np.tile(tone, 30), RATE)
+    long = MelSpectrogram.forward
+    monkeypatch.setattr("waveglow.audio.io.BLOCK_FRAMES", RATE)
+    monkeypatch.setattr("waveglow.audio.io._joined", lambda blocks: pytest.fail("the recording was held whole"))
+    monkeypatch.setattr(MelSpectrogram, "forward", lambda self, wav: long(self, wav[:, : 2 * RATE]))
+    promise.command(*TO_MEL, tmp_path / "a.wav", tmp_path / "a.npy")
+    assert np.load(tmp_path / "a.npy").shape == (80, 30 * RATE // 256)
+
+
+@fault(16, "a recording of hours, cut into clips", "exit 0", "cut into ")
+def test_fault_16_long_recordings_are_cut_block_by_block(promise, tone, tmp_path, monkeypatch):
+    (tmp_path / "in").mkdir()
+    soundfile.write(tmp_path / "in" / "a.wav", np.tile(tone, 30), RATE)
+    monkeypatch.setattr("waveglow.audio.io._joined", lambda blocks: pytest.fail("the recording was held whole"))
+    promise.command("prepare", tmp_path / "in", tmp_path / "data", "--cut", 2)
 
 
 @fault(17, "odd names", "exit 0", "8 ok")

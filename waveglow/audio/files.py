@@ -144,7 +144,7 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes | memoryview) -> None:
     """Write beside `path` under another name, then rename: `path` is old or new, never half. Raises OutputError."""
     partial = path.with_name(f".{uuid.uuid4().hex}.partial")  # not path.name + suffix: that may pass 255 bytes
     with writing(path):

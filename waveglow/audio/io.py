@@ -68,6 +68,32 @@ class Audio:
     notices: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class LongAudio:
+    """A file that was decoded and found usable, and is decoded again, block by block, by whoever iterates over it:
+    the blocks [T_i] are together the samples that `load_audio` gives, in the memory of one of them.
+    """
+
+    path: Path
+    sample_rate: int
+    channel: Channel | None
+    seconds: float
+    silent: bool
+    notices: tuple[str, ...] = ()
+
+    def __iter__(self) -> Iterator[Samples]:
+        with _opened(self.path) as (sound, info):
+            to_rate = soxr.ResampleStream(info.sample_rate, self.sample_rate, 1, dtype="float32", quality="HQ")
+            one_channel = (_one_channel(self.path, block, self.channel) for block in _blocks(sound, info.frames))
+            blocks = (np.clip(block, -1, 1) for block in one_channel)
+            if info.sample_rate == self.sample_rate:
+                yield from blocks
+                return
+            for block in blocks:
+                yield np.clip(to_rate.resample_chunk(block), -1, 1)
+            yield np.clip(to_rate.resample_chunk(np.empty(0, np.float32), last=True), -1, 1)
+
+
 def probe(path: Path | str) -> AudioInfo:
     """The header of an audio file, with no sample decoded. Raises AudioError."""
     with _opened(path) as (_, info):
@@ -96,23 +122,32 @@ def load_audio(
     """
     require_known("channel", channel, (*get_args(Channel), None))
     with _opened(path) as (sound, info):
-        frames = _read(path, sound, start=0, frames=info.frames)
-    notices = _shortfall(path, info, len(frames), strict=strict)
-    samples = _one_channel(path, frames, channel)
-    _require_finite(path, samples)
-    if info.channels > 1:
-        notices.append(f"{info.channels} channels, used: {channel}")
-    if info.channels > 1 and channel == "mix":
-        notices += _lost_in_the_mix(path, frames, samples)
-    if not normalize:
-        samples, clipped = _clipped(path, samples, strict=strict)
-        notices += clipped
+        heard = _Heard(Path(path), info, channel)
+        samples = _joined([heard.one_channel(block) for block in _blocks(sound, info.frames)])
+    notices = heard.notices(sample_rate, normalize=normalize, strict=strict)
+    if normalize:
+        samples *= NORMALIZED_PEAK / heard.peak if heard.peak else 1
+    else:
+        np.clip(samples, -1, 1, out=samples)
     if sample_rate is not None and sample_rate != info.sample_rate:
         samples = _resampled(path, samples, info.sample_rate, sample_rate)
-        notices.append(f"resampled from {info.sample_rate} to {sample_rate} Hz")
-    # Resampling rings beyond full scale next to an edge: no fault of the file, so no notice.
-    samples = _scaled(samples) if normalize else np.clip(samples, -1, 1)
+        # Resampling rings beyond full scale next to an edge: no fault of the file, so no notice.
+        samples = _scaled(samples) if normalize else np.clip(samples, -1, 1, out=samples)
     return Audio(samples, sample_rate or info.sample_rate, tuple(notices))
+
+
+def load_long(
+    path: Path | str, *, sample_rate: int, channel: Channel | None = "mix", strict: bool = False
+) -> LongAudio:
+    """What `load_audio` gives and refuses, for recordings of hours: the file is decoded twice, and never held whole."""
+    require_known("channel", channel, (*get_args(Channel), None))
+    with _opened(path) as (sound, info):
+        heard = _Heard(Path(path), info, channel)
+        for block in _blocks(sound, info.frames):
+            heard.one_channel(block)
+    notices = heard.notices(sample_rate, normalize=False, strict=strict)
+    seconds = heard.frames / info.sample_rate
+    return LongAudio(Path(path), sample_rate, channel, seconds, heard.peak == 0, tuple(notices))
 
 
 def read_segment(path: Path | str, start: int, frames: int) -> Samples:
@@ -123,12 +158,13 @@ def read_segment(path: Path | str, start: int, frames: int) -> Samples:
     with _opened(path) as (sound, info):
         if start < 0 or frames < 1 or start + frames > info.frames:
             raise AudioError(path, f"has {info.frames} samples, none for the segment {start}..{start + frames}")
-        segment = _read(path, sound, start=start, frames=frames)
+        _seek(sound, start)
+        heard = _Heard(Path(path), info, None, start=start)
+        segment = _joined([heard.one_channel(block) for block in _blocks(sound, frames)])
     if len(segment) != frames:
         raise AudioError(path, f"ends {frames - len(segment)} samples before the end of {start}..{start + frames}")
-    samples = _one_channel(path, segment, None)
-    _require_finite(path, samples, start=start)
-    return _clipped(path, samples, strict=True)[0]
+    heard.over_full_scale(strict=True)
+    return np.clip(segment, -1, 1, out=segment)
 
 
 def save_audio(path: Path | str, samples: npt.NDArray[Any], sample_rate: int) -> int:
@@ -143,13 +179,15 @@ def save_audio(path: Path | str, samples: npt.NDArray[Any], sample_rate: int) ->
     if samples.ndim != 1 or not samples.size:
         raise AudioError(path, f"samples of shape {samples.shape} can't be written; one channel [T] is needed")
     _require_finite(path, samples)
-    pcm = np.clip(np.rint(samples * 32768.0), -32768, 32767).astype("<i2")
-    buffer = io.BytesIO()
+    buffer, clipped = io.BytesIO(), 0
     with wave.open(buffer, "wb") as file:
-        file.setparams((1, 2, sample_rate, len(pcm), "NONE", ""))
-        file.writeframes(pcm.tobytes())
-    write_atomically(path, buffer.getvalue())
-    return int(np.count_nonzero(np.abs(samples) > 1))
+        file.setparams((1, 2, sample_rate, len(samples), "NONE", ""))
+        for start in range(0, len(samples), BLOCK_FRAMES):  # hours of audio are not copied several times over
+            block = samples[start : start + BLOCK_FRAMES]
+            file.writeframesraw(np.clip(np.rint(block * 32768.0), -32768, 32767).astype("<i2").tobytes())
+            clipped += int(np.count_nonzero(np.abs(block) > 1))
+    write_atomically(path, buffer.getbuffer())
+    return clipped
 
 
 @contextmanager
@@ -197,27 +235,96 @@ def _require_usable(path: Path | str, info: AudioInfo) -> None:
         raise AudioError(path, "holds 0 samples")
 
 
-def _read(path: Path | str, sound: soundfile.SoundFile, *, start: int, frames: int) -> Samples:
-    """At most [frames, channels], by blocks: what a header claims is not allocated before it is there."""
+def _blocks(sound: soundfile.SoundFile, frames: int) -> Iterator[Samples]:
+    """The next [T_i, channels], together at most `frames`: what a header claims is not allocated before it is there."""
+    while frames > 0 and len(block := sound.read(min(frames, BLOCK_FRAMES), dtype="float32", always_2d=True)):
+        yield block
+        frames -= len(block)
+
+
+def _seek(sound: soundfile.SoundFile, start: int) -> None:
     if sound.seekable():
         sound.seek(start)
     else:
-        _pass_over(sound, start)
-    blocks = []
-    while frames > 0 and len(block := sound.read(min(frames, BLOCK_FRAMES), dtype="float32", always_2d=True)):
-        blocks.append(block)
-        frames -= len(block)
-    if not blocks:
-        raise AudioError(path, "holds 0 samples")
-    return np.concatenate(blocks)
+        for _ in _blocks(sound, start):
+            pass
 
 
-def _pass_over(sound: soundfile.SoundFile, frames: int) -> None:
-    while frames > 0 and (read := len(sound.read(min(frames, BLOCK_FRAMES), dtype="float32"))):
-        frames -= read
+def _joined(blocks: list[Samples]) -> Samples:
+    """One array; each block is given back as soon as it is copied."""
+    at = sum(map(len, blocks))
+    samples = np.empty(at, np.float32)
+    while blocks:
+        block = blocks.pop()
+        samples[at - len(block) : at] = block
+        at -= len(block)
+    return samples
 
 
-def _shortfall(path: Path | str, info: AudioInfo, read: int, *, strict: bool) -> list[str]:
+class _Heard:
+    """What is to be known of a recording, once all of its blocks were heard, from frame `start` on."""
+
+    def __init__(self, path: Path, info: AudioInfo, channel: Channel | None, *, start: int = 0) -> None:
+        self.path, self.info, self.channel, self.start = path, info, channel, start
+        self.frames, self.peak, self.beyond = 0, 0.0, 0
+        self.energy = np.zeros(info.channels)  # of each channel
+        self.mixed_energy = 0.0
+
+    def one_channel(self, frames: Samples) -> Samples:
+        """[T_i, channels] to [T_i]. Raises AudioError."""
+        samples = _one_channel(self.path, frames, self.channel)
+        _require_finite(self.path, samples, start=self.start + self.frames)
+        self.frames += len(frames)
+        self.peak = max(self.peak, float(samples.max()), -float(samples.min()))
+        self.beyond += int(np.count_nonzero(np.abs(samples) > 1)) if self.peak > 1 else 0
+        if self.info.channels > 1:
+            self.energy += np.square(frames, dtype=np.float64).sum(axis=0)
+            self.mixed_energy += float(np.square(samples, dtype=np.float64).sum())
+        return samples
+
+    def notices(self, sample_rate: int | None, *, normalize: bool, strict: bool) -> list[str]:
+        """Of the whole, at this rate. Raises AudioError."""
+        if not self.frames:
+            raise AudioError(self.path, "holds 0 samples")
+        notices = _shortfall(self.path, self.info, self.frames, strict=strict)
+        if self.info.channels > 1:
+            notices.append(f"{self.info.channels} channels, used: {self.channel}")
+        if self.info.channels > 1 and self.channel == "mix":
+            notices += self._lost_in_the_mix()
+        if not normalize:
+            notices += self.over_full_scale(strict=strict)
+        if sample_rate is not None and sample_rate != self.info.sample_rate:
+            notices.append(f"resampled from {self.info.sample_rate} to {sample_rate} Hz")
+        return notices
+
+    def over_full_scale(self, *, strict: bool) -> list[str]:
+        """Whether samples are beyond it. Raises AudioError where they are of another scale."""
+        if self.peak <= 1:
+            return []
+        reason = f"samples reach {self.peak:.4g}, full scale is 1"
+        if self.peak > UNSCALED:
+            bits = next((n for n in (16, 24, 32) if self.peak <= 2 ** (n - 1)), None)
+            whole = (
+                f": those of {bits} bits as whole numbers? Divide by {2 ** (bits - 1)}" if bits else "; scale the file"
+            )
+            raise AudioError(self.path, f"{reason}{whole}")
+        if strict and self.peak > 1 + OVERSHOOT:
+            raise AudioError(self.path, f"{reason}; scale the file to at most 1")
+        return [f"{reason}: {self.beyond} were clipped; scale the file to at most 1 instead"]
+
+    def _lost_in_the_mix(self) -> list[str]:
+        """What the mean of channels lacks of them: opposite ones leave nothing. Raises AudioError."""
+        power, mixed = self.energy / self.frames, self.mixed_energy / self.frames
+        loss = 10 * math.log10(max(power.mean(), 1e-30) / max(mixed, 1e-30))
+        way_out = "choose the channel left or right" if len(power) == 2 else "convert it to mono"
+        if power.any() and loss > CANCELLED_DB:
+            raise AudioError(self.path, f"its channels are opposite, and mixed they leave silence; {way_out}")
+        if len(power) == 2 and power.any() and not power.all():
+            return [f"the {'left' if power[1] else 'right'} channel is silent, and the mix half as loud; {way_out}"]
+        return [f"mixed, its channels lose {loss:.0f} dB; {way_out}"] if loss > QUIETER_DB else []
+
+
+def _shortfall(path: Path, info: AudioInfo, read: int, *, strict: bool) -> list[str]:
     if not info.missing_bytes and (read >= info.frames or info.frames >= UNKNOWN_FRAMES):
         return []
     promised = f"{info.missing_bytes} bytes more" if info.missing_bytes else f"{info.frames} samples"
@@ -237,37 +344,10 @@ def _one_channel(path: Path | str, frames: Samples, channel: Channel | None) -> 
     return frames.mean(axis=1) if channel == "mix" else frames[:, ("left", "right").index(channel)]
 
 
-def _lost_in_the_mix(path: Path | str, frames: Samples, mixed: Samples) -> list[str]:
-    """What the mean of channels [T, channels] lacks of them: opposite ones leave nothing. Raises AudioError."""
-    power = np.square(frames, dtype=np.float64).mean(axis=0)
-    loss = 10 * math.log10(max(power.mean(), 1e-30) / max(np.square(mixed, dtype=np.float64).mean(), 1e-30))
-    way_out = "choose the channel left or right" if len(power) == 2 else "convert it to mono"
-    if power.any() and loss > CANCELLED_DB:
-        raise AudioError(path, f"its channels are opposite, and mixed they leave silence; {way_out}")
-    if len(power) == 2 and power.any() and not power.all():
-        return [f"the {'left' if power[1] else 'right'} channel is silent, and the mix half as loud; {way_out}"]
-    return [f"mixed, its channels lose {loss:.0f} dB; {way_out}"] if loss > QUIETER_DB else []
-
-
 def _require_finite(path: Path | str, samples: npt.NDArray[Any], *, start: int = 0) -> None:
     if not np.isfinite(samples).all():
         index = int(np.argmin(np.isfinite(samples)))
         raise AudioError(path, f"sample {start + index} is {samples[index]}; all must be finite")
-
-
-def _clipped(path: Path | str, samples: Samples, *, strict: bool) -> tuple[Samples, list[str]]:
-    peak = float(np.abs(samples).max())
-    if peak <= 1:
-        return samples, []
-    reason = f"samples reach {peak:.4g}, full scale is 1"
-    if peak > UNSCALED:
-        bits = next((n for n in (16, 24, 32) if peak <= 2 ** (n - 1)), None)
-        whole = f": those of {bits} bits as whole numbers? Divide by {2 ** (bits - 1)}" if bits else "; scale the file"
-        raise AudioError(path, f"{reason}{whole}")
-    if strict and peak > 1 + OVERSHOOT:
-        raise AudioError(path, f"{reason}; scale the file to at most 1")
-    count = np.count_nonzero(np.abs(samples) > 1)
-    return np.clip(samples, -1, 1), [f"{reason}: {count} were clipped; scale the file to at most 1 instead"]
 
 
 def _scaled(samples: Samples) -> Samples:

@@ -97,7 +97,7 @@ def write_mel(path: Path | str, mel: npt.NDArray[np.floating]) -> None:
             buffer.write(save({"mel": values}))
         case _:
             raise MelError(path, _suffix_rule())
-    write_atomically(path, buffer.getvalue())
+    write_atomically(path, buffer.getbuffer())
 
 
 def _read(path: Path, readers: Mapping[str, Callable[[Path], Mel]] | None = None) -> Mel:

@@ -7,6 +7,8 @@ B: batch, T: samples, F: frames.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -14,6 +16,8 @@ from torch import Tensor, nn
 from waveglow.audio.filters import Filters
 from waveglow.audio.mel_spec import MelSpec, filterbank
 from waveglow.audio.stft import STFT
+
+BLOCK_SAMPLES = 1 << 21  # whose spectrum takes some 100 MB
 
 
 class MelSpectrogram(nn.Module):
@@ -43,8 +47,31 @@ class MelSpectrogram(nn.Module):
             return self.of_spectrum(self.stft(wav))
 
     def of_any_length(self, wav: Tensor) -> Tensor:
-        """As `forward`, of `wav [B, T]` that may be too short for a frame: zeros follow it then."""
-        return self(F.pad(wav, (0, max(0, self.spec.min_samples - wav.shape[-1]))))
+        """As `forward`, of `wav [B, T]` that may be too short for a frame: zeros follow it then. Of long ones, the
+        spectrum is never held whole.
+        """
+        return self.of_blocks(wav.split(BLOCK_SAMPLES, dim=-1))
+
+    def of_blocks(self, blocks: Iterable[Tensor]) -> Tensor:
+        """The mel of audio that comes in blocks `[B, T_i]`, as `of_any_length` of all of it: `[B, n_mels, F]`."""
+        spec = self.spec
+        around = -(-(spec.n_fft + spec.pad_left + spec.pad_right) // spec.hop)  # frames that a sample is in, and more
+        mels: list[Tensor] = []
+        held: list[Tensor] = []
+        first = done = 0  # frame that `held` begins with; frames that are out
+        for block in blocks:
+            if held:
+                wav = torch.cat(held, dim=-1)
+                ready = first + wav.shape[-1] // spec.hop - around
+                if ready > done:
+                    mels.append(self(wav)[..., done - first : ready - first])
+                    kept = max(0, ready - around)
+                    wav, first, done = wav[..., (kept - first) * spec.hop :], kept, ready
+                held = [wav]
+            held.append(block)
+        wav = torch.cat(held, dim=-1)
+        last = self(F.pad(wav, (0, max(0, spec.min_samples - wav.shape[-1]))))
+        return torch.cat([*mels, last[..., done - first :]], dim=-1) if mels else last
 
     def of_spectrum(self, X: Tensor) -> Tensor:
         """The log-mel of a spectrum of `stft`: `[B, n_mels, F]`."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from waveglow.audio.files import AUDIO_SUFFIXES, MEL_SUFFIXES
-from waveglow.audio.io import CHANNELS, load_audio
+from waveglow.audio.io import CHANNELS, load_long
 from waveglow.audio.mel import PRESETS, preset
 from waveglow.audio.mel_files import write_mel
 from waveglow.audio.mel_spectrogram import MelSpectrogram
@@ -37,10 +37,10 @@ def run(args: argparse.Namespace) -> int:
     to_mel = MelSpectrogram(spec)
 
     def work(source: Path, target: Path, outcome: Outcome) -> None:
-        audio = load_audio(source, sample_rate=spec.sample_rate, channel=args.channel)
+        audio = load_long(source, sample_rate=spec.sample_rate, channel=args.channel)
         outcome.notices += audio.notices
-        write_mel(target, to_mel.of_any_length(torch.from_numpy(audio.samples)[None])[0].numpy())
-        outcome.seconds = len(audio.samples) / spec.sample_rate
+        write_mel(target, to_mel.of_blocks(torch.from_numpy(block)[None] for block in audio)[0].numpy())
+        outcome.seconds = audio.seconds
 
     as_out_ends = args.out.suffix if args.out.suffix in MEL_SUFFIXES else ".npy"
     return each_file(args, AUDIO_SUFFIXES, args.format or as_out_ends, work)

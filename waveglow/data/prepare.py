@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import os
 import sys
@@ -31,7 +32,7 @@ from waveglow.audio.files import (
     utf8,
     write_atomically,
 )
-from waveglow.audio.io import Audio, AudioError, AudioInfo, Channel, Samples, load_audio, probe, save_audio
+from waveglow.audio.io import AudioError, AudioInfo, Channel, Samples, load_audio, load_long, probe, save_audio
 from waveglow.audio.mel import MelSpec
 from waveglow.config import ConfigError
 from waveglow.data.beside import MelsBeside
@@ -43,6 +44,7 @@ VALIDATED_SECONDS = 0.1  # of a clip that is held out, at least: all models' gro
 SHORTEST_CUT = 1.0  # seconds
 VALID_FRACTION = 0.05
 LONG_SECONDS = 30.0  # what is longer is better cut, where there is little else
+SILENT = "is digital silence throughout; nothing can be learned from it"
 NARROW = 0.95  # of the sample rate: a recording below it lacks the highest band
 
 
@@ -193,43 +195,54 @@ class _Preparation:
 
     def take(self, item: Input) -> list[str]:
         """Check a recording, and convert it where it must be. Returns notices; raises FileError and OutputError."""
-        info = probe(item.file)
-        split = self.held_out.split_of(item)
+        info, split = probe(item.file), self.held_out.split_of(item)
+        if self.cut_seconds and info.seconds > self.cut_seconds and (said := self._take_pieces(item, info, split)):
+            return said
         audio = load_audio(item.file, sample_rate=self.sample_rate, channel=self.channel, strict=True)
         if not np.any(audio.samples):
-            raise AudioError(item.file, "is digital silence throughout; nothing can be learned from it")
+            raise AudioError(item.file, SILENT)
         self.longest = max(self.longest, len(audio.samples) / self.sample_rate)
-        said = [f"{item.file}: {notice}" for notice in audio.notices]
-        pieces = list(self._pieces(audio)) if self.cut_seconds else []
-        if len(pieces) > 1:
-            for number, piece in enumerate(pieces, 1):
-                if np.any(piece) and not (split and self._is_short(piece)):
-                    stem = item.stem / f"{number:04d}"
-                    self._add(stem, self._converted(stem, piece), piece, info, split=split)
-            return [*said, f"{item.file}: cut into {len(pieces)} pieces"]
         if split and self._is_short(audio.samples):
-            raise AudioError(
-                item.file, f"is held out by name, and shorter than {VALIDATED_SECONDS} s: nothing to measure"
-            )
+            raise AudioError(item.file, f"is held out by name, and shorter than {VALIDATED_SECONDS} s")
         mel = self.mels.of_clip(item, self.corpus, audio.samples) if self.mels else None
         as_it_is = info.exact and (info.sample_rate, info.channels) == (self.sample_rate, 1)
         path = item.file if as_it_is else self._converted(item.stem, audio.samples)
         self._add(item.stem, path, audio.samples, info, mel=mel, split=split)
-        return said
+        return [f"{item.file}: {notice}" for notice in audio.notices]
+
+    def _take_pieces(self, item: Input, info: AudioInfo, split: Split | None) -> list[str]:
+        """Cut a recording of any length, no more of which than a piece is held. Empty where there is nothing to cut."""
+        audio = load_long(item.file, sample_rate=self.sample_rate, channel=self.channel, strict=True)
+        if audio.silent:
+            raise AudioError(item.file, SILENT)
+        pieces = self._pieces(audio)
+        first = [*itertools.islice(pieces, 2)]
+        if len(first) < 2:
+            return []
+        number = 0
+        for number, piece in enumerate(itertools.chain(first, pieces), 1):
+            if np.any(piece) and not (split and self._is_short(piece)):
+                stem = item.stem / f"{number:04d}"
+                self._add(stem, self._converted(stem, piece), piece, info, split=split)
+        return [f"{item.file}: {notice}" for notice in (*audio.notices, f"cut into {number} pieces")]
+
+    def _pieces(self, blocks: Iterable[Samples]) -> Iterator[Samples]:
+        """At most `cut_seconds` each, cut where the second half of a piece is quietest."""
+        assert self.cut_seconds is not None
+        longest, hop = round(self.cut_seconds * self.sample_rate), self.sample_rate // 50
+        half = longest // 2
+        samples = np.empty(0, np.float32)
+        for block in blocks:
+            samples = np.concatenate([samples, block])
+            while len(samples) > longest:
+                frames = np.square(samples[half:longest])[: half // hop * hop].reshape(-1, hop).mean(1)
+                end = half + hop * int(frames.argmin()) + hop // 2
+                yield samples[:end]
+                samples = samples[end:]
+        yield samples
 
     def _is_short(self, samples: Samples) -> bool:
         return len(samples) < VALIDATED_SECONDS * self.sample_rate
-
-    def _pieces(self, audio: Audio) -> Iterator[Samples]:
-        """At most `cut_seconds` each, cut where the second half of a piece is quietest."""
-        assert self.cut_seconds is not None
-        samples, longest, hop = audio.samples, round(self.cut_seconds * self.sample_rate), self.sample_rate // 50
-        while len(samples) > longest:
-            frames = np.square(samples[longest // 2 : longest])[: longest // 2 // hop * hop].reshape(-1, hop).mean(1)
-            end = longest // 2 + hop * int(frames.argmin()) + hop // 2
-            yield samples[:end]
-            samples = samples[end:]
-        yield samples
 
     def _converted(self, stem: Path, samples: Samples) -> Path:
         path = self.out / "wavs" / stem.with_name(stem.name + ".wav")
@@ -262,7 +275,7 @@ class _Preparation:
             bandwidth=info.sample_rate // 2 if narrow else None,
         )
         self.clips.append(clip)
-        content = hashlib.sha256(samples.tobytes()).hexdigest()
+        content = hashlib.sha256(samples.data).hexdigest()
         self.recorded.append(Recorded(stem.as_posix(), content, not self._is_short(samples), split))
 
     def with_splits(
@@ -313,4 +326,8 @@ def _known(manifest: Path) -> dict[tuple[str, str], Clip]:
 
 
 def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
