@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import dis
+import math
 import os
 import re
 import types
@@ -16,6 +17,7 @@ from typing import Any, TypeVar
 import yaml
 
 T = TypeVar("T")
+MOST_VALUES = 100_000  # of a YAML file
 PACKAGE = __name__.partition(".")[0]
 
 
@@ -59,15 +61,38 @@ def require_known(name: str, value: object, known: Iterable[object]) -> None:
 def read_yaml(path: Path) -> dict[str, Any]:
     """A YAML mapping, read by SafeLoader. Raises ConfigError if the file is missing, no YAML, or no mapping."""
     try:
-        text = path.read_text(encoding="utf-8")
-        content = yaml.safe_load(text)
+        content = _yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: can't be read ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise ConfigError(f"{path}: no valid YAML: {error}") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: holds {type(content).__name__}, a configuration is a mapping of keys to values")
     return content
+
+
+def _yaml(text: str) -> Any:
+    """A value of YAML, by SafeLoader. Raises ValueError, in a line, for what is none, or much more than it seems."""
+    try:
+        value = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: of its dates and numbers
+        mark = getattr(error, "problem_mark", None)
+        said = f"line {mark.line + 1}, column {mark.column + 1}: {error.problem}" if mark else str(error)  # type: ignore[union-attr]
+        raise ValueError(" ".join(said.split())) from error
+    if _expanded(value, {}) > MOST_VALUES:
+        raise ValueError(f"its aliases stand for more than {MOST_VALUES} values; write out what is meant")
+    return value
+
+
+def _expanded(value: Any, known: dict[int, float]) -> float:
+    """How many values it holds, those of an alias each time that it is named; infinite where one holds itself."""
+    if not isinstance(value, (dict, list)):
+        return 1
+    if id(value) not in known:
+        known[id(value)] = math.inf
+        inner = value.values() if isinstance(value, dict) else value
+        known[id(value)] = 1 + sum(_expanded(each, known) for each in inner)
+    return known[id(value)]
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -95,8 +120,8 @@ def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
         if not equals or not path:
             raise ConfigError(f"override {override!r} is not of the form key.subkey=value")
         try:
-            value = _number(yaml.safe_load(text))
-        except yaml.YAMLError as error:
+            value = _number(_yaml(text))
+        except ValueError as error:
             raise ConfigError(f"override {override!r}: its value is no YAML ({error})") from error
         for key in reversed(path.split(".")):
             value = {key: value}

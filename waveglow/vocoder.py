@@ -17,15 +17,15 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-import soxr
 import torch
 from torch import Tensor
 
 from waveglow.audio.denoise import BiasDenoiser, heard_in_silence
-from waveglow.audio.floats import beyond_full_scale, floats, require_floats
+from waveglow.audio.floats import beyond_full_scale, floats, require_audio_shape, require_floats
 from waveglow.audio.mel import MelSpec
 from waveglow.audio.mel_diagnosis import require_plausible
 from waveglow.audio.refine import MelRefiner, Refinement, require_refinable
+from waveglow.audio.resampling import resampled
 from waveglow.audio.steps import require_steps
 from waveglow.config import require_known
 from waveglow.devices import usable, whole_float32
@@ -361,11 +361,8 @@ class Vocoder:
 
     def _audio(self, wav: ArrayLike, sample_rate: int, check: bool) -> Tensor:
         """[T] or [B, T] at any rate to [B, T] at the model's, long enough for a mel."""
-        samples, shape = _floats(wav, "audio"), tuple(np.shape(wav))
-        if samples.dim() not in (1, 2) or not samples.numel():
-            raise ValueError(f"audio has shape {shape}; give [T] or [B, T] with at least one sample")
-        if samples.dim() == 2 and shape[1] <= 8 < shape[0]:
-            raise ValueError(f"audio of shape {shape} looks like [T, channels]; give wav.mean(1), or wav.T")
+        samples = _floats(wav, "audio")
+        require_audio_shape(samples.shape)
         if not samples.isfinite().all():
             raise ValueError("audio has NaN or infinite samples; repair or drop the clip")
         if check and (looks := beyond_full_scale(float(samples.detach().abs().amax()))):
@@ -380,16 +377,8 @@ class Vocoder:
                 f"the audio asks for gradients and is at {sample_rate} Hz; none go through resampling: give it at "
                 f"{self.sample_rate} Hz, or detached"
             )
-        rows = [
-            soxr.resample(row, sample_rate, self.sample_rate, quality="HQ")
-            for row in np.atleast_2d(samples.detach().cpu().numpy())
-        ]
-        if not rows[0].size:
-            raise ValueError(
-                f"the audio's {samples.shape[-1]} samples at {sample_rate} Hz are none at {self.sample_rate} Hz; "
-                "give a longer clip"
-            )
-        return torch.from_numpy(np.stack(rows))
+        rows = np.atleast_2d(samples.detach().cpu().numpy())
+        return torch.from_numpy(resampled(rows, sample_rate, self.sample_rate))
 
     @whole_float32()
     def _mel(self, audio: Tensor) -> Tensor:

@@ -1,144 +1,94 @@
-"""Files of models and mels that somebody broke or made up: every reader gives an object or one sentence, soon and in
-little memory. What a long run found is a seed that always runs."""
+"""Files and values that somebody broke or made up: every reader gives an object or one sentence, soon and in little
+memory. What a long run of fuzzing.py finds is a seed that always runs, and a test that says what it was."""
 
 from __future__ import annotations
 
-import inspect
-import io
+import itertools
 import json
+import os
 import time
-from collections.abc import Callable
-from pathlib import Path
 
+import fuzzing
 import numpy as np
+import onnx
 import pytest
-import torch
-from fuzzing import OURS, complaint, complaints
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from safetensors.torch import save
+from fuzzed_files import (
+    a_mel,
+    metrics_file,
+    of_a_run,
+    onnx_file,
+    picture,
+    readers,
+    with_checksums,
+)
+from fuzzed_values import PROPERTIES, built, of_seed
+from fuzzing import Reader, complaint, complaints, for_minutes, mutated, turn
 
-from waveglow.audio.mel import preset
-from waveglow.audio.mel_files import read_mel
-from waveglow.config import ConfigError
-from waveglow.models import checkpoint
-from waveglow.models.checkpoint import CONFIG, WEIGHTS, model_writers
-from waveglow.models.published.pickles import read_tensors
-from waveglow.models.registry import MODELS, build
-from waveglow.models.whole_directory import MANIFEST, sha256
+from waveglow.audio.files import FileError
+from waveglow.config import ConfigError, parse_overrides, read_yaml
+from waveglow.data.image_sources import open_photo
+from waveglow.evaluation.cache import Cache
+from waveglow.export.onnx_runtime import OnnxFileError, OnnxVocoder
 
-SPEC = preset("hifigan")
-NUMBERS = {"n_mels": 2, "hop": 8, "n_group": 4, "n_flows": 2, "n_layers": 1, "n_channels": 4}
-SEEDS = range(150)  # always run
-FOUND: dict[str, list[int]] = {}  # by a longer run
-MINUTES = 1  # of each reader's longer run
-
-
-def torch_file(content: object, *, zipped: bool = True) -> bytes:
-    buffer = io.BytesIO()
-    torch.save(content, buffer, _use_new_zipfile_serialization=zipped)
-    return buffer.getvalue()
-
-
-def numpy_file(mel: np.ndarray, *, named: bool = False) -> bytes:
-    buffer = io.BytesIO()
-    if named:
-        np.savez(buffer, mel=mel)
-    else:
-        np.save(buffer, mel)
-    return buffer.getvalue()
-
-
-def directory(folder: Path, **contents: bytes) -> Path:
-    """A checkpoint whose manifest fits its files, as someone would make who means to deceive."""
-    for name, content in contents.items():
-        (folder / {"config": CONFIG, "model": WEIGHTS}[name]).write_bytes(content)
-    entries = {
-        name: {"bytes": (folder / name).stat().st_size, "sha256": sha256(folder / name)} for name in (CONFIG, WEIGHTS)
-    }
-    (folder / MANIFEST).write_text(json.dumps(entries), encoding="utf-8")
-    return folder
+NAMES = [
+    "wav", "wav of floats", "wav of ADPCM", "wav of GSM", "flac", "aiff", "au", "w64", "rf64", "ogg", "opus", "mp3",
+    "stereo wav", "prepare wav", "prepare flac", "prepare mel", "prepare manifest", "prepare report",
+    "mel npy", "mel npz", "mel pt", "mel safetensors", "mel pt of numpy", "mel statistics", "mel yaml",
+    "pt", "legacy pt", "published pt", "published safetensors", "config", "weights", "checkpoint's manifest",
+    "manifest", "yaml", "longer yaml", "image yaml", "metrics", "metrics of images", "metrics of info",
+    "metrics of resume", "evaluation's cache", "png", "png of right checksums", "transparent png", "jpeg", "webp",
+    "celeba zip", "celeba list_attr_celeba.txt", "celeba list_eval_partition.txt", "celeba list_attr_celeba.csv",
+    "celeba list_eval_partition.csv", "idx", "images.json", "labels.npz", "shard npy", "directions", "onnx",
+]  # fmt: skip
+SEEDS = range(25)  # always run
+FOUND = {  # by a longer run
+    "mel statistics": [1304, 1360],
+    "metrics of info": [1058, 1112],
+    "webp": [1326],
+    "celeba zip": [1212],
+    "onnx": [1845, 2198, 2436],
+}
+MINUTES = 5  # of a longer run by pytest; by the script it is an hour
 
 
 @pytest.fixture(scope="module")
-def readers(random_model, tmp_path_factory) -> dict[str, tuple[bytes, Callable[[bytes], object]]]:
-    """By name: a small file, and how its mutations are read."""
-    folder = tmp_path_factory.mktemp("fuzz")
-    model, config = random_model(**NUMBERS)
-    for name, write in model_writers(model, config, SPEC, {"step": 1}).items():
-        write(folder / name)
-    whole = {name: (folder / file).read_bytes() for name, file in (("config", CONFIG), ("model", WEIGHTS))}
-    mel = np.random.default_rng(0).standard_normal((80, 6)).astype(np.float32) - 5
-    tensors = {"a.weight": torch.randn(3, 4), "b": torch.ones(2, dtype=torch.float16)}
-
-    def of_file(suffix: str, read: Callable[[Path], object]) -> Callable[[bytes], object]:
-        def written(content: bytes) -> object:
-            (folder / f"a{suffix}").write_bytes(content)
-            return read(folder / f"a{suffix}")
-
-        return written
-
-    def of_mel(path: Path) -> object:
-        return read_mel(path, SPEC)
-
-    def of_part(name: str) -> Callable[[bytes], object]:
-        return lambda content: checkpoint.load(directory(folder, **{**whole, name: content}))
-
-    return {
-        "pt": (torch_file({"state_dict": tensors, "lr": 0.1}), of_file(".pt", read_tensors)),
-        "legacy pt": (torch_file({"model": tensors}, zipped=False), of_file(".pt", read_tensors)),
-        "config": (whole["config"], of_part("config")),
-        "weights": (whole["model"], of_part("model")),
-        "mel npy": (numpy_file(mel), of_file(".npy", of_mel)),
-        "mel npz": (numpy_file(mel, named=True), of_file(".npz", of_mel)),
-        "mel pt": (torch_file(torch.from_numpy(mel)), of_file(".pt", of_mel)),
-        "mel safetensors": (save({"mel": torch.from_numpy(mel)}), of_file(".safetensors", of_mel)),
-    }
+def known(tmp_path_factory) -> dict[str, Reader]:
+    return readers(tmp_path_factory.mktemp("fuzz"))
 
 
-NAMES = ("pt", "legacy pt", "config", "weights", "mel npy", "mel npz", "mel pt", "mel safetensors")
+def test_all_readers_are_named_here(known):
+    assert [*known] == NAMES
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_file_itself_is_read(readers, name):
-    content, read = readers[name]
-    read(content)
+def test_mutations_give_an_object_or_a_sentence(known, name):
+    reader = known[name]
+    reader.read(reader.content)
+    assert not [*complaints(reader, SEEDS)]
+    assert not [found for seed in FOUND.get(name, []) for found in complaints(reader, range(seed, seed + 1))]
+    reader.read(reader.content)  # nothing of them is left
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_mutations_give_an_object_or_a_sentence(readers, name):
-    content, read = readers[name]
-    assert not [*complaints(read, content, SEEDS)]
-    assert not [found for seed in FOUND.get(name, []) for found in complaints(read, content, range(seed, seed + 1))]
+@pytest.mark.parametrize("name", PROPERTIES)
+def test_made_up_values_give_an_object_or_a_sentence(tmp_path, name):
+    assert of_seed(PROPERTIES[name], tmp_path, examples=15)(0) is None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
-def test_many_more_mutations(readers, name):
-    content, read = readers[name]
-    until, seed, wrong = time.monotonic() + 60 * MINUTES, len(SEEDS), []
-    while time.monotonic() < until:
-        wrong += complaints(read, content, range(seed, seed + 100))
-        seed += 100
-    assert not wrong, f"put these seeds into FOUND[{name!r}]: {wrong[:10]}"
+@pytest.mark.timeout(1200)
+def test_many_more_mutations(tmp_path):
+    attempts = {name: reader.attempt for name, reader in readers(tmp_path, exported=True).items()}
+    assert for_minutes(attempts, first=1000, minutes=MINUTES) == 0, "put what was printed into FOUND"
 
 
-# ---- Configurations --------------------------------------------------------------------------------------------------
-
-NUMBER = st.integers(-2, 20) | st.sampled_from([2**15, 2**31, 2**40, 2**63, 10**30])
-VALUE = NUMBER | st.booleans() | st.none() | st.floats() | st.text(max_size=3) | st.lists(st.integers(), max_size=2)
-
-
-@st.composite
-def configurations(draw: st.DrawFn) -> dict[str, object]:
-    name = draw(st.sampled_from(list(MODELS)))
-    keys = st.sampled_from([*inspect.signature(MODELS[name]).parameters, "n_flow", ""])
-    return {"name": name, **draw(st.dictionaries(keys, VALUE, max_size=4))}
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_many_more_values(tmp_path):
+    attempts = {name: of_seed(holds, tmp_path) for name, holds in PROPERTIES.items()}
+    assert for_minutes(attempts, first=1000, minutes=MINUTES) == 0
 
 
-def built(config: dict[str, object]) -> object:
-    with torch.device("meta"):
-        return build(config)
+# ---- What was found --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -150,25 +100,108 @@ def built(config: dict[str, object]) -> object:
         {"name": "nice", "image_size": 2**40},
     ],
 )
-def test_configurations_that_were_found_are_refused(config):
+def test_configurations_of_terabytes_are_refused(config):
     with pytest.raises(ConfigError, match="at most"):
         built(config)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-@given(configurations())
-def test_any_configuration_is_built_or_refused_in_a_sentence(config):
-    assert complaint(lambda: built(config)) is None
+@pytest.mark.parametrize("text", ["a: [1, 2\nb: 3\n", "a: 1\n b: 2\n", "a: 2001-13-41\n", "[" * 1000, "a: \x07\n"])
+def test_what_is_no_yaml_is_said_in_a_line(tmp_path, text):
+    (tmp_path / "a.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=r"a\.yaml: no valid YAML: [^\n]+$"):
+        read_yaml(tmp_path / "a.yaml")
+    with pytest.raises(ConfigError, match=r"its value is no YAML \([^\n]+\)$"):
+        parse_overrides([f"a={text}"] if "\n" not in text[:-1] else ["a=[1"])
 
 
-@pytest.mark.slow
-@settings(max_examples=3000, deadline=None, suppress_health_check=list(HealthCheck))
-@given(configurations())
-def test_many_more_configurations(config):
-    assert complaint(lambda: built(config)) is None
+BOMB = "a: &a [1, 2]\n" + "".join(
+    f"{b}: &{b} [*{a}, *{a}, *{a}, *{a}]\n" for a, b in itertools.pairwise("abcdefghijkl")
+)
 
 
-def test_a_complaint_is_made():
+@pytest.mark.parametrize("text", [BOMB, "model: &a {name: *a}\n"], ids=["a bomb", "within itself"])
+def test_yaml_that_stands_for_much_more_than_it_seems(tmp_path, text):
+    (tmp_path / "a.yaml").write_text(text)
+    with pytest.raises(ConfigError, match="aliases stand for more than 100000 values"):
+        read_yaml(tmp_path / "a.yaml")
+    (tmp_path / "a.yaml").write_text("a: &a [1, 2]\nb: *a\nc: [*a, *a]\n")
+    assert read_yaml(tmp_path / "a.yaml")["c"] == [[1, 2], [1, 2]]
+
+
+def test_yaml_names_the_line(tmp_path):
+    (tmp_path / "a.yaml").write_text("train:\n  steps: 3\n  batch_size 4\n")
+    with pytest.raises(ConfigError, match=r"no valid YAML: line 4, column 1: could not find expected ':'"):
+        read_yaml(tmp_path / "a.yaml")
+
+
+def test_a_small_file_that_claims_a_huge_picture(tmp_path):
+    png = bytearray(picture("PNG"))
+    png[16:24] = (9000).to_bytes(4, "big") * 2
+    (tmp_path / "a.png").write_bytes(with_checksums(bytes(png)))
+    with pytest.raises(FileError, match=rf"claims 9000×9000 pixels in {len(png)} bytes"):
+        open_photo(tmp_path / "a.png", 8, 3)
+
+
+@pytest.mark.parametrize(
+    "line", ['{"kind": "valid"}', '{"kind": "valid", "step": "6"}', "[[" * 9000, '{"step": 1e999}']
+)
+def test_a_line_of_metrics_without_a_step_counts_for_nothing(tmp_path, line):
+    content, read = of_a_run(tmp_path)
+    expected = read(content)["better"]
+    assert "-3.0000 after step 6" in expected
+    assert read(line.encode() + b"\n" + content + line.encode())["better"] == expected
+
+
+def test_metrics_of_a_run_without_numbers(tmp_path):
+    _, read = of_a_run(tmp_path)
+    assert "better" not in read(metrics_file(nll_nats="a lot"))
+
+
+def test_an_evaluations_cache_that_is_no_text(tmp_path):
+    Cache(tmp_path / "cache.jsonl").put(3.5, "a")
+    content = (tmp_path / "cache.jsonl").read_bytes()
+    (tmp_path / "cache.jsonl").write_bytes(b'["\xff", 1]\n' + content)
+    assert Cache(tmp_path / "cache.jsonl").get("a") == 3.5
+
+
+def test_an_onnx_file_whose_graph_cannot_be_run(tmp_path):
+    model = onnx.load_from_string(onnx_file())
+    model.graph.initializer[0].int64_data[:] = [2]  # it squeezes the axis of time
+    (tmp_path / "a.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(OnnxFileError, match=r"a\.onnx: its graph can't be run \([^\n]*Squeeze[^\n]*\)$"):
+        OnnxVocoder(tmp_path / "a.onnx").synthesize(a_mel())
+
+
+@pytest.mark.parametrize(
+    ("shape", "says"), [((), "give [T] or [B, T]"), ((2, 3, 40), "give [T] or"), ((90, 2), "wav.T")]
+)
+def test_an_exported_vocoder_takes_audio_as_the_other_does(tmp_path, shape, says):
+    (tmp_path / "a.onnx").write_bytes(onnx_file())
+    vocoder = OnnxVocoder(tmp_path / "a.onnx")
+    for call in (vocoder.mel, vocoder):
+        with pytest.raises(ValueError, match="audio") as caught:
+            call(np.zeros(shape, np.float32), 8000)
+        assert says in str(caught.value)
+    with pytest.raises(ValueError, match="the sample rate is 10 Hz; it must be from 4000 to 192000"):
+        vocoder.mel(np.zeros(90, np.float32), 10)
+
+
+# ---- The fuzzer ------------------------------------------------------------------------------------------------------
+
+
+def test_a_complaint_is_made(monkeypatch):
     assert "raises KeyError" in complaint(lambda: {}["a"])
-    assert "takes" in complaint(lambda: [sum(range(10**6)) for _ in range(300)])
-    assert complaint(lambda: (_ for _ in ()).throw(OURS[1]("a sentence"))) is None
+    monkeypatch.setattr(fuzzing, "MOST_SECONDS", 0.1)
+    assert "takes 0." in complaint(lambda: [sum(range(10**6)) for _ in range(20)])
+    assert complaint(lambda: built({"name": "glow", "n_levels": "many"})) is None
+    (seed, said), *_ = complaints(Reader(b'{"a": [1, 2]}', json.loads), SEEDS)
+    assert "raises" in said
+    assert mutated(b"abc", seed) == mutated(b"abc", seed)
+
+
+def test_a_crash_and_a_hang_are_findings(monkeypatch):
+    monkeypatch.setattr(fuzzing, "HANGS_SECONDS", 0.5)
+    found = turn(lambda seed: os._exit(11) if seed == 3 else None, 1, seconds=60)
+    assert (found.end, found.found) == (4, ["seed 3: ends its process with 11"])
+    assert turn(lambda seed: time.sleep(60), 1, seconds=60).found == ["seed 1: hangs for 0 s"]
+    assert turn(lambda seed: f"is {seed}" if seed == 2 else time.sleep(0.01), 1, seconds=0.3).found == ["seed 2: is 2"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,14 @@ def floats(values: Any, what: str) -> npt.NDArray[np.float32]:
     array = np.asarray(values)
     require_floats(array.dtype, what)
     return np.array(array, np.float32, order="C")
+
+
+def require_audio_shape(shape: Sequence[int]) -> None:
+    """Raises ValueError where a shape is neither [T] nor [B, T] with a sample, or looks like [T, channels]."""
+    if len(shape) not in (1, 2) or not all(shape):
+        raise ValueError(f"audio has shape {tuple(shape)}; give [T] or [B, T] with at least one sample")
+    if len(shape) == 2 and shape[1] <= 8 < shape[0]:
+        raise ValueError(f"audio of shape {tuple(shape)} looks like [T, channels]; give wav.mean(1), or wav.T")
 
 
 def beyond_full_scale(peak: float) -> str | None:

@@ -22,13 +22,13 @@ import soxr
 
 from waveglow.audio.containers import Claim, claim
 from waveglow.audio.files import FileError, unusable, write_atomically
+from waveglow.audio.resampling import SAMPLE_RATES
 from waveglow.config import require_known
 
 Samples = npt.NDArray[np.float32]
 Channel = Literal["mix", "left", "right"]
 CHANNELS: tuple[Channel, ...] = get_args(Channel)
 
-SAMPLE_RATES = range(4_000, 192_001)  # Hz; libsndfile itself accepts 1 Hz and 2³¹ - 1 Hz
 NORMALIZED_PEAK = 0.95  # as HiFi-GAN scales its recordings
 OVERSHOOT = 1e-3  # above 1, what strict reading still takes for rounding
 CANCELLED_DB, QUIETER_DB = 40.0, 12.0  # what mixing takes off: recordings lose 0 to 3 dB, unrelated channels 3

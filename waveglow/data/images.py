@@ -14,7 +14,6 @@ import json
 import os
 import shutil
 import sys
-import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -101,7 +100,7 @@ class ImageSet:
         expected = (n, self.channels, self.size, self.size)
         try:
             pixels: Pixels = np.lib.format.open_memmap(path, mode="r")  # it maps numbers only, never pickled objects
-        except (OSError, ValueError, EOFError) as error:
+        except Exception as error:  # numpy's parser raises what a damaged header makes it raise
             raise ConfigError(f"{path}: can't be read ({error}); {_again(self.folder)}") from error
         if pixels.dtype != np.uint8 or pixels.shape != expected:
             raise ConfigError(
@@ -135,7 +134,7 @@ class ImageSet:
         try:
             with np.load(path, allow_pickle=False) as archive:
                 array: npt.NDArray[Any] = archive[key]
-        except (OSError, ValueError, EOFError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+        except Exception as error:  # as above, and zipfile's
             raise ConfigError(f"{path}: {key} can't be read ({error}); {_again(self.folder)}") from error
         if array.dtype != dtype or array.shape != shape:
             raise ConfigError(

@@ -21,7 +21,7 @@ class Cache:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._known: dict[str, Any] = {}
-        for line in path.read_text("utf-8").splitlines() if path.exists() else []:
+        for line in path.read_text("utf-8", "replace").splitlines() if path.exists() else []:
             try:
                 key, value = json.loads(line)
                 self._known[key] = value

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import numpy as np
 import numpy.typing as npt
 
-from waveglow.audio.floats import beyond_full_scale, floats
+from waveglow.audio.floats import beyond_full_scale, floats, require_audio_shape
 from waveglow.audio.mel_diagnosis import require_plausible
 from waveglow.audio.mel_spec import MelSpec
 from waveglow.audio.steps import require_steps
@@ -78,12 +78,12 @@ class OnnxVocoder:
         options.log_severity_level = 3  # else it warns that `steps` is an input that may be left out
         try:
             self._session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+            about = self._session.get_modelmeta().custom_metadata_map.get(METADATA)
+            self._options = {value.name for value in self._session.get_overridable_initializers()}
         except Exception as error:  # onnxruntime's own types, of which none is public
             raise OnnxFileError(f"{path}: no ONNX file that this onnxruntime reads ({_first_line(error)})") from error
-        about = self._session.get_modelmeta().custom_metadata_map.get(METADATA)
         if about is None:
             raise OnnxFileError(f"{path}: says nothing of its mel; only files of `waveglow export onnx` can be run")
-        self._options = {value.name for value in self._session.get_overridable_initializers()}
         try:
             values = json.loads(about)
             self.refine, self.precision = int(values["refine"]), "int8" if values["int8"] else "float32"
@@ -204,14 +204,13 @@ class OnnxVocoder:
 
     def mel(self, wav: npt.ArrayLike, sample_rate: int, *, check: bool = True) -> Samples:
         """Mel of audio at any sample rate: [T] to [M, F], [B, T] to [B, M, F]. Takes torch."""
-        import soxr
         import torch
 
         from waveglow.audio.mel_spectrogram import MelSpectrogram
+        from waveglow.audio.resampling import resampled
 
-        audio = np.atleast_2d(_audio(wav, check))
-        rows = [soxr.resample(row, sample_rate, self.sample_rate, quality="HQ") for row in audio]
-        mel = MelSpectrogram(self.mel_spec).of_any_length(torch.from_numpy(np.stack(rows)).float()).numpy()
+        audio = resampled(_audio(wav, check), sample_rate, self.sample_rate)
+        mel = MelSpectrogram(self.mel_spec).of_any_length(torch.from_numpy(audio)).numpy()
         return mel if np.ndim(wav) == 2 else mel[0]
 
     def __call__(
@@ -242,7 +241,7 @@ class OnnxVocoder:
         """
         import torch
 
-        batch = torch.from_numpy(np.atleast_2d(_audio(audio, check)))
+        batch = torch.from_numpy(_audio(audio, check))
         denoised = self._denoiser(batch, strength).numpy()
         return denoised if np.ndim(audio) == 2 else denoised[0]
 
@@ -267,7 +266,11 @@ class OnnxVocoder:
         return {"mel": mels, **latents, **{name: options[name] for name in self._options & options.keys()}}
 
     def _run(self, mels: Samples, draw: Sampling, first: int) -> Samples:
-        (audio,) = self._session.run(None, self.feed(mels, draw, first=first))
+        feed = self.feed(mels, draw, first=first)
+        try:
+            (audio,) = self._session.run(None, feed)
+        except Exception as error:  # of types that aren't public, as in loading
+            raise OnnxFileError(f"{self.path}: its graph can't be run ({_first_line(error)})") from error
         return np.asarray(audio)
 
     def _pieces(self, chunks: Iterable[Samples], draw: Sampling, context: int | None) -> Iterator[Samples]:
@@ -335,13 +338,14 @@ def drawn_latents(
 
 
 def _audio(wav: npt.ArrayLike, check: bool) -> Samples:
-    """In float32. Raises ValueError for other types, NaN, and what is far beyond full scale."""
+    """[B, T] in float32. Raises ValueError for other types and shapes, NaN, and what is far beyond full scale."""
     samples = floats(wav, "audio")
+    require_audio_shape(samples.shape)
     if not np.isfinite(samples).all():
         raise ValueError("audio has NaN or infinite samples; repair or drop the clip")
-    if check and samples.size and (looks := beyond_full_scale(float(np.abs(samples).max()))):
+    if check and (looks := beyond_full_scale(float(np.abs(samples).max()))):
         raise ValueError(f"the audio {looks}, or give check=False where it is meant so")
-    return samples
+    return np.atleast_2d(samples)
 
 
 def _require_finite(audio: Samples, mels: Samples, check: bool) -> None:

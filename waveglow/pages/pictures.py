@@ -17,7 +17,6 @@ from waveglow.pages.run_parts import (
     config,
     curves,
     events,
-    number,
     points_of,
     progress,
     records_of,
@@ -25,7 +24,7 @@ from waveglow.pages.run_parts import (
     validations,
     verdict,
 )
-from waveglow.training.log import METRICS
+from waveglow.training.log import METRICS, number
 
 COLUMNS = {"step": "Step", "bits_per_dim": "Bits per dimension", "nll_nats": "NLL, nats per value"}
 

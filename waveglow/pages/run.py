@@ -26,7 +26,6 @@ from waveglow.pages.run_parts import (
     curves,
     events,
     median,
-    number,
     points_of,
     progress,
     records_of,
@@ -35,7 +34,7 @@ from waveglow.pages.run_parts import (
     validations,
     verdict,
 )
-from waveglow.training.log import METRICS
+from waveglow.training.log import METRICS, number
 
 CLIPS_SHOWN = 4
 BYTES_PER_PLAYER = 480_000  # three players for each of four clips, in base64, stay under 10 MB with their pictures

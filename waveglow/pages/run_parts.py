@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from waveglow.pages.figures import line_chart_svg
-from waveglow.training.log import read_metrics
+from waveglow.training.log import number, read_metrics
 
 NEEDED_FOR_TREND = 4
 MEDIAN_OF_NORMAL = 0.6745  # of |x|, x ~ N(0, 1)
@@ -28,7 +28,7 @@ def records_of(path: Path) -> list[Record]:
     """
     if not path.is_file():
         raise ValueError(f"{path}: can't be read (no such file); is this the directory of a run?")
-    records: list[Record] = [record for record in read_metrics(path) if number(record, "step") is not None]
+    records: list[Record] = [*read_metrics(path)]
     if not any(record.get("kind") in ("train", "valid") for record in records):
         raise ValueError(f"{path}: holds no line of training or validation yet; the first comes with the first log")
     return records
@@ -38,12 +38,6 @@ def by_step(records: Iterable[Record], kind: str) -> list[Record]:
     """Records of one kind in order of step; where a resumed run passed a step again, the newer one."""
     newest = {record["step"]: record for record in records if record.get("kind") == kind}
     return [newest[step] for step in sorted(newest)]
-
-
-def number(record: Record, key: str) -> float | None:
-    value = record.get(key)
-    usable = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if usable and value is not None else None
 
 
 def points_of(records: Iterable[Record], key: str) -> list[tuple[float, float]]:

@@ -111,25 +111,34 @@ class RunLog:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl; a half-written last line is left out. Empty where there is no file."""
+    """The lines of metrics.jsonl that tell of a step; half-written ones are left out. Empty where there is no file."""
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
-    return [parsed for parsed in map(_parsed, lines) if isinstance(parsed, dict)]
+    return [parsed for line in lines if number(parsed := _parsed(line), "step") is not None]
 
 
-def _parsed(line: str) -> Any:
+def number(record: Mapping[str, Any], key: str) -> float | None:
+    """A finite number of a record; None where it has none of that name."""
+    value = record.get(key)
+    usable = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < sys.float_info.max
+    return float(value) if usable and value is not None else None
+
+
+def _parsed(line: str) -> dict[str, Any]:
+    """A line's record, empty where it is none."""
     try:
-        return json.loads(line)
-    except ValueError:
-        return None
+        parsed = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    return parsed if isinstance(parsed, dict) else {}
 
 
 def _elapsed(path: Path, step: int) -> float:
     """Seconds that the run had taken up to a step: time goes on where a resumed run left off."""
-    return max((m.get("elapsed_seconds", 0.0) for m in read_metrics(path) if m.get("step", 0) <= step), default=0.0)
+    return max((number(m, "elapsed_seconds") or 0.0 for m in read_metrics(path) if m["step"] <= step), default=0.0)
 
 
 def _forget_after(path: Path, step: int) -> None:
     """Drop what an interrupted run logged beyond the checkpoint that is resumed: those steps are run again."""
-    kept = [m for m in read_metrics(path) if m.get("step", 0) <= step or m.get("kind") == "event"]
+    kept = [m for m in read_metrics(path) if m["step"] <= step or m.get("kind") == "event"]
     if path.exists():
         write_atomically(path, "".join(json.dumps(line) + "\n" for line in kept).encode())

@@ -76,15 +76,18 @@ def about(path: Path) -> dict[str, Any]:
     """
     facts = checkpoint.load(path).about()
     best = best_info(path) if (path / checkpoint.STEPS).is_dir() else {}
-    if not best or best["step"] == facts.get("step"):
+    if not best or best.get("step") == facts.get("step"):
         return facts
-    from waveglow.training.log import METRICS, read_metrics  # here, for TensorBoard takes seconds to load
+    from waveglow.training.log import METRICS, number, read_metrics  # here, for TensorBoard takes seconds to load
 
-    measured = [m for m in read_metrics(path / METRICS) if m.get("kind") == "valid" and m["step"] <= facts["step"]]
-    if measured and measured[-1]["nll_nats"] > best["nll_nats"]:
+    least, last = number(best, "nll_nats"), number(facts, "step")
+    valid = [m for m in read_metrics(path / METRICS) if m.get("kind") == "valid" and m["step"] <= (last or 0)]
+    measured = [(nats, m["step"]) for m in valid if (nats := number(m, "nll_nats")) is not None]
+    if measured and least is not None and measured[-1][0] > least:
+        nats, step = measured[-1]
         facts["better"] = (
-            f"{path / 'best'}: {best['nll_nats']:.4f} nats held out, after step {best['step']}; these weights had "
-            f"{measured[-1]['nll_nats']:.4f} after step {measured[-1]['step']}. Take it with -c {path / 'best'}"
+            f"{path / 'best'}: {least:.4f} nats held out, after step {best.get('step')}; these weights had "
+            f"{nats:.4f} after step {step}. Take it with -c {path / 'best'}"
         )
     return facts
 

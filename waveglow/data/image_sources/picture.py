@@ -15,6 +15,7 @@ from waveglow.data.image_sources.source import Pixels
 Content = Callable[[str], tuple[Path, bytes]]  # from a picture's name to its path, for messages, and its file's content
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 OTHER_PICTURES = (".jfif", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic")
+CLAIMED = 2**24  # pixels that a file may have however small it is: each takes 4 bytes, and what is done with it others
 CELEBA_SHAPE, CELEBA_CROP = (178, 218), 148  # as RealNVP (Dinh et al., 2017, arXiv 1605.08803), there "approximately"
 FITTED = (
     "cropped to the largest centred square (178×218, CelebA's aligned shape: the centred 148×148), "
@@ -30,6 +31,10 @@ def fitted(content: bytes, name: Path, *, size: int, channels: int) -> Pixels:
     try:
         # Named formats only: others run programs (EPS) or read further files.
         with Image.open(io.BytesIO(content), formats=("PNG", "JPEG", "WEBP")) as image:
+            if image.width * image.height > max(CLAIMED, 100 * len(content)):
+                raise FileError(
+                    name, f"claims {image.width}×{image.height} pixels in {len(content)} bytes; save it anew"
+                )
             if image.mode.startswith(("I", "F")):
                 raise FileError(name, f"has more than 8 bits a channel (Pillow mode {image.mode}); save it with 8")
             image = _square(_flat(ImageOps.exif_transpose(image), channels))
