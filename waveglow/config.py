@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import dis
+import json
 import math
 import os
 import re
@@ -17,7 +18,7 @@ from typing import Any, TypeVar
 import yaml
 
 T = TypeVar("T")
-MOST_VALUES = 100_000  # of a YAML file
+MOST_CHARACTERS, MOST_VALUES = 1 << 17, 100_000  # of a YAML file: a megabyte takes ten seconds
 PACKAGE = __name__.partition(".")[0]
 
 
@@ -58,6 +59,14 @@ def require_known(name: str, value: object, known: Iterable[object]) -> None:
         raise ValueError(f"{name} is {value!r}, which is unknown{nearest(str(value), map(str, words))}")
 
 
+def from_json(text: str | bytes) -> Any:
+    """A value of JSON. Raises ValueError for what is none, and for what is nested deeper than Python can read."""
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested deeper than any file of ours") from error
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """A YAML mapping, read by SafeLoader. Raises ConfigError if the file is missing, no YAML, or no mapping."""
     try:
@@ -73,6 +82,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 def _yaml(text: str) -> Any:
     """A value of YAML, by SafeLoader. Raises ValueError, in a line, for what is none, or much more than it seems."""
+    if len(text) > MOST_CHARACTERS:
+        raise ValueError(f"it has {len(text)} characters; a configuration has at most {MOST_CHARACTERS}")
     try:
         value = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: of its dates and numbers

@@ -28,7 +28,7 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from waveglow.audio.files import FileError, folders_below, make_folder, write_atomically
-from waveglow.config import ConfigError, from_mapping, nearest
+from waveglow.config import ConfigError, from_json, from_mapping, nearest
 from waveglow.data.image_sources import (
     SPLITS,
     Part,
@@ -153,7 +153,7 @@ def read_images(folder: Path, *, verify: bool = False) -> ImageSet:
     if not path.is_file():
         raise ConfigError(f"{path}: not found, so {folder} holds no prepared images; prepare them first")
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
+        entries = from_json(path.read_text(encoding="utf-8"))
         image_set = from_mapping(ImageSet, {**entries, "folder": folder})
     except (OSError, ValueError, TypeError) as error:
         raise ConfigError(f"{path}: can't be used ({error}); {_again(folder)}") from error

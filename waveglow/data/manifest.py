@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from waveglow.audio.files import make_folder, write_atomically
-from waveglow.config import ConfigError, from_mapping
+from waveglow.config import ConfigError, from_json, from_mapping
 from waveglow.data.split import Split
 
 
@@ -81,7 +81,7 @@ def content_hash(clips: Iterable[Clip]) -> str:
 
 def _parse(path: Path, number: int, line: str) -> Clip:
     try:
-        clip = from_mapping(Clip, json.loads(line))
+        clip = from_mapping(Clip, from_json(line))
     except ValueError as error:
         raise ConfigError(f"{path}, line {number}: {error}") from error
     mel = None if clip.mel is None else os.path.normpath(path.parent / clip.mel)

@@ -34,7 +34,7 @@ from waveglow.audio.files import (
 )
 from waveglow.audio.io import AudioError, AudioInfo, Channel, Samples, load_audio, load_long, probe, save_audio
 from waveglow.audio.mel import MelSpec
-from waveglow.config import ConfigError
+from waveglow.config import ConfigError, from_json
 from waveglow.data.beside import MelsBeside
 from waveglow.data.manifest import Clip, read_manifest, write_manifest
 from waveglow.data.split import HeldOut, Recorded, Split, require_shares, splits
@@ -143,7 +143,7 @@ def prepare(
 def is_of(out: Path, corpus: Path) -> bool:
     """Whether `out` was prepared from the recordings as they are now, by their names, sizes and times of change."""
     try:
-        report = json.loads((out / REPORT).read_text("utf-8"))
+        report = from_json((out / REPORT).read_text("utf-8"))
         whole = (out / MANIFEST).is_file() and report["corpus"] == str(corpus.resolve())
         return bool(whole and report["sources"] == _fingerprint(corpus, _inputs(corpus, out)))
     except (OSError, ValueError, KeyError, TypeError):

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from waveglow.audio.files import writing
+from waveglow.config import from_json
 from waveglow.export.onnx_runtime import OnnxVocoder
 from waveglow.vocoder import Vocoder
 
@@ -23,7 +24,7 @@ class Cache:
         self._known: dict[str, Any] = {}
         for line in path.read_text("utf-8", "replace").splitlines() if path.exists() else []:
             try:
-                key, value = json.loads(line)
+                key, value = from_json(line)
                 self._known[key] = value
             except (ValueError, TypeError):  # cut off by a kill
                 continue

@@ -6,7 +6,6 @@ B: batch, M: mels, F: frames, T = F·hop samples.
 from __future__ import annotations
 
 import itertools
-import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
@@ -21,7 +20,7 @@ from waveglow.audio.floats import beyond_full_scale, floats, require_audio_shape
 from waveglow.audio.mel_diagnosis import require_plausible
 from waveglow.audio.mel_spec import MelSpec
 from waveglow.audio.steps import require_steps
-from waveglow.config import ConfigError, from_mapping
+from waveglow.config import ConfigError, from_json, from_mapping
 from waveglow.distribution import install_hint
 from waveglow.noise import DRAWS, Sampling, latent_noise
 
@@ -85,7 +84,7 @@ class OnnxVocoder:
         if about is None:
             raise OnnxFileError(f"{path}: says nothing of its mel; only files of `waveglow export onnx` can be run")
         try:
-            values = json.loads(about)
+            values = from_json(about)
             self.refine, self.precision = int(values["refine"]), "int8" if values["int8"] else "float32"
             self._stream_refine = int(values.get("stream_refine", self.refine))
             self._scheme = str(values.get("refine_scheme", "fast"))

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from waveglow import __version__
 from waveglow.audio.mel import MelSpec
+from waveglow.config import from_json
 from waveglow.models.flow_image import FlowImage
 from waveglow.models.flow_vocoder import FlowVocoder
 from waveglow.models.registry import Model, build
@@ -220,7 +221,7 @@ def step_number(directory: Path) -> int:
 def read_config(directory: Path) -> dict[str, Any]:
     """config.json, of a format that this version knows. Raises CheckpointError."""
     try:
-        config = json.loads((directory / CONFIG).read_text(encoding="utf-8"))
+        config = from_json((directory / CONFIG).read_text(encoding="utf-8"))
         version, _, _ = config["format"], config["model"]["name"], config["mel"]
     except OSError as error:
         raise CheckpointError(f"{directory}: {CONFIG} can't be read ({error.strerror})") from error

@@ -19,6 +19,8 @@ from typing import Any
 
 from safetensors import SafetensorError
 
+from waveglow.config import from_json
+
 MANIFEST = "MANIFEST.json"
 
 Writer = Callable[[Path], None]
@@ -144,7 +146,7 @@ def is_whole(directory: Path) -> bool:
 def verify(directory: Path) -> None:
     """Raises CheckpointError unless every file of the manifest is there with its size and hash."""
     try:
-        manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
+        manifest = from_json((directory / MANIFEST).read_text(encoding="utf-8"))
         entries = [(name, entry["bytes"], entry["sha256"]) for name, entry in manifest.items()]
     except OSError as error:
         raise CheckpointError(f"{directory}: is no checkpoint, {MANIFEST} can't be read ({error.strerror})") from error

@@ -18,7 +18,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from waveglow.audio.files import write_atomically
-from waveglow.config import nearest
+from waveglow.config import from_json, nearest
 from waveglow.data.images import Images
 from waveglow.models.flow_image import FlowImage, Latents
 from waveglow.pictures.inputs import Opened, chosen, data_facts, encoded
@@ -201,7 +201,7 @@ def read_directions(path: Path, opened: Opened) -> Directions:
         raise ValueError(f"{path}: not found; `waveglow image attributes` makes it")
     try:
         with safe_open(path, framework="pt") as file:
-            facts = json.loads(file.metadata()[KEY])
+            facts = from_json(file.metadata()[KEY])
             levels = range(len(opened.model.latent_shapes()))
             vectors, means = ([file.get_tensor(f"{kind}.{i}") for i in levels] for kind in ("directions", "mean"))
         found = Directions(vectors, means, facts, source)

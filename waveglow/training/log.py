@@ -15,6 +15,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from waveglow.audio.files import write_atomically
+from waveglow.config import from_json
 
 METRICS = "metrics.jsonl"
 log = logging.getLogger("waveglow")
@@ -126,8 +127,8 @@ def number(record: Mapping[str, Any], key: str) -> float | None:
 def _parsed(line: str) -> dict[str, Any]:
     """A line's record, empty where it is none."""
     try:
-        parsed = json.loads(line)
-    except (ValueError, RecursionError):
+        parsed = from_json(line)
+    except ValueError:
         return {}
     return parsed if isinstance(parsed, dict) else {}
 

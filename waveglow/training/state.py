@@ -8,7 +8,6 @@ order, noise and learning rate are functions of (seed, step) and need no state.
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import shutil
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from waveglow.audio.mel import MelSpec
+from waveglow.config import from_json
 from waveglow.models.checkpoint import (
     STEPS,
     CheckpointError,
@@ -203,7 +203,7 @@ def load_state(directory: Path, state: TrainState) -> None:
 
 
 def _meta(directory: Path) -> dict[str, Any]:
-    return dict(json.loads((directory / META).read_text(encoding="utf-8")))
+    return dict(from_json((directory / META).read_text(encoding="utf-8")))
 
 
 def _with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
