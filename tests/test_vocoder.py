@@ -776,6 +776,18 @@ def test_a_long_mel_is_synthesized_in_pieces(piecewise, monkeypatch):
     assert len(decoded) > 3
 
 
+def test_the_pieces_of_a_mel_are_what_synthesize_joins(piecewise, monkeypatch):
+    mels = speech_mels(piecewise, 2, 90)
+    (short,) = piecewise.pieces(mels[0], seed=3)
+    assert torch.equal(short, piecewise.synthesize(mels[0], seed=3))
+    monkeypatch.setattr("waveglow.vocoder.MAX_PIECE_FRAMES", 32)
+    pieces = [*piecewise.pieces(mels, sigma=0.5, seed=[1, 2], refine=1)]
+    assert len(pieces) > 2
+    assert torch.equal(torch.cat(pieces, dim=-1), piecewise.synthesize(mels, sigma=0.5, seed=[1, 2], refine=1))
+    with pytest.raises(ValueError, match="sigma is -1"):
+        next(piecewise.pieces(mels, sigma=-1))
+
+
 @pytest.mark.parametrize(
     ("chunks", "options", "message"),
     [

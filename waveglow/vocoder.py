@@ -213,13 +213,35 @@ class Vocoder:
         for length in sorted(set(frames)):
             rows = [row for row, n in enumerate(frames) if n == length]
             equal, of_rows = batch[rows, :, :length], draw.of(rows)
-            if length <= MAX_PIECE_FRAMES:
-                pieces = [self._decode(equal, of_rows, 0)]
-            else:
-                pieces = [*self._pieces(equal.split(MAX_PIECE_FRAMES, dim=-1), of_rows)]
-            audio[rows, : length * self.model.hop] = torch.cat(pieces, dim=-1)
+            audio[rows, : length * self.model.hop] = torch.cat([*self._whole(equal, of_rows)], dim=-1)
         self._require_finite(audio, batch, check)
         return audio[0] if single else audio
+
+    def pieces(
+        self,
+        mel: ArrayLike,
+        *,
+        sigma: float = 0.7,
+        seed: int | Sequence[int] = 0,
+        refine: int | None = None,
+        check: bool = True,
+    ) -> Iterator[Tensor]:
+        """What `synthesize` gives of a mel, bit for bit, in the pieces that it is made of: [T_i] or [B, T_i].
+
+        One of a mel of up to 2048 frames, at most as many each of a longer. Arguments and errors are those of
+        `synthesize`; they are raised when the first piece is asked for, or the one that isn't finite.
+
+        >>> vocoder = Vocoder.load("lapglow")
+        >>> [len(piece) for piece in vocoder.pieces(torch.full((80, 10), -5.0), refine=0)]
+        [2560]
+        """
+        batch, single = self._batch(mel)
+        draw = Sampling.of_call(len(batch), sigma=sigma, seed=seed, refine=self._steps(refine, self.refinement.steps))
+        self._require_plausible(batch, self._frames(batch, None), check)
+        for piece in self._whole(batch.contiguous(), draw):
+            self._require_finite(piece, batch, check)
+            own = piece.clone()  # no inference tensor
+            yield own[0] if single else own
 
     def stream(
         self,
@@ -418,6 +440,13 @@ class Vocoder:
         for batch in itertools.chain([first], (self._batch(chunk)[0] for chunk in chunks)):
             self._require_plausible(batch, [batch.shape[-1]] * len(batch), check)
             yield batch
+
+    def _whole(self, mels: Tensor, draw: Sampling) -> Iterator[Tensor]:
+        """Audio [B, T_i] of whole mels [B, M, F], in pieces where they are long."""
+        if mels.shape[-1] <= MAX_PIECE_FRAMES:
+            yield self._decode(mels, draw, 0)
+        else:
+            yield from self._pieces(mels.split(MAX_PIECE_FRAMES, dim=-1), draw)
 
     def _pieces(self, chunks: Iterable[Tensor], draw: Sampling, context: int | None = None) -> Iterator[Tensor]:
         """Audio [B, T_i] of mels [B, M, F_i], each piece as soon as the frames behind it that it depends on are there.

@@ -6,6 +6,7 @@ What it writes to stderr is looked at when it ends: a traceback fails the module
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import re
 import signal
@@ -18,6 +19,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 from waveglow.audio.mel import preset
@@ -41,13 +43,45 @@ def tiny(tmp_path_factory, random_model) -> Path:
 
 
 @pytest.fixture(scope="session")
-def mel() -> np.ndarray:
-    """Half a second of a tone with a little noise by the convention of `tiny`, [80, 44] float32."""
-    from waveglow.audio.mel_spectrogram import MelSpectrogram
-
+def tone() -> np.ndarray:
+    """Half a second of 220 Hz with a little noise, float32 at 22 050 Hz, in steps of 16 bits."""
     t = np.arange(RATE // 2) / RATE
     audio = 0.3 * np.sin(2 * np.pi * 220 * t) + 0.01 * np.random.default_rng(0).standard_normal(len(t))
-    return MelSpectrogram(preset("nvidia/tacotron2")).of_any_length(torch.from_numpy(audio).float()[None])[0].numpy()
+    return (np.rint(audio * 32768) / 32768).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def mel(tone) -> np.ndarray:
+    """Its mel by the convention of `tiny`, [80, 44] float32."""
+    from waveglow.audio.mel_spectrogram import MelSpectrogram
+
+    return MelSpectrogram(preset("nvidia/tacotron2")).of_any_length(torch.from_numpy(tone)[None])[0].numpy()
+
+
+@pytest.fixture(scope="session")
+def npy(mel) -> bytes:
+    """The mel as a body."""
+    return as_npy(mel)
+
+
+@pytest.fixture(scope="session")
+def wav(tone) -> bytes:
+    """The tone as a body, of 16 bits."""
+    return as_audio(tone)
+
+
+def as_npy(array: np.ndarray) -> bytes:
+    """The content of an .npy file."""
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+def as_audio(samples: np.ndarray, rate: int = RATE, *, kind: str = "WAV", subtype: str = "PCM_16") -> bytes:
+    """The content of a recording."""
+    buffer = io.BytesIO()
+    soundfile.write(buffer, samples, rate, format=kind, subtype=subtype)
+    return buffer.getvalue()
 
 
 class Running:
@@ -57,6 +91,10 @@ class Running:
         self.process, self.url, self.errors = process, url, errors
         self.port = int(url.rpartition(":")[2])
         self.client = httpx.Client(base_url=url, timeout=30)
+
+    def post(self, path: str, body: object, kind: str = "application/octet-stream", **headers: str) -> httpx.Response:
+        """An answer to a body."""
+        return self.client.post(path, content=body, headers={"Content-Type": kind, **headers})
 
     def metric(self, name: str, **labels: str) -> float:
         """A number of /metrics; 0 where it was never counted."""

@@ -31,7 +31,7 @@ def claim(raw: BinaryIO) -> Claim:
     if head[:4] in (b"RIFF", b"RF64") and head[8:12] == b"WAVE":
         return _of_wav(raw, end)
     if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
-        return Claim(next((_missing(size, at, end) for name, size, at in _chunks(raw, "big") if name == b"SSND"), 0))
+        return Claim(next((_missing(size, at, end) for name, size, at in chunks(raw, "big") if name == b"SSND"), 0))
     if head == W64_RIFF:
         return Claim(_of_w64(raw, end))
     if head[:4] == b".snd":
@@ -41,10 +41,10 @@ def claim(raw: BinaryIO) -> Claim:
 
 def _of_wav(raw: BinaryIO, end: int) -> Claim:
     long_size = 0
-    for name, size, at in _chunks(raw, "little"):
+    for name, size, at in chunks(raw, "little"):
         if name == b"ds64":
             long_size = int.from_bytes(raw.read(16)[8:], "little")
-        elif name == b"data" and size == 0 and at < end and not _ends_in_chunks(raw, at, end):
+        elif name == b"data" and size == 0 and at < end and not _ends_inchunks(raw, at, end):
             return Claim(blank=at - 4)
         elif name == b"data":
             return Claim(_missing(long_size if size == 0xFFFFFFFF and long_size else size, at, end))
@@ -61,7 +61,7 @@ def _of_w64(raw: BinaryIO, end: int) -> int:
     return 0
 
 
-def _chunks(raw: BinaryIO, order: Literal["little", "big"], at: int = 12) -> Iterator[tuple[bytes, int, int]]:
+def chunks(raw: BinaryIO, order: Literal["little", "big"], at: int = 12) -> Iterator[tuple[bytes, int, int]]:
     """(name, size, where its content begins) of each chunk."""
     raw.seek(at)
     while len(head := raw.read(8)) == 8:
@@ -70,9 +70,9 @@ def _chunks(raw: BinaryIO, order: Literal["little", "big"], at: int = 12) -> Ite
         raw.seek(at + size + size % 2)
 
 
-def _ends_in_chunks(raw: BinaryIO, at: int, end: int) -> bool:
+def _ends_inchunks(raw: BinaryIO, at: int, end: int) -> bool:
     """Whether well-formed chunks fill the rest of the file: then what was before them is truly empty."""
-    return any(start + size in (end, end - 1, end + 1) for _, size, start in _chunks(raw, "little", at))
+    return any(start + size in (end, end - 1, end + 1) for _, size, start in chunks(raw, "little", at))
 
 
 def _missing(size: int, at: int, end: int) -> int:

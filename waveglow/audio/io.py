@@ -184,10 +184,15 @@ def save_audio(path: Path | str, samples: npt.NDArray[Any], sample_rate: int) ->
         file.setparams((1, 2, sample_rate, len(samples), "NONE", ""))
         for start in range(0, len(samples), BLOCK_FRAMES):  # hours of audio are not copied several times over
             block = samples[start : start + BLOCK_FRAMES]
-            file.writeframesraw(np.clip(np.rint(block * 32768.0), -32768, 32767).astype("<i2").tobytes())
+            file.writeframesraw(pcm16(block).tobytes())
             clipped += int(np.count_nonzero(np.abs(block) > 1))
     write_atomically(path, buffer.getbuffer())
     return clipped
+
+
+def pcm16(samples: npt.NDArray[Any]) -> npt.NDArray[np.int16]:
+    """Samples in [-1, 1] to the nearest of 16 bits, little-endian; what is beyond is clipped."""
+    return np.clip(np.rint(samples * 32768.0), -32768, 32767).astype("<i2")
 
 
 @contextmanager

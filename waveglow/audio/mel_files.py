@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import safe_open
+from safetensors import deserialize, safe_open
 from safetensors.numpy import save
 
 from waveglow.audio.files import FileError, unusable, write_atomically
@@ -28,9 +28,17 @@ Layout = Literal["auto", "CT", "TC"]
 
 MAX_BYTES = 1 << 30  # of an unpacked file; a mel of 10 hours at 22.05 kHz has 0.93 GiB
 
+MAX_HEADER_BYTES = 1 << 16  # of a .safetensors file that comes over the network
+NPY_MAGIC = b"\x93NUMPY"
+SAFE_FLOATS = {"BF16": "<u2", "F16": "<f2", "F32": "<f4", "F64": "<f8"}
+
 
 class MelError(FileError):
     """A file that can't be used as a mel."""
+
+
+class LongMelError(MelError):
+    """A mel of more frames than are taken."""
 
 
 def read_mel(path: Path | str, spec: MelSpec, *, layout: Layout = "auto", assume: MelSpec | None = None) -> Mel:
@@ -46,11 +54,38 @@ def read_mel(path: Path | str, spec: MelSpec, *, layout: Layout = "auto", assume
         MelError: unreadable; another shape or type; NaN or infinite; values of another convention, by `diagnose`;
             an assumed convention that can't be converted, by `compare`.
     """
+    return _in_convention(Path(path), _read(Path(path)), spec, layout=layout, assume=assume)
+
+
+def mel_of_bytes(
+    content: bytes,
+    spec: MelSpec,
+    *,
+    layout: Layout = "auto",
+    assume: MelSpec | None = None,
+    max_frames: int | None = None,
+) -> Mel:
+    """The mel of an .npy or .safetensors file's content, which its first bytes tell apart, as `read_mel` gives it.
+
+    Raises MelError as `read_mel` does, of a file called "body", and LongMelError for more than `max_frames`.
+    """
+    body = Path("body")
+    reader, kind = (_npy_of, ".npy") if content.startswith(NPY_MAGIC) else (_safetensors_of, ".safetensors")
+    array = _readable(body, kind, lambda: reader(body, content))
+    return _in_convention(body, array, spec, layout=layout, assume=assume, max_frames=max_frames)
+
+
+def _in_convention(
+    path: Path, array: Mel, spec: MelSpec, *, layout: Layout, assume: MelSpec | None, max_frames: int | None = None
+) -> Mel:
+    """A file's array as a mel of the convention `spec`, [n_mels, F]. Raises MelError, LongMelError."""
     require_known("layout", layout, get_args(Layout))
-    path, source = Path(path), assume or spec
+    source = assume or spec
     if (found := compare(source, spec)).kind == "incompatible":
         raise MelError(path, f"its assumed convention doesn't serve the model: {found.reason}")
-    mel = _two_dimensional(path, _read(path), source, layout)
+    mel = _two_dimensional(path, array, source, layout)
+    if max_frames is not None and mel.shape[1] > max_frames:
+        raise LongMelError(path, f"has {mel.shape[1]} frames; at most {max_frames} are taken")
     if not np.isfinite(mel).all():
         raise MelError(path, "holds NaN or infinite values")
     if assume is None and (looks := diagnose(mel, spec)):
@@ -105,20 +140,29 @@ def _read(path: Path, readers: Mapping[str, Callable[[Path], Mel]] | None = None
     suffix = path.suffix.lower()
     if reason := unusable(path) or (None if suffix in readers else _suffix_rule()):
         raise MelError(path, reason)
+    return _readable(path, path.suffix, lambda: readers[suffix](path))
+
+
+def _readable(path: Path, kind: str, read: Callable[[], Mel]) -> Mel:
+    """What `read()` gives. Raises MelError for whatever it raises."""
     try:
-        return readers[suffix](path)
+        return read()
     except MelError:
         raise
     except PermissionError as error:
         raise MelError(path, f"can't be read ({error.strerror})") from error
     except Exception as error:  # the parsers raise what a broken file makes them raise, a dozen types
         summary = next(iter(str(error).splitlines()), "")[:200]
-        raise MelError(path, f"no valid {path.suffix} file ({type(error).__name__}: {summary})") from error
+        raise MelError(path, f"no valid {kind} file ({type(error).__name__}: {summary})") from error
 
 
 def _read_npy(path: Path) -> Mel:
     with path.open("rb") as stream:
         return _array(path, stream, path.stat().st_size)
+
+
+def _npy_of(path: Path, content: bytes) -> Mel:
+    return _array(path, io.BytesIO(content), len(content))
 
 
 def _read_npy_header(path: Path) -> Mel:
@@ -191,6 +235,21 @@ def _read_safetensors(path: Path) -> Mel:
             return file.get_tensor(name).astype(np.float32)
     with safe_open(path, "pt") as file:  # numpy has no bfloat16
         return _floats(path, file.get_tensor(name))
+
+
+def _safetensors_of(path: Path, content: bytes) -> Mel:
+    """Of content whose header is small, since JSON in memory takes many times its bytes."""
+    header_bytes = int.from_bytes(content[:8], "little")
+    if len(content) < 8 or header_bytes > min(MAX_HEADER_BYTES, len(content) - 8):
+        raise MelError(path, "neither .npy nor .safetensors, by its first bytes")
+    tensors = dict(deserialize(content))
+    stored = tensors[_only(path, tensors, "mel")]
+    if stored["dtype"] not in SAFE_FLOATS:
+        raise MelError(path, f"holds {stored['dtype']}; a mel is floating point")
+    values = np.frombuffer(stored["data"], SAFE_FLOATS[stored["dtype"]])
+    if stored["dtype"] == "BF16":  # the upper half of a float32
+        values = (values.astype(np.uint32) << 16).view(np.float32)
+    return values.astype(np.float32).reshape(stored["shape"])
 
 
 def _floats(path: Path, tensor: object) -> Mel:

@@ -162,13 +162,25 @@ class OnnxVocoder:
         """
         batch, single = self._batch(mel, check)
         draw = self._draw(len(batch), sigma, seed, self._steps(refine, self.refine))
-        if self.latents and batch.shape[-1] > MAX_PIECE_FRAMES:
-            chunks = [batch[..., i : i + MAX_PIECE_FRAMES] for i in range(0, batch.shape[-1], MAX_PIECE_FRAMES)]
-            audio = np.concatenate([*self._pieces(chunks, draw, None)], axis=-1)
-        else:
-            audio = self._run(batch, draw, 0)
+        audio = np.concatenate([*self._whole(batch, draw)], axis=-1)
         _require_finite(audio, batch, check)
         return audio[0] if single else audio
+
+    def pieces(
+        self,
+        mel: npt.ArrayLike,
+        *,
+        sigma: float = SIGMA,
+        seed: int | Sequence[int] = 0,
+        refine: int | None = None,
+        check: bool = True,
+    ) -> Iterator[Samples]:
+        """What `synthesize` gives of a mel in the pieces that it is made of, [T_i] or [B, T_i], as of `Vocoder`."""
+        batch, single = self._batch(mel, check)
+        draw = self._draw(len(batch), sigma, seed, self._steps(refine, self.refine))
+        for piece in self._whole(batch, draw):
+            _require_finite(piece, batch, check)
+            yield piece[0] if single else piece
 
     def stream(
         self,
@@ -271,6 +283,14 @@ class OnnxVocoder:
         except Exception as error:  # of types that aren't public, as in loading
             raise OnnxFileError(f"{self.path}: its graph can't be run ({_first_line(error)})") from error
         return np.asarray(audio)
+
+    def _whole(self, mels: Samples, draw: Sampling) -> Iterator[Samples]:
+        """Audio [B, T_i] of whole mels [B, M, F], in pieces where they are long and the noise goes by its place."""
+        if not self.latents or mels.shape[-1] <= MAX_PIECE_FRAMES:
+            yield self._run(mels, draw, 0)
+        else:
+            chunks = [mels[..., i : i + MAX_PIECE_FRAMES] for i in range(0, mels.shape[-1], MAX_PIECE_FRAMES)]
+            yield from self._pieces(chunks, draw, None)
 
     def _pieces(self, chunks: Iterable[Samples], draw: Sampling, context: int | None) -> Iterator[Samples]:
         """Audio [B, T_i] of mels [B, M, F_i], each piece as soon as the frames behind it that it depends on are there.

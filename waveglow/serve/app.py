@@ -12,13 +12,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
-from waveglow.serve import health
+from waveglow.serve import health, synthesis
 from waveglow.serve.answers import RefusedError
+from waveglow.serve.bodies import Lingering
 from waveglow.serve.counting import Counting
 from waveglow.serve.guard import Guard
 from waveglow.serve.service import Service
 
-ROOMS = (health,)  # each has `routes(service)`
+ROOMS = (health, synthesis)  # each has `routes(service)`
 
 
 def build_app(service: Service) -> Starlette:
@@ -27,7 +28,9 @@ def build_app(service: Service) -> Starlette:
     @asynccontextmanager
     async def running(app: Starlette) -> AsyncIterator[None]:
         service.scheduler.start()
+        await service.decoder.start()
         yield
+        await service.decoder.close()
         service.scheduler.close()
 
     routes: list[BaseRoute] = [route for room in ROOMS for route in room.routes(service)]
@@ -36,6 +39,7 @@ def build_app(service: Service) -> Starlette:
         routes=routes,
         middleware=[
             Middleware(Counting, metrics=service.metrics, calls=calls),
+            Middleware(Lingering),
             Middleware(Guard, settings=service.settings),
         ],
         exception_handlers={RefusedError: _refused, HTTPException: _not_a_call},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from waveglow.serve.bodies import Bodies
+from waveglow.serve.decoder import Decoder
 from waveglow.serve.metrics import Metrics
 from waveglow.serve.settings import Settings
 from waveglow.serve.voice import Voice
@@ -13,6 +15,8 @@ class Service:
 
     def __init__(self, voice: Voice, settings: Settings) -> None:
         self.voice, self.settings, self.metrics = voice, settings, Metrics()
+        self.bodies = Bodies(settings)
+        self.decoder = Decoder(settings, sample_rate=voice.vocoder.sample_rate)
         self.scheduler = Scheduler(
             queue=settings.queue,
             deadline=settings.deadline,

@@ -157,22 +157,23 @@ class Scheduler:
         """When a place may be free, roughly."""
         return min(60.0, self._seconds_each * max(1, len(self._jobs)) / 2)
 
-    def submit(self, pieces: Iterator[T | Signal], *, call: str, at_most: int | None = None) -> Job[T]:
-        """A job of these pieces. To be cancelled by whoever leaves before its end.
-
-        `at_most`: of this `call` at a time. Raises RefusedError where it can't be accepted: 429 or 503.
-        """
+    def require_place(self, call: str = "", *, at_most: int | None = None) -> None:
+        """Raises RefusedError where a job would not be accepted now: 429 or 503. `at_most`: of this call at a time."""
         with self.changed:
             running = Counter(job.call for job in self._jobs)[call]
-            full = len(self._jobs) >= self.queue or (at_most is not None and running >= at_most)
             if self.stopping or not self._well:
                 what = "the server is stopping" if self.stopping else "the model is being loaded"
                 raise RefusedError(503, "unavailable", f"{what}; try again later", retry_after_seconds=5)
-            if full:
+            if len(self._jobs) >= self.queue or (at_most is not None and running >= at_most):
                 raise RefusedError(
                     429, "busy", f"{len(self._jobs)} requests are being worked on, no more are taken; try again later",
                     retry_after_seconds=self.wait_seconds(),
                 )  # fmt: skip
+
+    def submit(self, pieces: Iterator[T | Signal], *, call: str, at_most: int | None = None) -> Job[T]:
+        """A job of these pieces, to be cancelled by whoever leaves before its end. Raises as `require_place`."""
+        with self.changed:
+            self.require_place(call, at_most=at_most)
             job = Job(self, pieces, call)
             self._jobs.append(job)
             self.metrics.queue.set(len(self._jobs))
@@ -212,7 +213,7 @@ class Scheduler:
     def _step(self, job: Job[Any]) -> None:
         """One piece of a job."""
         if job._cancelled:
-            self._end(job, "cancelled")
+            self._end(job, "cancelled", RefusedError(400, "gone", "the client left"))
             return
         began = time.monotonic()
         try:
