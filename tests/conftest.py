@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 import soundfile
 import torch
+from local_hub import TOKEN, Hub, served  # beside this file
 
 from waveglow.cli.main import main
 from waveglow.data.images import prepare_images
@@ -151,3 +153,36 @@ def train(config_file, manifest, tmp_path):
         return code, run_dir
 
     return run
+
+
+@pytest.fixture(scope="session")
+def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
+    """A hub on the loopback, where huggingface_hub, which reads its environment when imported, finds it."""
+    pytest.importorskip("huggingface_hub")
+    with served() as hub, pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "huggingface_hub"]:
+            patch.delitem(sys.modules, name)
+        patch.setenv("HF_ENDPOINT", hub.url)
+        patch.setenv("HF_HOME", str(tmp_path_factory.mktemp("hf")))
+        patch.setenv("HF_HUB_DISABLE_XET", "1")
+        patch.setenv("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+        for name in ("HF_TOKEN", "HF_HUB_OFFLINE", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
+            patch.delenv(name, raising=False)
+        from huggingface_hub import constants
+
+        assert hub.url == constants.ENDPOINT
+        yield hub
+
+
+@pytest.fixture
+def hub(endpoint: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
+    """The hub, empty, asked by nobody yet; an empty cache in `tmp_path / "cache"`; its token is in HF_TOKEN."""
+    from huggingface_hub import constants
+
+    url = endpoint.url
+    endpoint.__init__()  # type: ignore[misc]
+    endpoint.url = url
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("huggingface_hub.file_download.time.sleep", lambda seconds: None)  # between attempts
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    return endpoint

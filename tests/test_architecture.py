@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1] / "waveglow"
 LAYERS = [
     {"config", "distribution", "noise", "surroundings"},
-    {"flows", "nn", "audio", "devices"},
+    {"flows", "nn", "audio", "devices", "hub"},
     {"models", "data", "metrics"},
     {"training", "vocoder", "opening", "export"},
     {"batch", "evaluation", "pictures", "bench"},

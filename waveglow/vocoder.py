@@ -109,7 +109,7 @@ class Vocoder:
         refine: int | None = None,
         fused: bool = False,
     ) -> Vocoder:
-        """Vocoder from a checkpoint directory, a training run or a voice's name.
+        """Vocoder from a checkpoint directory, a training run, a voice's name, or `hf:org/name@revision` on the hub.
 
         Where `refine` is None it refines as the checkpoint says, else by so many steps, in streams too.
         Raises CheckpointError for what is no checkpoint, ValueError for an option that doesn't fit.

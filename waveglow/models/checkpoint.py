@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from waveglow import __version__
+from waveglow import __version__, hub
 from waveglow.audio.mel import MelSpec
 from waveglow.config import from_json
 from waveglow.models.flow_image import FlowImage
@@ -120,12 +120,13 @@ def save(
 
 
 def load(path: Path | str) -> Checkpoint[Model]:
-    """Checkpoint from its directory, the newest whole one of a training run's, or one of the package by its name.
+    """Checkpoint from its directory, the newest whole one of a training run, one of the package by its name, or one of
+    the hub, `hf:org/name@revision`.
 
     The model is built from the configuration without memory for its weights, compared with the names and shapes that
     the file declares, and only then filled; half-precision weights become float32.
     Raises CheckpointError for what is missing, damaged, of a newer format, where weights and configuration differ, and
-    for weights that are NaN, infinite or make a layer singular, by its name.
+    for weights that are NaN, infinite or make a layer singular, by its name; ValueError for a malformed `hf:…`.
 
     >>> load("lapglow").mel_spec.sample_rate
     22050
@@ -180,10 +181,12 @@ def _in(folder: Path) -> dict[str, Path]:
 
 
 def resolve(path: Path) -> Path:
-    """The checkpoint directory that a path means: itself, the newest whole one of a run, or one of the package.
+    """The checkpoint directory that a path means: itself, the newest whole one of a run, one of the package or the hub.
 
-    Raises CheckpointError where there is none.
+    Raises CheckpointError where there is none, ValueError for a malformed `hf:org/name@revision`.
     """
+    if hub.is_reference(path):
+        return _fetched(str(path))
     shipped = voices() | image_models()
     path = standing(path)
     if not path.exists() and str(path) in shipped:
@@ -205,6 +208,21 @@ def resolve(path: Path) -> Path:
         if is_whole(step):
             return step
     raise CheckpointError(f"{path}: none of its {len(steps)} checkpoints is whole; train on, or use another run")
+
+
+def _fetched(reference: str) -> Path:
+    """The folder of a checkpoint of the hub, refused by its configuration before its weights are fetched."""
+
+    def check(folder: Path) -> None:
+        try:
+            read_config(folder)
+        except CheckpointError as error:
+            raise CheckpointError(str(error).replace(str(folder), reference)) from error
+
+    try:
+        return hub.fetch(reference, check=check)
+    except hub.HubError as error:
+        raise CheckpointError(str(error)) from error
 
 
 def steps_of(run: Path) -> list[Path]:

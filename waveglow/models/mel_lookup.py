@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from waveglow import hub
 from waveglow.audio.mel import MelSpec, preset
 from waveglow.audio.mel_presets import spec_of
 from waveglow.config import ConfigError, read_yaml
@@ -13,7 +14,7 @@ YAML_SUFFIXES = (".yaml", ".yml")
 
 
 def named(name: str) -> MelSpec:
-    """The convention of a preset, a checkpoint, a training run, a voice, or a YAML file of one's own.
+    """The convention of a preset, a checkpoint, a training run, a voice, one of the hub, or a YAML file of one's own.
 
     The file holds the fields of MelSpec; where it names a `preset`, those that differ from it are enough.
     Raises ValueError where there is none of that name, ConfigError for a file that makes none.
@@ -21,7 +22,8 @@ def named(name: str) -> MelSpec:
     path = Path(name)
     if path.suffix in YAML_SUFFIXES:
         return _of_file(path)
-    return of_checkpoint(path) if path.exists() or name in voices() else preset(name)
+    known = path.exists() or name in voices() or hub.is_reference(name)
+    return of_checkpoint(path) if known else preset(name)
 
 
 def of_checkpoint(path: Path) -> MelSpec:
