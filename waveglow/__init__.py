@@ -53,8 +53,8 @@ def load(
     refine: int | None = None,
     fused: bool = False,
 ) -> Vocoder:
-    """Vocoder from a checkpoint directory, a training run's (its newest whole checkpoint), a voice of the package, or one
-    of the Hugging Face Hub, `hf:org/name@revision`.
+    """Vocoder from a checkpoint directory, a training run's (its newest whole checkpoint), a voice of the package, or
+    the Hugging Face Hub, `hf:org/name@revision`.
 
     Arguments:
         path: None is the voice that comes with the package, whatever lies in the current folder.

@@ -38,7 +38,7 @@ def add_vocoder(parser: argparse.ArgumentParser) -> None:
         "--checkpoint",
         type=Path,
         default=DEFAULT_VOICE,
-        help="checkpoint directory, a training run (its newest one), a voice (lapglow), hf:org/name, an .onnx file, or noise",
+        help="checkpoint directory, training run (its newest one), voice (lapglow), hf:org/name, .onnx file, or noise",
     )
     parser.add_argument(
         "--mel",

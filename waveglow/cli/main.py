@@ -26,6 +26,7 @@ VERBS = {
     "convert": "a published .pt checkpoint to one of ours, running no code of it",
     "export": "a checkpoint to ONNX, or a WaveGlow to NVIDIA's layout",
     "serve": "a vocoder over HTTP, and a page to hear it",
+    "push": "a checkpoint to the Hugging Face Hub, with its card",
     "models": "every vocoder that can be built: size, cost, how far it sees",
     "info": "what a checkpoint is: model, mel convention, likelihood",
     "bench": "speed, memory and exactness on this machine",

@@ -7,6 +7,7 @@ huggingface_hub's own (HF_HOME, HF_HUB_CACHE).
 from waveglow.hub.cache import is_snapshot as is_snapshot
 from waveglow.hub.cache import verify as verify
 from waveglow.hub.reference import FILES as FILES
+from waveglow.hub.reference import PREFIX as PREFIX
 from waveglow.hub.reference import HubError as HubError
 from waveglow.hub.reference import Reference as Reference
 from waveglow.hub.reference import is_reference as is_reference

@@ -61,7 +61,7 @@ def repository_named(text: str) -> str:
     name = text.removeprefix(PREFIX)
     if not _is_repository(name):
         raise ValueError(
-            f"{text!r} names no repository; it is org/name, each of letters, digits, '-', '_' and '.', at most 96 of them"
+            f"{text!r} names no repository; it is org/name, both of letters, digits, '-', '_' and '.', 96 at most"
         )
     return name
 

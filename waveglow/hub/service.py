@@ -218,6 +218,8 @@ def _reason(error: BaseException, errors: ModuleType) -> str:
         return f"the hub doesn't allow it ({response.status_code}: {_line(error)}); {LOG_IN}, with a token that may"
     if response is not None:
         return f"the hub answers {response.status_code} ({_line(error)})"
+    if isinstance(error.__cause__, errors.HfHubHTTPError):
+        return f"the hub doesn't take it ({_line(error)})"
     if isinstance(error, OSError) and not isinstance(error, errors.FileMetadataError):
         return f"the download broke off ({_line(error)}); try again"
     return f"what the hub answers can't be read ({_line(error)}); is HF_ENDPOINT right?"
