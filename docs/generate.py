@@ -38,6 +38,7 @@ API = {  # public packages and modules, in the order of a reader's way; what isn
     "waveglow.flows": "Invertible layers under one contract, for flows of your own too.",
     "waveglow.nn": "The coupling networks and conditioners of the published models.",
     "waveglow.models": "Vocoders and image flows over those layers, checkpoints, readers of published files.",
+    "waveglow.hub": "The Hugging Face Hub: references, its cache, fetching and sending.",
     "waveglow.metrics": "What `waveglow evaluate` measures.",
     "waveglow.evaluation": "What `waveglow evaluate` does, for Python.",
     "waveglow.training": "The training engine; `config` lists every setting.",

@@ -1,6 +1,6 @@
 """Send a checkpoint to the Hugging Face Hub: configuration, weights, manifest, card; of a run its best.
 
-Without --yes it lists what it would send. It needs `pip install 'waveglow-vocoders[hub]'` and a token (`hf auth login`).
+Without --yes it lists what it would send. Needs `pip install 'waveglow-vocoders[hub]'` and a token (`hf auth login`).
 
   waveglow push runs/my-voice me/my-voice --license cc-by-4.0
   waveglow push runs/my-voice me/my-voice --license cc-by-4.0 --private --yes
