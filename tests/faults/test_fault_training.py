@@ -225,10 +225,38 @@ def test_fault_37_out_of_memory_names_what_to_lower(promise, train, monkeypatch)
 # ---- The data --------------------------------------------------------------------------------------------------------
 
 
-@fault(38, "a recording that vanishes during a training", "exit 2", "a training clip can't be read: gone.wav")
-def test_fault_38_an_unreadable_recording_ends_the_run_with_its_work_saved(promise, train, monkeypatch):
-    vanishing = at_call(17, SpeechCrops.__getitem__, raising(AudioError("gone.wav", "doesn't exist")))
-    monkeypatch.setattr(SpeechCrops, "__getitem__", vanishing)
+def vanishing(gone):
+    """Training samples, of which those of these numbers can't be read."""
+    read = SpeechCrops.__getitem__
+
+    def sample(self, number):
+        if gone(number):
+            raise AudioError("gone.wav", "doesn't exist")
+        return read(self, number)
+
+    return sample
+
+
+@fault(38, "one recording of many that can't be read in training", "exit 0", "another stands for it: gone.wav: doesn't")
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_fault_38_for_one_recording_that_cannot_be_read_another_stands(promise, train, monkeypatch, workers):
+    monkeypatch.setattr(SpeechCrops, "__getitem__", vanishing(lambda number: number in (5, 9)))
+    code, run = train(*BRIEF, f"data.workers={workers}")
+    assert promise.ended(code).count("gone.wav") == 1
+    assert [step.name for step in steps_of(run)] == ["step_00000004"]
+
+
+@fault(38, "one recording of a hundred and more can't be read", "exit 2", "of 44 training clips could not be read")
+def test_fault_38_many_that_cannot_be_read_end_the_run_with_its_work_saved(promise, train, monkeypatch):
+    monkeypatch.setattr(SpeechCrops, "__getitem__", vanishing(lambda number: number % 4 == 1))
+    code, run = train(*BRIEF, "train.steps=100", "train.init_crops=0")
+    promise.ended(code)
+    assert [step.name for step in steps_of(run)] == ["step_00000010"]
+
+
+@fault(38, "all recordings vanish during a training", "exit 2", "a training clip can't be read: gone.wav")
+def test_fault_38_where_nothing_can_be_read_the_run_ends_with_its_work_saved(promise, train, monkeypatch):
+    monkeypatch.setattr(SpeechCrops, "__getitem__", vanishing(lambda number: number >= 12))
     code, run = train(*BRIEF)
     promise.ended(code)
     assert [step.name for step in steps_of(run)] == ["step_00000003"]

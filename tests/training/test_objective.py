@@ -127,7 +127,7 @@ def test_the_share_of_judged_crops_is_that_of_the_batch_however_it_is_divided(tr
             accumulate=accumulate,
         )
         batches = made._loader()
-        inputs = [made.task.inputs(next(batches)) for _ in range(accumulate)]
+        inputs = [made.task.inputs(made._next(batches)) for _ in range(accumulate)]
         assert sum(len(judged) for *_, judged in inputs) == 1
         terms = [made.objective(*each)["mr_stft"] for each in inputs]
         found[accumulate] = float(sum(terms).detach()) / accumulate

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -42,7 +43,7 @@ from waveglow.training.probe import Probe
 from waveglow.training.state import TrainState, best_info
 from waveglow.training.stopping import StopSignals, leave_signals_to_parent
 from waveglow.training.task import Task, Wording
-from waveglow.training.workers import dead_workers_wait, unreadable
+from waveglow.training.workers import LeftOut, Readable, dead_workers_wait, unreadable
 
 QUICK_SECONDS = 10  # a validation that takes less is made at a signal too; torchrun kills what lasts over 30
 LESS_AT_A_TIME = "; where memory is short, train.accumulate takes the same batch in so many smaller parts"
@@ -127,6 +128,7 @@ class Trainer:
         self.reports, self.meter = StepReports(), Meter(self.wording.rate)
         self.bad_in_a_row = 0  # of the steps that were read
         self.validation_seconds = 0.0
+        self.left_out = LeftOut()
         self._sampler()  # refuses a batch that can't be divided, before anything is written
         if resume is not None:
             self.checkpoints.resume(
@@ -168,7 +170,8 @@ class Trainer:
         crops = self.settings.init_crops
         if not crops:
             return
-        inputs = self.task.inputs(default_collate([self.task.dataset[g] for g in range(crops)]))
+        samples = Readable(self.task.dataset)
+        inputs = self.task.inputs(default_collate([samples[g][0] for g in range(crops)]))
         if initialize_(self.objective, *(x.to(self.world.device) for x in inputs)):
             self.average.module.load_state_dict(self.model.state_dict())
 
@@ -199,7 +202,7 @@ class Trainer:
     def _loader(self) -> Iterator[Any]:
         return iter(
             DataLoader(
-                self.task.dataset,
+                Readable(self.task.dataset),
                 batch_sampler=self._sampler(),
                 num_workers=self.config.data.workers,
                 worker_init_fn=leave_signals_to_parent,
@@ -213,7 +216,7 @@ class Trainer:
         with dead_workers_wait():
             self._measure_best_anew()
             if self.state.step == 0:
-                batches = itertools.chain([self._next(batches)], batches)  # what can't be read is found first
+                batches = itertools.chain([self._read(batches)], batches)  # what can't be read is found first
                 self._validate()
             while self.state.step < settings.steps:
                 self.world.alive()
@@ -324,7 +327,26 @@ class Trainer:
         return {name: term.detach() for name, term in {**terms, "loss": loss}.items()}
 
     def _next(self, batches: Iterator[Any]) -> Any:
-        """The next batch. What can't be read ends the run, what was learned being saved; a bug keeps its traceback."""
+        """The next batch. What is left out of it is told once; where that is too much, the run ends as in `_read`."""
+        batch, reasons = self._read(batches)
+        sample = f"training {self.wording.sample}"
+        for reason in self.left_out.count(reasons):
+            what = f"a {sample} can't be read, and another stands for it: {reason}"
+            self.event(self.state.step, what)
+            if not self.world.is_first:  # whose log is the only one
+                print(f"notice: {what}", file=sys.stderr)
+        if self.left_out.too_many():
+            self._save_alone()
+            raise ConfigError(
+                f"{self.left_out.missing} of {self.left_out.read} {sample}s could not be read, the first: "
+                f"{self.left_out.told[0]}; mend or drop them, and prepare again. {self._at_stake()}"
+            )
+        return batch
+
+    def _read(self, batches: Iterator[Any]) -> Any:
+        """What the loader gives. What can't be read ends the run, what was learned being saved; a bug keeps its
+        traceback.
+        """
         try:
             return next(batches)
         except (ValueError, OSError, RuntimeError, EOFError) as error:
@@ -333,12 +355,16 @@ class Trainer:
 
     def _end_unread(self, error: Exception, sample: str) -> None:
         """Save, and raise ConfigError where the error is of the data; of a bug, say only what is saved."""
-        if self.world.size == 1:  # the others are not here to save with
-            self._read_reports()
-            self._save()
+        self._save_alone()
         if reason := unreadable(error, sample):
             raise ConfigError(f"{reason}. {self._at_stake()}") from error
         self.event(self.state.step, self._at_stake())
+
+    def _save_alone(self) -> None:
+        """Where there are other processes, they are not here to save with."""
+        if self.world.size == 1:
+            self._read_reports()
+            self._save()
 
     def _bad_step(self, report: StepReport) -> None:
         """A step that was skipped in all processes. Raises DivergedError where it is one too many."""

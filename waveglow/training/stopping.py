@@ -31,14 +31,14 @@ class StopSignals:
                 raise KeyboardInterrupt
             self.asked = True
 
-        heeded = [number for number in STOPPING if signal.getsignal(number) != signal.SIG_IGN]
+        limit = getattr(signal, "SIGXCPU", None)  # it comes again every second
+        heeded = [number for number in STOPPING if number == limit or signal.getsignal(number) != signal.SIG_IGN]
         previous = {number: signal.signal(number, ask) for number in heeded}
         try:
             yield
         finally:
             for number, handler in previous.items():
-                once = self.asked and number == getattr(signal, "SIGXCPU", None)  # it comes again every second
-                signal.signal(number, signal.SIG_IGN if once else handler)
+                signal.signal(number, signal.SIG_IGN if self.asked and number == limit else handler)
 
 
 def leave_signals_to_parent(_: int) -> None:

@@ -1,13 +1,61 @@
-"""The processes that read training samples: how they die, and what it means when one can't read."""
+"""Training samples as they are read, and the processes that read them: what can't be read, and how readers die."""
 
 from __future__ import annotations
 
 import builtins
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
+from torch.utils.data import Dataset
+
+from waveglow.audio.files import FileError
+
+IN_A_ROW = 8  # samples that can't be read, after which no other is tried
+FEW, SHARE = 10, 0.01  # samples that may be left out: of all that are read, and before that counts
 WHILE_SENDING = (ConnectionError, EOFError)  # how it shows where a worker was killed amid handing over a sample
+
+
+class Readable(Dataset[tuple[Any, str]]):
+    """Training samples, each with why it stands for another one: empty where it is the one that was asked for.
+
+    For a sample whose file can't be read stands the next that can be: a disk that fails for a moment, or one file of
+    thousands, ends no training.
+    """
+
+    def __init__(self, samples: Dataset[Any]) -> None:
+        self.samples = samples
+
+    def __getitem__(self, number: int) -> tuple[Any, str]:
+        first: FileError | OSError | None = None
+        for other in range(number, number + IN_A_ROW):
+            try:
+                return self.samples[other], str(first or "")
+            except (FileError, OSError) as error:
+                first = first or error
+        assert first is not None
+        raise first
+
+
+class LeftOut:
+    """Counts the samples that couldn't be read, among all."""
+
+    def __init__(self) -> None:
+        self.read = self.missing = 0
+        self.told: list[str] = []
+
+    def count(self, reasons: Sequence[str]) -> list[str]:
+        """The reasons, of a batch as `Readable` gives them, that are new."""
+        self.read += len(reasons)
+        self.missing += sum(map(bool, reasons))
+        new = [reason for reason in dict.fromkeys(reasons) if reason and reason not in self.told]
+        self.told += new
+        return new
+
+    def too_many(self) -> bool:
+        """Whether it is no longer one file, but the data that are broken."""
+        return self.missing > max(FEW, SHARE * self.read)
 
 
 @contextmanager
