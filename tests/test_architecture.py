@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1] / "waveglow"
 LAYERS = [
     {"config", "distribution", "noise", "surroundings"},
-    {"flows", "nn", "audio", "devices", "hub"},
+    {"flows", "nn", "audio", "devices", "hub", "parts", "processes"},
     {"models", "data", "metrics"},
     {"training", "vocoder", "opening", "export"},
     {"batch", "evaluation", "pictures", "bench"},

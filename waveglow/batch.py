@@ -1,4 +1,7 @@
-"""Many files in, many files out: one after another with progress, going on after failures, and a report."""
+"""Many files in, many files out: with progress, going on after failures, and a report.
+
+One after another, in several processes, or a part of all on each of several machines, whose reports are merged.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,10 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +22,6 @@ from waveglow.audio.files import (
     AUDIO_SUFFIXES,
     MEL_SUFFIXES,
     OTHER_AUDIO,
-    Input,
     OutputError,
     find_inputs,
     make_folder,
@@ -26,6 +29,9 @@ from waveglow.audio.files import (
     write_atomically,
 )
 from waveglow.audio.io import NORMALIZED_PEAK, Samples, save_audio
+from waveglow.config import ConfigError
+from waveglow.parts import WHOLE, Part, account, in_turn, reports
+from waveglow.processes import Killed, in_processes
 
 
 @dataclass
@@ -58,15 +64,25 @@ class Outcome:
 
 
 Work = Callable[[Path, Path, Outcome], None]
+Task = tuple[Path, Path]  # an input and its output
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What became of all inputs, the report that says so, if one was written, and what was passed over as no input."""
+    """What became of all inputs, the report that says so, if one was written, and what was passed over as no input.
+
+    `part`: of all inputs these are a part; `of`: how many there are, and a digest of their names.
+    """
 
     outcomes: Sequence[Outcome]
     report: Path | None
     passed_over: str = ""
+    part: Part = WHOLE
+    of: Mapping[str, Any] = field(default_factory=dict)
+
+    def with_outcomes(self, outcomes: Iterable[Outcome | None]) -> Batch:
+        """With those that there are, behind its own."""
+        return replace(self, outcomes=[*self.outcomes, *filter(None, outcomes)])
 
     def count(self, status: str) -> int:
         """How many are "ok", "skipped" or "failed"."""
@@ -80,6 +96,7 @@ class Batch:
 
 STATUSES = ("ok", "skipped", "failed")
 FILE_SUFFIXES = {*AUDIO_SUFFIXES, *OTHER_AUDIO, *MEL_SUFFIXES, ".raw", ".pcm", ".json", ".jsonl"}
+REPORT = "report.json"
 
 
 def each_file(
@@ -87,41 +104,112 @@ def each_file(
     out: Path,
     suffixes: Sequence[str],
     out_suffix: str,
-    work: Work,
+    open_work: Callable[[], Work],
     *,
     skip_existing: bool = False,
+    part: Part = WHOLE,
+    jobs: int = 1,
 ) -> Batch:
     """Call `work(input, output, outcome)` for every file, go on after failures, and write OUT/report.json.
 
     One input file and an `out` that ends in `out_suffix` is file to file, without a report; else `out` is a folder that
     gets the inputs' tree. An output that is there and empty is a leftover, which `skip_existing` doesn't count.
 
+    Arguments:
+        open_work: gives the work, for it may take a model to be loaded: once, or in each of several processes.
+        part: of all files, in order of their places in `out`; its report has its number, for `merge_reports`.
+        jobs: so many processes of one thread, to which `open_work` must be sent: a function by its name, no closure.
+
     Raises ValueError where there are no inputs, an output is one of them, or `out` looks like a file that can't be
     meant; OutputError where one can't be written, after which nothing is tried.
     """
+    work = open_work() if jobs == 1 else None
     single = out.suffix.lower() == out_suffix and len(inputs) == 1 and not inputs[0].is_dir()
     if not single:
         _require_folder(out, out_suffix)
     found = find_inputs(inputs, suffixes, out=None if single else out)
-    outcomes = [Outcome(str(path), status="failed", reason=reason) for path, reason in found.skipped]
-    if not found.found and not outcomes:
+    if not found.found and not found.skipped:
         raise ValueError(f"no {', '.join(suffixes)} files in {', '.join(map(str, inputs))}")
     targets = [out if single else out / item.stem.with_name(item.stem.name + out_suffix) for item in found.found]
-    for item, target in zip(found.found, targets, strict=True):
-        if target.exists() and target.samefile(item.file):
+    tasks = [(item.file, target) for item, target in zip(found.found, targets, strict=True)]
+    for file, target in tasks:
+        if target.exists() and target.samefile(file):
             raise ValueError(f"the output {target} is an input too; name another place")
-    bar = tqdm(found.found, unit="file", disable=not sys.stderr.isatty())
-    batch = Batch(outcomes, None if single else out / "report.json", found.passed_over_text())
+    refused = [Outcome(str(path), status="failed", reason=reason) for path, reason in found.skipped]
+    batch = Batch(part.of(refused), None if single else part.named(out / REPORT), found.passed_over_text())
+    if part != WHOLE:
+        tasks = sorted(tasks, key=lambda task: task[1])
+        of = account(task[1].relative_to(out).as_posix() if not single else out.name for task in tasks)
+        batch = replace(batch, part=part, of=of)
+    tasks = part.of(tasks)
+    done = [_skipped(*task) if skip_existing and _is_there(task[1]) else None for task in tasks]
+    todo = [place for place, outcome in enumerate(done) if outcome is None]
+    bar = tqdm(total=len(todo), unit="file", disable=not sys.stderr.isatty())
     try:
-        for item, target in zip(bar, targets, strict=True):
-            outcomes.append(_one(item, target, work, skip_existing=skip_existing))
-            bar.set_postfix_str(_speed(outcomes))
+        for place, outcome in _outcomes([tasks[place] for place in todo], work, open_work, jobs):
+            done[todo[place]] = outcome
+            _tell(outcome)
+            bar.update()
+            bar.set_postfix_str(_speed(filter(None, done)))
     except BaseException:  # interrupted, or the disk is full: the report says what was done, if it can be written
         with suppress(OSError):
-            _write(batch)
+            _write(batch.with_outcomes(done))
         raise
+    batch = batch.with_outcomes(done)
     _write(batch)
     return batch
+
+
+def merge_reports(out: Path) -> Batch | None:
+    """Make OUT/report.json of the reports of all parts, in order; None where there are none.
+
+    Raises ConfigError where one is missing or broken, or they are parts of different things; OutputError.
+    """
+    contents = reports(out / REPORT)
+    if not contents:
+        return None
+    try:
+        of_parts = [[Outcome(**file) for file in content["files"]] for content in contents]
+        refused, done = (
+            in_turn([[outcome for outcome in files if bool(outcome.output) == tried] for files in of_parts])
+            for tried in (False, True)
+        )
+        if lacking := contents[0]["of"]["inputs"] - len(done):
+            raise ValueError(f"{lacking} of their inputs are in none: a part was interrupted; run it again")
+        batch = Batch([*refused, *done], out / REPORT, contents[0]["passed_over"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError(f"{out}: the parts' reports can't be merged ({error})") from error
+    _write(batch)
+    return batch
+
+
+def tell(done: Batch) -> int:
+    """Print what became of a batch, also of what was no file to work on; returns 3 where one failed, else 0."""
+    for outcome in done.outcomes:
+        if outcome.status == "failed" and not outcome.output:
+            print(f"failed: {outcome.input}: {outcome.reason}", file=sys.stderr)
+    print(done.text())
+    return 3 if done.count("failed") else 0
+
+
+def _outcomes(
+    tasks: Sequence[Task], work: Work | None, open_work: Callable[[], Work], jobs: int
+) -> Iterator[tuple[int, Outcome]]:
+    """(place, outcome) of every task, as they are done: here, or in processes."""
+    if work is not None:
+        yield from ((place, _one(work, task)) for place, task in enumerate(tasks))
+        return
+    for place, outcome in in_processes(partial(_opened, open_work), tasks, jobs=jobs):
+        if isinstance(outcome, Killed):
+            reason = (
+                f"{tasks[place][0]}: two processes that worked on it were {outcome.how}; is it too long for memory?"
+            )
+            outcome = Outcome(str(tasks[place][0]), str(tasks[place][1]), status="failed", reason=reason)
+        yield place, outcome
+
+
+def _opened(open_work: Callable[[], Work]) -> Callable[[Task], Outcome]:
+    return partial(_one, open_work())
 
 
 def _require_folder(out: Path, out_suffix: str) -> None:
@@ -132,24 +220,34 @@ def _require_folder(out: Path, out_suffix: str) -> None:
         raise ValueError(f"the output {out} {what}; name a folder, or for one input a file that ends in {out_suffix}")
 
 
-def _one(item: Input, target: Path, work: Work, *, skip_existing: bool) -> Outcome:
-    outcome = Outcome(str(item.file), str(target))
-    if skip_existing and target.is_file() and target.stat().st_size:
-        outcome.status = "skipped"
-        return outcome
+def _one(work: Work, task: Task) -> Outcome:
+    """What becomes of one input. Raises OutputError."""
+    outcome = Outcome(str(task[0]), str(task[1]))
     started = time.perf_counter()
-    make_folder(target.parent)
+    make_folder(task[1].parent)
     try:
-        work(item.file, target, outcome)
+        work(*task, outcome)
     except OutputError:
         raise
     except (ValueError, OSError) as error:
         outcome.status, outcome.reason = "failed", str(error)
-        tqdm.write(f"failed: {error}", file=sys.stderr)
     outcome.took = round(time.perf_counter() - started, 3)
-    for notice in outcome.notices:
-        tqdm.write(f"{item.file}: {notice}", file=sys.stderr)
     return outcome
+
+
+def _is_there(target: Path) -> bool:
+    return target.is_file() and target.stat().st_size > 0
+
+
+def _skipped(source: Path, target: Path) -> Outcome:
+    return Outcome(str(source), str(target), status="skipped")
+
+
+def _tell(outcome: Outcome) -> None:
+    if outcome.status == "failed":
+        tqdm.write(f"failed: {outcome.reason}", file=sys.stderr)
+    for notice in outcome.notices:
+        tqdm.write(f"{outcome.input}: {notice}", file=sys.stderr)
 
 
 def _speed(outcomes: Iterable[Outcome]) -> str:
@@ -165,6 +263,7 @@ def _write(batch: Batch) -> None:
     content: dict[str, Any] = {
         **{status: batch.count(status) for status in STATUSES},
         "passed_over": batch.passed_over,
+        **({} if batch.part == WHOLE else {"part": str(batch.part), "of": batch.of}),
         "files": [asdict(outcome) for outcome in batch.outcomes],
     }
     write_atomically(batch.report, utf8(json.dumps(content, indent=1, ensure_ascii=False)))

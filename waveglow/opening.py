@@ -54,6 +54,15 @@ def open_vocoder(
     return vocoder
 
 
+def settled(path: Path) -> Path:
+    """What `path` stands for now: of a run its newest checkpoint, for it may save another. Raises CheckpointError."""
+    if path == NOISE or path.suffix == ".onnx":
+        return path
+    from waveglow.models.checkpoint import resolve
+
+    return resolve(path)
+
+
 def torch_vocoder(
     path: Path,
     *,

@@ -841,3 +841,57 @@ def test_conditioning_as_one_map_is_waveglows_alone(tmp_path, capsys):
     soundfile.write(tmp_path / "in.wav", np.zeros(4000), 22050)
     assert main(["resynth", "--fused", str(tmp_path / "in.wav"), str(tmp_path / "out.wav")]) == 2
     assert "only a WaveGlow's conditioning can be fused" in capsys.readouterr().err
+
+
+# ---- Parts and processes ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("verb", ["synth", "resynth", "denoise", "mel"])
+def test_parts_are_what_one_machine_does(model, wavs, mels, tmp_path, verb, capsys):
+    options = ["--preset", "nvidia/tacotron2"] if verb == "mel" else ["-c", model]
+    source = mels if verb == "synth" else wavs
+    assert run(verb, *options, source, tmp_path / "whole") == 0
+    for shard in ("1/2", "2/2"):
+        assert run(verb, *options, source, tmp_path / "out", "--shard", shard) == 0
+    capsys.readouterr()
+    assert run("merge-reports", tmp_path / "out") == 0
+    assert capsys.readouterr().out.startswith("2 ok")
+    parts = ["report.1-of-2.json", "report.2-of-2.json"]
+    assert [name for name in tree(tmp_path / "out") if name not in parts] == tree(tmp_path / "whole")
+    for name in tree(tmp_path / "whole"):
+        if name != "report.json":
+            assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+@pytest.mark.slow
+def test_processes_give_what_one_thread_gives(model, wavs, tmp_path, capsys):
+    (wavs / "empty.wav").touch()
+    assert run("resynth", "-c", model, wavs, tmp_path / "one", "--threads", 1) == 3
+    assert run("resynth", "-c", model, wavs, tmp_path / "out", "--jobs", 2) == 3
+    assert "failed: " in capsys.readouterr().err
+    assert tree(tmp_path / "out") == tree(tmp_path / "one")
+    for name in ("a.wav", "sub/b.wav"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "one" / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        (["--shard", "3/2"], 2, "part 3 of 2: parts are counted from 1, so it is 1 to 2"),
+        (["--shard", "auto"], 2, "neither SLURM_ARRAY_TASK_ID nor RANK and WORLD_SIZE are set"),
+        (["--jobs", "0"], 2, "0 is no whole number >= 1"),
+        (["--jobs", "2", "-c", "missing"], 4, "missing"),
+    ],
+    ids=str,
+)
+def test_what_can_t_be_divided(wavs, tmp_path, options, code, said, capsys, monkeypatch):
+    for name in ("RANK", "WORLD_SIZE", "SLURM_ARRAY_TASK_ID"):
+        monkeypatch.delenv(name, raising=False)
+    assert run("resynth", wavs, tmp_path / "out", *options) == code
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_there_must_be_parts_to_merge(tmp_path, capsys):
+    assert run("merge-reports", tmp_path) == 2
+    assert "has no reports of parts, such as report.1-of-2.json; --shard 1/2 writes one" in capsys.readouterr().err

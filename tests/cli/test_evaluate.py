@@ -576,3 +576,50 @@ def test_a_bad_checkpoint(recordings, tmp_path, capsys):
     assert run("evaluate", "-c", tmp_path / "absent", recordings, tmp_path / "out") == 4
     assert "does not exist" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+# ---- Parts -----------------------------------------------------------------------------------------------------------
+
+
+def comparable(out: Path) -> dict:
+    """What was measured, but for what only the clock knows."""
+    content = json.loads((out / "evaluation.json").read_text("utf-8"))
+    for row in content["rows"].values():
+        row["scores"].pop("rtf", None)
+    for clip in content["clips"]:
+        for scores in clip["rows"].values():
+            scores.pop("rtf", None)
+    return content
+
+
+def test_parts_are_what_one_machine_does(model, recordings, tmp_path, peer, capsys):
+    folder = tmp_path / "recordings"
+    shutil.copytree(recordings, folder)
+    (folder / "b2.wav").write_bytes(b"RIFF")
+    options = ["-c", model, folder, "--metrics", ",".join(FAST), "--sigmas", "0.5", "--also", f"peer={peer}"]
+    assert run("evaluate", *options, tmp_path / "whole") == 3
+    for index, code in [(1, 0), (2, 0), (3, 3), (5, 0), (4, 0)]:  # there are four clips, and part 3 has the bad one
+        assert run("evaluate", *options, tmp_path / "out", "--shard", f"{index}/5") == code
+    capsys.readouterr()
+    assert run("merge-reports", tmp_path / "out") == 3
+    assert "b2" in capsys.readouterr().err
+    assert comparable(tmp_path / "out") == comparable(tmp_path / "whole")
+    assert wavs(tmp_path / "out") == wavs(tmp_path / "whole")
+    assert (tmp_path / "out" / "index.html").is_file()
+
+
+def test_parts_of_other_settings_are_not_merged(model, recordings, tmp_path, capsys):
+    options = ["-c", model, recordings, tmp_path / "out", "--metrics", "mel_l1", "--sigmas", "none"]
+    assert run("evaluate", *options, "--shard", "1/2") == 0
+    assert run("evaluate", *options, "--shard", "2/2", "--seed", "1") == 0
+    assert run("merge-reports", tmp_path / "out") == 2
+    assert "is a part of other inputs or options" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_processes_do_what_one_thread_does(model, recordings, tmp_path, monkeypatch):
+    monkeypatch.undo()  # Griffin-Lim's own, which the processes have
+    options = ["-c", model, recordings, "--metrics", ",".join(FAST), "--sigmas", "0.5"]
+    assert run("evaluate", *options, tmp_path / "one", "--threads", 1) == 0
+    assert run("evaluate", *options, tmp_path / "out", "--jobs", 2) == 0
+    assert comparable(tmp_path / "out") == comparable(tmp_path / "one")

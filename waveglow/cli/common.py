@@ -3,19 +3,23 @@
 from __future__ import annotations  # Vocoder, which brings torch, is named only
 
 import argparse
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from waveglow import batch
-from waveglow.cli.values import non_negative, seed, steps_of_refinement
+from waveglow.cli.values import checked, non_negative, positive, seed, steps_of_refinement
 from waveglow.export.onnx_runtime import OnnxVocoder
 from waveglow.models.shipped import DEFAULT_VOICE
-from waveglow.opening import open_vocoder
+from waveglow.opening import open_vocoder, settled
+from waveglow.parts import AUTO_HELP, WHOLE, part
 
 if TYPE_CHECKING:
     from waveglow.vocoder import Vocoder
+
+T = TypeVar("T")
+Opened = Callable[[argparse.Namespace], batch.Work]
 
 
 def add_paths(parser: argparse.ArgumentParser, kind: str, out: str) -> None:
@@ -23,6 +27,15 @@ def add_paths(parser: argparse.ArgumentParser, kind: str, out: str) -> None:
     parser.add_argument("inputs", nargs="+", type=Path, metavar=kind, help="files, or folders searched recursively")
     parser.add_argument("out", type=Path, metavar="OUT", help=out)
     parser.add_argument("--skip-existing", action="store_true", help="leave outputs that are already there")
+    add_shares(parser)
+
+
+def add_shares(parser: argparse.ArgumentParser) -> None:
+    """How the work is divided among machines and processes."""
+    parser.add_argument(
+        "--shard", type=checked(part), default=WHOLE, metavar="I/N", help=f"do part I of N; {AUTO_HELP}"
+    )
+    parser.add_argument("--jobs", type=positive, default=1, metavar="N", help="processes, of one thread if several (1)")
 
 
 def add_machine(parser: argparse.ArgumentParser) -> None:
@@ -88,11 +101,15 @@ def sampling(args: argparse.Namespace) -> dict[str, Any]:
     return {"sigma": args.sigma, "seed": args.seed, "refine": args.refine}
 
 
-def each_file(args: argparse.Namespace, suffixes: Sequence[str], out_suffix: str, work: batch.Work) -> int:
+def each_file(args: argparse.Namespace, suffixes: Sequence[str], out_suffix: str, opened: Opened) -> int:
     """Run the files of `add_paths`, print what became of them, and return the exit code: 0, or 3 where one failed."""
-    done = batch.each_file(args.inputs, args.out, suffixes, out_suffix, work, skip_existing=args.skip_existing)
-    for outcome in done.outcomes:
-        if outcome.status == "failed" and not outcome.output:
-            print(f"failed: {outcome.input}: {outcome.reason}", file=sys.stderr)
-    print(done.text())
-    return 3 if done.count("failed") else 0
+    shares = {"skip_existing": args.skip_existing, "part": args.shard, "jobs": args.jobs}
+    return batch.tell(batch.each_file(args.inputs, args.out, suffixes, out_suffix, each(args, opened), **shares))
+
+
+def each(args: argparse.Namespace, opened: Callable[[argparse.Namespace], T]) -> Callable[[], T]:
+    """What each process calls: `opened`, with one checkpoint for all and one thread if there are several."""
+    if args.jobs > 1:
+        args.checkpoint = args.checkpoint and settled(args.checkpoint)
+        args.threads = 1 if getattr(args, "threads", None) is None else args.threads
+    return partial(opened, args)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from waveglow.audio.files import AUDIO_SUFFIXES
 from waveglow.audio.io import Samples, load_audio
-from waveglow.batch import Outcome
+from waveglow.batch import Outcome, Work
 from waveglow.cli.common import add_denoising, add_paths, add_vocoder, each_file, opened_vocoder
 from waveglow.metrics.spectral import tone_prominence
 from waveglow.opening import on_cpu
@@ -28,6 +28,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Denoise every wav."""
+    return each_file(args, AUDIO_SUFFIXES, ".wav", opened)
+
+
+def opened(args: argparse.Namespace) -> Work:
     vocoder = opened_vocoder(args)
 
     def work(source: Path, target: Path, outcome: Outcome) -> None:
@@ -37,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
         outcome.keep(target, denoised, vocoder.sample_rate, normalize=args.normalize)
         _measure(audio.samples, load_audio(target).samples, vocoder.group, outcome)
 
-    return each_file(args, AUDIO_SUFFIXES, ".wav", work)
+    return work
 
 
 def _measure(before: Samples, after: Samples, group: int, outcome: Outcome) -> None:

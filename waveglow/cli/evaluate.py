@@ -15,18 +15,19 @@ model card), evaluation.json (everything) and the wavs. A killed evaluation goes
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
-from waveglow.cli.common import add_sampling, add_vocoder, opened_vocoder, sampling
+from waveglow.cli.common import add_sampling, add_shares, add_vocoder, each, opened_vocoder, sampling
 from waveglow.cli.values import checked, numbers
-from waveglow.evaluation import evaluate, markdown, notices
+from waveglow.evaluation import Results, evaluate, markdown, notices
 from waveglow.evaluation.rows import named_folders
-from waveglow.evaluation.run import SIGMAS, require_metrics, require_sigmas
+from waveglow.evaluation.run import SIGMAS, in_jobs, require_metrics, require_sigmas
 from waveglow.evaluation.scores import SWEEP_CLIPS
 from waveglow.metrics import METRICS, USUAL
-from waveglow.models import checkpoint
-from waveglow.opening import NOISE
+from waveglow.opening import settled
 from waveglow.pages.evaluation import write_page
+from waveglow.parts import WHOLE
 
 UNUSUAL = [name for name in METRICS if name not in USUAL]
 SOME_SIGMAS = ",".join(f"{sigma:g}" for sigma in SIGMAS)
@@ -37,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("out", type=Path, metavar="OUT", help="folder for the results")
     add_vocoder(parser)
     add_sampling(parser)
+    add_shares(parser)
     parser.add_argument(
         "--against", type=Path, metavar="CKPT", help="another checkpoint or .onnx file, for paired differences"
     )
@@ -62,13 +64,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate, and print the results."""
-    given = args.checkpoint
-    if given != NOISE and given.suffix != ".onnx":
-        args.checkpoint = checkpoint.resolve(given)  # once: a run may save another one meanwhile
-    results = evaluate(
-        opened_vocoder(args),
-        args.input,
-        args.out,
+    given, args.checkpoint = args.checkpoint, settled(args.checkpoint)  # once: a run may save another one meanwhile
+    asked = partial(
+        evaluate,
+        clips=args.input,
+        out=args.out,
         split=args.split,
         also=named_folders(args.also),
         **sampling(args),
@@ -79,11 +79,17 @@ def run(args: argparse.Namespace) -> int:
         against=args.against,
         tell=_notice,
     )
-    write_page(args.out, results)
+    done = in_jobs(asked, each(args, opened_vocoder), args.out, part=args.shard, jobs=args.jobs)
+    return show(args.out, done) if args.shard == WHOLE else 3 * bool(done["failed"])
+
+
+def show(out: Path, results: Results) -> int:
+    """Write the page and print the results; the exit code."""
+    write_page(out, results)
     for line in notices(results):
         _notice(line)
     print(markdown(results))
-    print(args.out / "index.html")
+    print(out / "index.html")
     return 3 if results["failed"] else 0
 
 

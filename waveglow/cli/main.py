@@ -21,6 +21,7 @@ VERBS = {
     "resynth": "wavs to mels to wavs: how good is the vocoder?",
     "denoise": "wavs that a vocoder made, less its hum; measures their tones",
     "evaluate": "how good is a vocoder? metrics, tables and a page to listen to",
+    "merge-reports": "one report of the parts that several machines did",
     "mel": "wavs to mel files",
     "mel-check": "can a vocoder of one mel convention be fed mels of another?",
     "convert": "a published .pt checkpoint to one of ours, running no code of it",

@@ -16,7 +16,7 @@ from waveglow.audio.io import CHANNELS, load_long
 from waveglow.audio.mel import PRESETS, preset
 from waveglow.audio.mel_files import write_mel
 from waveglow.audio.mel_spectrogram import MelSpectrogram
-from waveglow.batch import Outcome
+from waveglow.batch import Outcome, Work
 from waveglow.cli.common import add_paths, each_file
 from waveglow.export.onnx_runtime import mel_spec_of
 from waveglow.models.mel_lookup import of_checkpoint
@@ -33,6 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compute every mel."""
+    as_out_ends = args.out.suffix if args.out.suffix in MEL_SUFFIXES else ".npy"
+    return each_file(args, AUDIO_SUFFIXES, args.format or as_out_ends, opened)
+
+
+def opened(args: argparse.Namespace) -> Work:
     spec = preset(args.preset) if args.preset else mel_spec_of(args.checkpoint) or of_checkpoint(args.checkpoint)
     to_mel = MelSpectrogram(spec)
 
@@ -42,5 +47,4 @@ def run(args: argparse.Namespace) -> int:
         write_mel(target, to_mel.of_blocks(torch.from_numpy(block)[None] for block in audio)[0].numpy())
         outcome.seconds = audio.seconds
 
-    as_out_ends = args.out.suffix if args.out.suffix in MEL_SUFFIXES else ".npy"
-    return each_file(args, AUDIO_SUFFIXES, args.format or as_out_ends, work)
+    return work

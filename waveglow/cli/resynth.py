@@ -12,7 +12,7 @@ from pathlib import Path
 
 from waveglow.audio.files import AUDIO_SUFFIXES
 from waveglow.audio.io import CHANNELS, load_audio
-from waveglow.batch import Outcome
+from waveglow.batch import Outcome, Work
 from waveglow.cli.common import add_denoising, add_paths, add_sampling, add_vocoder, each_file, opened_vocoder, sampling
 from waveglow.opening import on_cpu
 
@@ -36,6 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Copy every recording."""
+    return each_file(args, AUDIO_SUFFIXES, ".wav", opened)
+
+
+def opened(args: argparse.Namespace) -> Work:
     vocoder = opened_vocoder(args)
 
     def work(source: Path, target: Path, outcome: Outcome) -> None:
@@ -49,4 +53,4 @@ def run(args: argparse.Namespace) -> int:
             copy = vocoder.denoise(copy, args.denoise)
         outcome.keep(target, on_cpu(copy), vocoder.sample_rate, normalize=args.normalize)
 
-    return each_file(args, AUDIO_SUFFIXES, ".wav", work)
+    return work

@@ -15,7 +15,7 @@ from waveglow.audio.files import MEL_SUFFIXES
 from waveglow.audio.mel import PRESETS
 from waveglow.audio.mel_files import notices, read_mel
 from waveglow.audio.mel_presets import assumed
-from waveglow.batch import Outcome
+from waveglow.batch import Outcome, Work
 from waveglow.cli.common import add_denoising, add_paths, add_sampling, add_vocoder, each_file, opened_vocoder, sampling
 from waveglow.opening import on_cpu
 
@@ -35,6 +35,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Synthesize every mel."""
+    return each_file(args, MEL_SUFFIXES, ".wav", opened)
+
+
+def opened(args: argparse.Namespace) -> Work:
     vocoder = opened_vocoder(args)
     spec = vocoder.mel_spec
     source_spec = assumed(args.assume, spec) if args.assume else None
@@ -46,4 +50,4 @@ def run(args: argparse.Namespace) -> int:
         samples = on_cpu(vocoder.denoise(audio, args.denoise) if args.denoise else audio)
         outcome.keep(target, samples, spec.sample_rate, normalize=args.normalize)
 
-    return each_file(args, MEL_SUFFIXES, ".wav", work)
+    return work

@@ -6,7 +6,7 @@
 """
 
 from waveglow.evaluation.clips import Clip
-from waveglow.evaluation.run import evaluate
+from waveglow.evaluation.run import evaluate, merged
 from waveglow.evaluation.table import Results, markdown, notices
 
-__all__ = ["Clip", "Results", "evaluate", "markdown", "notices"]
+__all__ = ["Clip", "Results", "evaluate", "markdown", "merged", "notices"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,21 @@ import torch
 from waveglow.audio.files import writing
 from waveglow.config import from_json
 from waveglow.export.onnx_runtime import OnnxVocoder
+from waveglow.parts import WHOLE, Part
 from waveglow.vocoder import Vocoder
 
 
 class Cache:
-    """Results by what they depend on, one JSON line each: what a killed evaluation needn't do again."""
+    """Results by what they depend on, one JSON line each: what a killed evaluation needn't do again.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    Each part of an evaluation writes a file of its own, and reads those of all.
+    """
+
+    def __init__(self, out: Path, part: Part = WHOLE) -> None:
+        self.path = path = part.named(out / "cache.jsonl")
         self._known: dict[str, Any] = {}
-        for line in path.read_text("utf-8", "replace").splitlines() if path.exists() else []:
+        lines = (file.read_text("utf-8", "replace").splitlines() for file in sorted(out.glob("cache*.jsonl")))
+        for line in chain.from_iterable(lines):
             try:
                 key, value = from_json(line)
                 self._known[key] = value

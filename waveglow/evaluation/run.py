@@ -5,21 +5,25 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from waveglow.audio.files import utf8, write_atomically
-from waveglow.config import nearest
+from waveglow.config import ConfigError, nearest
 from waveglow.evaluation import table
 from waveglow.evaluation.clips import Clip, find_clips
 from waveglow.evaluation.rows import Settings, require_others
-from waveglow.evaluation.scores import Evaluation
+from waveglow.evaluation.scores import Evaluation, Measured, whole_results
 from waveglow.evaluation.table import TRUTH, Results
 from waveglow.export.onnx_runtime import OnnxVocoder
 from waveglow.metrics import METRICS, USUAL
+from waveglow.parts import WHOLE, Part, in_turn, reports
+from waveglow.processes import Killed, in_processes
 from waveglow.vocoder import Vocoder
 
+RESULTS = "evaluation.json"
 SIGMAS = (0.0, 0.3, 0.5, 0.7, 0.85, 1.0)
 
 
@@ -38,6 +42,7 @@ def evaluate(
     checkpoint: str | Path = "vocoder",
     checkpoint_found: str | Path | None = None,
     against: str | Path | None = None,
+    part: Part = WHOLE,
     tell: Callable[[str], None] | None = None,
 ) -> Results:
     """Copy-synthesis of recordings, scored beside the recordings themselves, Griffin-Lim, refined noise and others.
@@ -56,6 +61,7 @@ def evaluate(
         sigmas: to compare on a few of the clips.
         checkpoint, checkpoint_found: what the results call the vocoder, and the folder that this stood for.
         against: another checkpoint or .onnx file, of the same sample rate: a row, and paired differences, "against".
+        part: of the clips; what they scored is written to a file of the part's, for `merged`, and returned.
         tell: is given a sentence on each metric that can't be had, before the work begins.
 
     Returns the content of evaluation.json: means and intervals under "rows", each clip's scores under "clips", what
@@ -90,15 +96,90 @@ def evaluate(
         against=None if against is None else str(against),
     )
     out.mkdir(parents=True, exist_ok=True)
-    work = Evaluation(vocoder, out, settings, found, others, other)
-    work.failed += [{"row": TRUTH, "clip": str(path), "reason": reason} for path, reason in skipped]
+    work = Evaluation(vocoder, out, settings, found, others, other, part)
+    work.failed += [{"row": TRUTH, "clip": str(path), "reason": reason} for path, reason in part.of(skipped)]
     if tell:
         for name, reason in work.unavailable.items():
             tell(f"no {METRICS[name].label}: {reason}")
     results = work.run()
-    _write(out / "evaluation.json", json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False))
-    _write(out / "evaluation.md", table.markdown(results))
+    _write(part.named(out / RESULTS), json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False))
+    if part == WHOLE:
+        _write(out / "evaluation.md", table.markdown(results))
     return results
+
+
+def merged(out: str | Path) -> Results:
+    """What `evaluate` would have given and written at once, of the files of all parts in `out`.
+
+    Raises ConfigError where there are none, one is missing or broken, or they are parts of different things; ValueError
+    where no recording could be used; OutputError.
+    """
+    contents = reports(Path(out) / RESULTS)
+    if not contents:
+        raise ConfigError(f"{out}: has no reports of parts, such as report.1-of-2.json; --shard 1/2 writes one")
+    try:
+        parts = [Measured.of(content["measured"]) for content in contents]
+    except (KeyError, TypeError) as error:
+        raise ConfigError(f"{out}: the parts' reports can't be merged ({error}); run them again") from error
+    clips = in_turn([part.clips for part in parts])
+    order = {scores.clip: place for place, scores in enumerate(clips)}
+    results = whole_results(
+        contents[0]["circumstances"],
+        Measured(
+            rows=parts[0].rows,
+            clips=clips,
+            missing={row: _sorted(order, [part.missing[row] for part in parts]) for row in parts[0].missing},
+            failed=[note for part in parts for note in part.failed],
+            unscored=[note for part in parts for note in part.unscored],
+            sigmas=parts[0].sigmas,
+            sweep_metrics=parts[0].sweep_metrics,
+            swept=sorted((scores for part in parts for scores in part.swept), key=lambda scores: order[scores.clip]),
+        ),
+    )
+    _write(Path(out) / RESULTS, json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False))
+    _write(Path(out) / "evaluation.md", table.markdown(results))
+    return results
+
+
+def in_jobs(
+    asked: partial[Results], open_vocoder: Callable[[], Vocoder | OnnxVocoder], out: Path, *, part: Part, jobs: int
+) -> Results:
+    """A part of an evaluation by `jobs` processes, each of which does a part of that, and merged if it is the whole.
+
+    Arguments:
+        asked: `evaluate`, with all arguments but the vocoder and the part.
+        open_vocoder: is called in each process.
+
+    Returns the results of the whole; of a part what `evaluate` returns of it, or at least what "failed". Raises as
+    `evaluate` and `merged` do, and ConfigError where processes are killed.
+    """
+    if jobs == 1:
+        return asked(open_vocoder(), part=part)
+    parts = part.divided(jobs)
+    failed = []
+    for place, done in in_processes(partial(_opened, asked, open_vocoder), parts, jobs=jobs):
+        if isinstance(done, Killed):
+            raise ConfigError(f"two processes that evaluated part {parts[place]} were {done.how}; lower --jobs")
+        failed += done["failed"]
+    if part != WHOLE:
+        return {"failed": failed}
+    whole = merged(out)
+    for one in parts:
+        one.named(out / RESULTS).unlink(missing_ok=True)
+    return whole
+
+
+def _opened(asked: partial[Results], open_vocoder: Callable[[], Vocoder | OnnxVocoder]) -> Callable[[Part], Results]:
+    vocoder = open_vocoder()
+
+    def evaluate_part(part: Part) -> Results:
+        return asked(vocoder, part=part, tell=asked.keywords["tell"] if part.index == 1 else None)
+
+    return evaluate_part
+
+
+def _sorted(order: Mapping[str, int], parts: Iterable[Iterable[str]]) -> list[str]:
+    return sorted((name for names in parts for name in names), key=order.__getitem__)
 
 
 def _other(path: str | Path, vocoder: Vocoder | OnnxVocoder) -> Vocoder | OnnxVocoder:

@@ -29,6 +29,7 @@ from waveglow.evaluation.table import AGAINST, TRUTH, VOCODER, Results
 from waveglow.export.onnx_runtime import OnnxVocoder
 from waveglow.metrics import METRICS, MissingPackageError, Take, TakeScore
 from waveglow.metrics.packages import Samples, version_of
+from waveglow.parts import WHOLE, Part, account
 from waveglow.vocoder import Vocoder
 
 FORMAT = 1
@@ -62,10 +63,12 @@ class Evaluation:
         clips: list[Clip],
         others: Mapping[str, Path],
         against: Vocoder | OnnxVocoder | None = None,
+        part: Part = WHOLE,
     ) -> None:
         self.vocoder, self.out, self.settings, self.clips, self.others = vocoder, out, settings, clips, others
+        self.part = part
         self.spec, self.group = vocoder.mel_spec, vocoder.group
-        self.cache = Cache(out / "cache.jsonl")
+        self.cache = Cache(out, part)
         self.model_sha256 = model_digest(vocoder)
         self.vocoders: dict[str, Vocoder | OnnxVocoder] = {VOCODER: vocoder, **({AGAINST: against} if against else {})}
         self.digests = {VOCODER: self.model_sha256, **({AGAINST: model_digest(against)} if against else {})}
@@ -74,7 +77,10 @@ class Evaluation:
         self.unscored: list[dict[str, str]] = []
 
     def run(self) -> Results:
-        """Everything, with a progress bar; the content of evaluation.json. Raises OutputError."""
+        """Everything, with a progress bar; the content of evaluation.json. Raises OutputError.
+
+        Of a part there is what its clips scored, and also under "swept" at the sigmas: what `merging.merged` needs.
+        """
         settings = self.settings
         rows: list[Row] = [GriffinLim(self.spec)]
         if settings.refine:
@@ -88,28 +94,28 @@ class Evaluation:
         rows += [Other(name, folder, self.spec.sample_rate) for name, folder in self.others.items()]
         swept = {name: score for name, score in self.scorers.items() if name in SWEPT}
         sweep = [self._sampled(sigma) for sigma in (settings.sigmas if swept else [])]
-        sweep_clips = evenly(self.clips, SWEEP_CLIPS if sweep else 0)
-        total = len(self.clips) * (1 + len(rows)) + len(sweep_clips) * (1 + len(sweep))
+        clips = self.part.of(self.clips)
+        sweep_clips = [clip for clip in evenly(self.clips, SWEEP_CLIPS if sweep else 0) if clip in clips]
+        total = len(clips) * (1 + len(rows)) + len(sweep_clips) * (1 + len(sweep))
         with tqdm(total=total, unit="wav", disable=not sys.stderr.isatty()) as bar:
-            table = [self._clip_scores(clip, rows, self.scorers, bar) for clip in self.clips]
+            table = [self._clip_scores(clip, rows, self.scorers, bar) for clip in clips]
             swept_clips = [self._clip_scores(clip, sweep, swept, bar) for clip in sweep_clips]
-        if not any(scores.rows for scores in table):
-            raise ValueError(f"none of the recordings can be used; the first: {self.failed[0]['reason']}")
-        names = [TRUTH, *(row.name for row in rows)]
-        return {
-            "format": FORMAT,
-            **self._circumstances(),
-            "rows": {name: summary(name, table, settings.metrics) for name in names},
-            "against": self._paired(table) if AGAINST in self.vocoders else None,
-            "missing": {row.name: [clip.name for clip in self.clips if not row.has(clip)] for row in rows},
-            "failed": self.failed,
-            "unscored": self.unscored,
-            "sweep": {
-                "clips": [scores.clip for scores in swept_clips if scores.rows],
-                "sigmas": {f"{row.sigma:g}": summary(row.name, swept_clips, list(swept)) for row in sweep},
-            },
-            "clips": [asdict(scores) for scores in table],
-        }
+        measured = Measured(
+            rows=[TRUTH, *(row.name for row in rows)],
+            clips=table,
+            missing={row.name: [clip.name for clip in clips if not row.has(clip)] for row in rows},
+            failed=self.failed,
+            unscored=self.unscored,
+            sigmas={f"{row.sigma:g}": row.name for row in sweep},
+            sweep_metrics=list(swept),
+            swept=swept_clips,
+        )
+        circumstances = self._circumstances()
+        if self.part != WHOLE:
+            of = {**account(clip.name for clip in self.clips), "settings": circumstances["settings"]}
+            whose = {"part": str(self.part), "of": {**of, "model": self.model_sha256}}
+            return {**whose, "circumstances": circumstances, "measured": asdict(measured), "failed": self.failed}
+        return whole_results(circumstances, measured)
 
     def _against(self, sigma: float) -> Sampled:
         """The other vocoder, refined as it is by itself where nothing else was asked for."""
@@ -117,10 +123,6 @@ class Evaluation:
         refine = other.refine if steps == self.vocoder.refine else steps
         digest = self.digests[AGAINST]
         return Sampled(other, self.settings, digest, sigma=sigma, refine=refine, timed=True, name=AGAINST)
-
-    def _paired(self, table: list[ClipScores]) -> Results:
-        better = {name: METRICS[name].better for name in self.settings.metrics}
-        return {"checkpoint": self.settings.against, "paired": paired(VOCODER, AGAINST, table, better)}
 
     def _sampled(self, sigma: float, *, refine: int | None = None, timed: bool = False) -> Sampled:
         steps = self.settings.refine if refine is None else refine
@@ -261,6 +263,54 @@ class Evaluation:
             "versions": {"waveglow": __version__, "python": platform.python_version()}
             | {name: version_of(name) for name in ("torch", "numpy", "librosa", "soxr")},
         }
+
+
+@dataclass
+class Measured:
+    """What an evaluation, or a part of one, measured.
+
+    `clips` and `swept` are scores at the one sigma and, of a few clips, at all; `sigmas` names those rows.
+    """
+
+    rows: list[str]
+    clips: list[ClipScores]
+    missing: dict[str, list[str]]
+    failed: list[dict[str, str]]
+    unscored: list[dict[str, str]]
+    sigmas: dict[str, str]
+    sweep_metrics: list[str]
+    swept: list[ClipScores]
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any]) -> Measured:
+        """As `asdict` wrote it. Raises TypeError and KeyError where it didn't."""
+        scores = {name: [ClipScores(**clip) for clip in content[name]] for name in ("clips", "swept")}
+        return cls(**{**content, **scores})
+
+
+def whole_results(circumstances: Results, measured: Measured) -> Results:
+    """The content of evaluation.json. Raises ValueError where no recording could be used."""
+    if not any(scores.rows for scores in measured.clips):
+        raise ValueError(f"none of the recordings can be used; the first: {measured.failed[0]['reason']}")
+    settings, table = circumstances["settings"], measured.clips
+    better = {name: METRICS[name].better for name in settings["metrics"]}
+    against = {"checkpoint": settings["against"], "paired": paired(VOCODER, AGAINST, table, better)}
+    return {
+        "format": FORMAT,
+        **circumstances,
+        "rows": {name: summary(name, table, settings["metrics"]) for name in measured.rows},
+        "against": against if AGAINST in measured.rows else None,
+        "missing": measured.missing,
+        "failed": measured.failed,
+        "unscored": measured.unscored,
+        "sweep": {
+            "clips": [scores.clip for scores in measured.swept if scores.rows],
+            "sigmas": {
+                sigma: summary(row, measured.swept, measured.sweep_metrics) for sigma, row in measured.sigmas.items()
+            },
+        },
+        "clips": [asdict(scores) for scores in table],
+    }
 
 
 class Lazy:
