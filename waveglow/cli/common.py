@@ -53,17 +53,11 @@ def add_vocoder(parser: argparse.ArgumentParser) -> None:
         default=DEFAULT_VOICE,
         help="checkpoint directory, training run (its newest one), voice (lapglow), hf:org/name, .onnx file, or noise",
     )
-    parser.add_argument(
-        "--mel",
-        metavar="CONVENTION",
-        help="of -c noise, which has no weights and takes any: a preset, a checkpoint or a YAML file",
-    )
+    parser.add_argument("--mel", metavar="CONVENTION", help="of -c noise alone: a preset, a checkpoint or a YAML file")
     add_machine(parser)
     parser.add_argument("--precision", choices=("float32", "bf16", "fp16"), default="float32", help="of the nets")
     parser.add_argument(
-        "--fused",
-        action="store_true",
-        help="a WaveGlow's conditioning as one map: faster, for 1 to 2 GiB at 256 channels",
+        "--fused", action="store_true", help="a WaveGlow's conditioning as one map: faster, 1 to 2 GiB more"
     )
 
 
@@ -81,7 +75,7 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
         "--refine",
         type=steps_of_refinement,
         metavar="STEPS",
-        help="that move the audio onto its mel; 0 is the flow alone (as the voice was validated)",
+        help="onto the mel; 0: the flow alone (as it was validated)",
     )
 
 

@@ -39,13 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_vocoder(parser)
     add_sampling(parser)
     add_shares(parser)
-    parser.add_argument(
-        "--against", type=Path, metavar="CKPT", help="another checkpoint or .onnx file, for paired differences"
-    )
+    parser.add_argument("--against", type=Path, metavar="CKPT", help="checkpoint or .onnx file, for paired differences")
     parser.add_argument("--split", help="of a manifest (test where it has one, else valid)")
-    parser.add_argument(
-        "--also", action="append", default=[], metavar="NAME=DIR", help="a folder of the same clips by another vocoder"
-    )
+    parser.add_argument("--also", action="append", default=[], metavar="NAME=DIR", help="the clips by another vocoder")
     parser.add_argument(
         "--metrics",
         type=checked(lambda text: require_metrics(name.strip() for name in text.split(","))),

@@ -26,12 +26,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--length",
         choices=("exact", "frames"),
         default="exact",
-        help="exact: as long as the input; frames: a whole number of mel frames (exact)",
+        help="as the input, or a whole number of frames (exact)",
     )
     parser.add_argument("--channel", choices=CHANNELS, default="mix", help="of several channels (mix)")
-    parser.add_argument(
-        "--normalize", action="store_true", help="scale inputs, and copies beyond full scale, to a peak of 0.95"
-    )
+    parser.add_argument("--normalize", action="store_true", help="scale inputs, and copies above 1, to a peak of 0.95")
 
 
 def run(args: argparse.Namespace) -> int:

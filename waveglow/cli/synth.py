@@ -28,9 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--normalize", action="store_true", help="lower clips beyond full scale instead of clipping")
     parser.add_argument("--layout", choices=("auto", "CT", "TC"), default="auto", help="[n_mels, F] is CT (auto)")
     parser.add_argument("--assume", metavar="PRESET", help=f"the mels' convention: log10, {', '.join(PRESETS)}")
-    parser.add_argument(
-        "--runtime", choices=("torch", "onnx"), help="what computes (onnx where the checkpoint is an .onnx file)"
-    )
+    parser.add_argument("--runtime", choices=("torch", "onnx"), help="what computes (onnx where -c is an .onnx file)")
 
 
 def run(args: argparse.Namespace) -> int:

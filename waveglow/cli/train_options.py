@@ -17,14 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser, *, data: str) -> None:
     parser.add_argument("--run-dir", type=Path, required=True, help="directory of the run")
     parser.add_argument("--config", type=Path, help="YAML file (default: the run's own, or the checkpoint's model)")
     parser.add_argument("--data", type=Path, help=data)
+    parser.add_argument("--init-from", type=Path, metavar="CKPT", help="fine-tune these weights, at a lower rate")
     parser.add_argument(
-        "--init-from", type=Path, metavar="CKPT", help="fine-tune: start from these weights, with a lower learning rate"
-    )
-    parser.add_argument(
-        "--resume",
-        default="auto",
-        metavar="auto|never|CKPT",
-        help="auto: from the run's newest whole checkpoint, if any; never: only start anew (auto)",
+        "--resume", default="auto", metavar="auto|never|CKPT", help="auto: its newest checkpoint; never: anew (auto)"
     )
     parser.add_argument("--allow-data-change", action="store_true", help="resume although the data changed")
     parser.add_argument("--device", help="cpu, cuda, cuda:1 (default: cuda where there is one)")

@@ -31,20 +31,13 @@ def add_machine(parser: argparse.ArgumentParser) -> None:
 def add_models(parser: argparse.ArgumentParser, *names: str) -> None:
     """Vocoders of the registry, these ones by default."""
     parser.add_argument(
-        "--models",
-        nargs="+",
-        type=vocoder_name,
-        default=names,
-        metavar="NAME",
-        help=f"lapglow, waveglow-64, … ({' '.join(names)})",
+        "--models", nargs="+", type=vocoder_name, default=names, metavar="NAME", help=f"vocoders ({' '.join(names)})"
     )
 
 
 def add_voice(parser: argparse.ArgumentParser) -> None:
     """A voice that speaks, and in which numbers."""
-    parser.add_argument(
-        "-c", "--checkpoint", type=Path, default=DEFAULT_VOICE, help="checkpoint, training run or voice (lapglow)"
-    )
+    parser.add_argument("-c", "--checkpoint", type=Path, default=DEFAULT_VOICE, help="checkpoint, run, voice (lapglow)")
     parser.add_argument("--precision", choices=("float32", "bf16", "fp16"), default="float32", help="of the nets")
 
 
@@ -52,11 +45,7 @@ def add_batch(parser: argparse.ArgumentParser, *, batch: int, segment: int) -> N
     """Options of what a training step takes."""
     parser.add_argument("--batch", type=positive, default=batch, help=f"crops a step ({batch})")
     parser.add_argument(
-        "--segment",
-        type=positive,
-        default=segment,
-        metavar="SAMPLES",
-        help=f"of a crop, rounded up to the model's group and hop ({segment})",
+        "--segment", type=positive, default=segment, metavar="SAMPLES", help=f"of a crop, rounded up to fit ({segment})"
     )
 
 

@@ -31,16 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--refine", type=steps_of_refinement, metavar="STEPS", help="where a run names no others; 0: none (the voice's)"
     )
     parser.add_argument(
-        "--drawn-noise",
-        type=non_negative,
-        metavar="SIGMA",
-        help="the graph draws its own noise of this spread, and needs the mel alone",
+        "--drawn-noise", type=non_negative, metavar="SIGMA", help="the graph draws its own noise; only the mel goes in"
     )
     parser.add_argument(
-        "--int8",
-        type=Path,
-        metavar="RECORDINGS",
-        help=f"8-bit integers in the coupling nets, whose ranges are measured on up to {CLIPS} of these recordings",
+        "--int8", type=Path, metavar="RECORDINGS", help=f"8-bit coupling nets, ranges from up to {CLIPS} recordings"
     )
 
 

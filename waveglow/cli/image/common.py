@@ -29,10 +29,7 @@ def add_pictures(parser: argparse.ArgumentParser) -> None:
     """Pictures to start from."""
     parser.add_argument("photos", type=Path, nargs="*", metavar="PHOTO", help="your own: PNG, JPEG, WebP")
     parser.add_argument(
-        "--label",
-        type=classes,
-        metavar="K[,K]",
-        help="class of the photos, for a model of classes: one for all, or one each",
+        "--label", type=classes, metavar="K[,K]", help="class of the photos, of a model of classes: one, or one each"
     )
     parser.add_argument("--data", type=Path, metavar="FOLDER", help="or images of `waveglow image prepare`, at random")
     add_split(parser)
@@ -45,16 +42,12 @@ def add_split(parser: argparse.ArgumentParser) -> None:
 
 def add_out(parser: argparse.ArgumentParser) -> None:
     """Where pictures go."""
-    parser.add_argument(
-        "out", type=Path, metavar="OUT", help="picture.png, or a folder that also gets every image by itself"
-    )
+    parser.add_argument("out", type=Path, metavar="OUT", help="picture.png, or a folder that gets every image as well")
 
 
 def add_batch_size(parser: argparse.ArgumentParser, *, default: int = 64) -> None:
     """How many images are in memory at once."""
-    parser.add_argument(
-        "--batch-size", type=positive, default=default, metavar="N", help=f"images in memory at once ({default})"
-    )
+    parser.add_argument("--batch-size", type=positive, default=default, metavar="N", help=f"images at once ({default})")
 
 
 def opened_model(args: argparse.Namespace) -> Opened:
