@@ -11,6 +11,7 @@ import pytest
 
 from waveglow import batch
 from waveglow.audio.files import OutputError, utf8
+from waveglow.audio.io import AudioError
 from waveglow.batch import Outcome, each_file, merge_reports
 from waveglow.config import ConfigError
 from waveglow.parts import Part
@@ -20,7 +21,7 @@ def copy(source: Path, target: Path, outcome: Outcome) -> None:
     """What a verb might do: refuse what it can't read, write the rest."""
     content = source.read_bytes()
     if not content:
-        raise ValueError(f"{source}: empty file")
+        raise AudioError(source, "empty file")
     target.write_bytes(content)
 
 
@@ -69,6 +70,17 @@ def test_a_full_disk_ends_the_work(wavs, tmp_path, place, monkeypatch):
         len(tried) - 1 - (place == "file"),
         1,
     )
+
+
+def test_a_bug_is_no_fault_of_an_input(wavs, tmp_path):
+    def wrong(source: Path, target: Path, outcome: Outcome) -> None:
+        copy(source, target, outcome)
+        if source.name == "c.wav":
+            int("three")
+
+    with pytest.raises(ValueError, match="invalid literal"):
+        each_file([wavs], tmp_path / "out", [".wav"], ".npy", lambda: wrong)
+    assert [entry["status"] for entry in report(tmp_path / "out")["files"]] == ["ok", "failed"]
 
 
 def test_an_interruption_leaves_a_whole_report(wavs, tmp_path):

@@ -22,8 +22,8 @@ from waveglow.audio.files import (
     AUDIO_SUFFIXES,
     MEL_SUFFIXES,
     OTHER_AUDIO,
-    OutputError,
     find_inputs,
+    is_of_input,
     make_folder,
     utf8,
     write_atomically,
@@ -121,7 +121,8 @@ def each_file(
         jobs: so many processes of one thread, to which `open_work` must be sent: a function by its name, no closure.
 
     Raises ValueError where there are no inputs, an output is one of them, or `out` looks like a file that can't be
-    meant; OutputError where one can't be written, after which nothing is tried.
+    meant; OutputError where one can't be written, and what is a bug of ours (`is_of_input`), after which nothing is
+    tried.
     """
     work = open_work() if jobs == 1 else None
     single = out.suffix.lower() == out_suffix and len(inputs) == 1 and not inputs[0].is_dir()
@@ -227,9 +228,9 @@ def _one(work: Work, task: Task) -> Outcome:
     make_folder(task[1].parent)
     try:
         work(*task, outcome)
-    except OutputError:
-        raise
     except (ValueError, OSError) as error:
+        if not is_of_input(error):
+            raise
         outcome.status, outcome.reason = "failed", str(error)
     outcome.took = round(time.perf_counter() - started, 3)
     return outcome

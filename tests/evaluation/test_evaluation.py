@@ -149,6 +149,12 @@ def test_a_full_disk_ends_an_evaluation(vocoder, folder, tmp_path, monkeypatch):
     assert not (tmp_path / "out" / "evaluation.json").exists()
 
 
+def test_a_bug_is_no_failed_clip(vocoder, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(vocoder, "synthesize", lambda *_, **__: int("three"))
+    with pytest.raises(ValueError, match="invalid literal"):
+        evaluate(vocoder, folder, tmp_path / "out", metrics=["mel_l1"], sigmas=[])
+
+
 def test_against_another_checkpoint_differences_are_paired(vocoder, random_model, folder, tmp_path):
     """What differs from clip to clip cancels: the interval is that of the differences."""
     model, config = random_model(seed=1, **NUMBERS)

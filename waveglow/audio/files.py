@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from waveglow.config import is_told
+
 LOSSLESS_SUFFIXES = (".wav", ".flac")
 AUDIO_SUFFIXES = (*LOSSLESS_SUFFIXES, ".mp3", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".aifc", ".w64", ".rf64", ".au")
 OTHER_AUDIO = (".m4a", ".aac", ".mp4", ".wma", ".webm", ".amr", ".ape", ".wv", ".3gp")  # libsndfile decodes none
@@ -41,6 +43,14 @@ class FileError(ValueError):
 
     def __str__(self) -> str:
         return f"{self.path}: {self.reason}"
+
+
+def is_of_input(error: Exception) -> bool:
+    """Whether it is an input's fault, and others can be gone on with: it can't be read, or is refused in a sentence.
+
+    A failure of output is not, and a bug, whose traceback is wanted.
+    """
+    return not isinstance(error, OutputError) and (isinstance(error, OSError) or is_told(error))
 
 
 class Input(NamedTuple):

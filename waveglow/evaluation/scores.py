@@ -18,7 +18,7 @@ import torch
 from tqdm import tqdm
 
 from waveglow import __version__
-from waveglow.audio.files import OutputError, make_folder
+from waveglow.audio.files import is_of_input, make_folder
 from waveglow.audio.io import load_audio, save_audio
 from waveglow.devices import device_name, processor
 from waveglow.evaluation.cache import Cache, file_digest, model_digest
@@ -134,9 +134,9 @@ class Evaluation:
         try:
             bar.set_postfix_str(f"{clip.name}, {TRUTH}")
             truth = self._recorded(clip)
-        except OutputError:
-            raise
         except (ValueError, OSError) as error:
+            if not is_of_input(error):
+                raise
             _note(self.failed, error, row=TRUTH, clip=clip.name)
             bar.update(1 + len(rows))
             return result
@@ -148,9 +148,9 @@ class Evaluation:
             bar.set_postfix_str(f"{clip.name}, {row.name}")
             try:
                 made = self._output(row, clip, truth, reference) if row.has(clip) else None
-            except OutputError:
-                raise
             except (ValueError, OSError) as error:
+                if not is_of_input(error):
+                    raise
                 _note(self.failed, error, row=row.name, clip=clip.name)
                 made = None
             if made:
