@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from of_mps import OfMps, moved_to_mps  # beside this folder
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -521,24 +522,6 @@ def test_a_misspelt_word_takes_no_other_branch(make, message):
 # ---- Devices without float64 -----------------------------------------------------------------------------------------
 
 
-class OfMps(torch.Tensor):
-    """A stand-in for a tensor on an Apple GPU: it says so, has no float64, and comes to the CPU by `.cpu()`."""
-
-    @classmethod
-    def __torch_function__(cls, function, types, args=(), kwargs=None):
-        name = getattr(function, "__name__", "")
-        if function == torch.Tensor.device.__get__:
-            return torch.device("mps")
-        if name == "cpu":
-            return args[0].as_subclass(torch.Tensor)
-        if name == "to" and not isinstance(args[0], OfMps) and any(isinstance(given, OfMps) for given in args[1:]):
-            return args[0].to(args[1].dtype).as_subclass(OfMps)
-        result = super().__torch_function__(function, types, args, kwargs or {})
-        if isinstance(result, OfMps) and result.dtype == torch.float64 and name not in ("copy_", "__set__"):
-            raise TypeError("Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64")
-        return result
-
-
 def test_the_stand_in_has_no_float64():
     with pytest.raises(TypeError, match="float64"):
         torch.ones(2).as_subclass(OfMps).double()
@@ -560,12 +543,7 @@ def test_actnorm_is_set_on_a_device_without_float64(make):
 )
 def test_layers_fold_on_a_device_without_float64(make):
     layer = make().eval()
-    there = copy.deepcopy(layer)
-    for module in there.modules():
-        for tensors in (module._parameters, module._buffers):
-            for name, tensor in tensors.items():
-                if tensor is not None and tensor.is_floating_point():
-                    tensors[name] = nn.Parameter(tensor.detach().as_subclass(OfMps), requires_grad=False)
+    there = moved_to_mps(copy.deepcopy(layer))
     layer.fold_()
     if hasattr(there, "require_invertible"):
         there.require_invertible()

@@ -1,11 +1,13 @@
 """Learning rate, weight averaging, and steps that are skipped by a flag on the device."""
 
+import copy
 import inspect
 import math
 from dataclasses import replace
 
 import pytest
 import torch
+from of_mps import OfMps, moved_to_mps  # beside this folder
 from torch import nn
 
 from waveglow.models.flow_image import FlowImage
@@ -142,3 +144,26 @@ def test_a_gradient_that_is_not_finite_at_a_scale_of_one_is_bad(trainer):
     ):
         made.state.scaler = torch.amp.GradScaler("cpu", enabled=True, init_scale=scale)
         assert made._step_fault(torch.tensor(loss), torch.tensor(norm)) == fault
+
+
+# ---- Devices without float64 -----------------------------------------------------------------------------------------
+
+
+def test_steps_and_validations_take_no_float64_where_there_is_none(trainer, monkeypatch):
+    """On a stand-in for Apple's GPUs, whose optimizers don't look at a flag on the device either."""
+    made = trainer(steps=1, init_crops=0)
+    its_copy = moved_to_mps(copy.deepcopy(made.model))
+    model = moved_to_mps(made.model)
+    monkeypatch.setattr("waveglow.training.optim.copy.deepcopy", lambda model: its_copy)
+    made.average = made.state.average = MovingAverage(model, 0.9)
+    assert made.average.n_averaged.dtype == torch.float32
+    made.state.optimizer = make_optimizer(model.parameters(), made.config.optim)
+    assert not getattr(made.state.optimizer, "_step_supports_amp_scaling", False)
+    norm = nn.utils.clip_grad_norm_  # gradients of the stand-in are none
+    monkeypatch.setattr(nn.utils, "clip_grad_norm_", lambda *given: norm(*given).as_subclass(OfMps))
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    made._step(made._loader())
+    (report,) = made.reports.take()
+    assert math.isfinite(report.terms["loss"])
+    assert any(not torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True))
+    assert math.isfinite(made.task.validate(made.average.module.eval(), made.world)["nll_nats"])

@@ -163,6 +163,11 @@ def has_float64(device: torch.device) -> bool:
     return device.type in ("cpu", "cuda", "meta")
 
 
+def widest(x: Tensor) -> Tensor:
+    """x in the widest numbers that its device has, where it is."""
+    return x.double() if has_float64(x.device) else x.float()
+
+
 def in_float64(x: Tensor) -> Tensor:
     """x in float64: on its device, or on the CPU."""
     return x.double() if has_float64(x.device) else x.cpu().double()

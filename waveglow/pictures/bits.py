@@ -19,6 +19,7 @@ from torch import Tensor
 from waveglow.audio.files import write_atomically
 from waveglow.data.images import Images
 from waveglow.data.pictures import save_png
+from waveglow.flows.base import in_float64
 from waveglow.flows.likelihood import BASES, bits_per_dim
 from waveglow.pictures.grids import require_folder, table, write_json
 from waveglow.pictures.inputs import Encoded, Opened, chosen, data_facts, encoded
@@ -101,7 +102,7 @@ class Scores:
         finite = error.isfinite()
         real, decoded = model.to_pixels(batch.x), model.to_pixels(again)
         self.error_max = max(self.error_max, float(error[finite].max()) if finite.any() else 0.0)
-        self.error_sum += float(error[finite].double().sum())
+        self.error_sum += float(in_float64(error[finite]).sum())
         self.values += error.numel()
         self.not_finite += int((~finite).sum())
         self.out_of_range += model.outside(again)["out_of_range"]

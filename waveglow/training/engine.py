@@ -28,7 +28,7 @@ from torch.utils.data import DataLoader, default_collate
 from waveglow.config import ConfigError, is_told
 from waveglow.data.sampler import StepSampler
 from waveglow.flows.actnorm import initialize_
-from waveglow.flows.base import Flow, coupling_nets
+from waveglow.flows.base import Flow, coupling_nets, widest
 from waveglow.flows.compose import Chain, Memory
 from waveglow.models import checkpoint
 from waveglow.models.whole_directory import CheckpointError
@@ -280,7 +280,7 @@ class Trainer:
             with self._synchronized(micro == settings.accumulate - 1):
                 terms = self.gradients(*inputs)
             for name, term in terms.items():
-                means[name] = means.get(name, 0) + term.double() / settings.accumulate
+                means[name] = means.get(name, 0) + widest(term) / settings.accumulate
             amount += self.task.amount(inputs)
         state.scaler.unscale_(state.optimizer)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optim.clip_norm)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from waveglow.data.images import ImageExample, Images, ImageSet
 from waveglow.data.pictures import grid, labelled, save_png
 from waveglow.data.sampler import clip_index, permutation
+from waveglow.flows.base import in_float64
 from waveglow.models.flow_image import FlowImage
 from waveglow.training.distributed import World
 from waveglow.training.image_config import ImageValidConfig
@@ -108,10 +109,10 @@ class ImageTask:
     def validate(self, model: nn.Module, world: World) -> dict[str, float]:
         """Exact held-out likelihood per value: `nll_nats` of the density, `bits_per_dim` of the pixels."""
         assert isinstance(model, FlowImage)
-        totals = torch.zeros(2, dtype=torch.float64, device=world.device)
+        totals = torch.zeros(2, dtype=torch.float64)
         for numbers in _batches(self.numbers[world.rank :: world.size], self.batch_size):
             log_prob = model.log_prob(*self._batch(model, numbers))
-            totals += torch.stack([-log_prob.double().sum(), totals.new_tensor(len(numbers))])
+            totals += totals.new_tensor([-float(in_float64(log_prob).sum()), len(numbers)])
         nll, images = world.sum(totals).tolist()
         nll_nats = nll / (images * math.prod(model.shape))
         return {"nll_nats": nll_nats, "bits_per_dim": _bits(nll_nats, model), "images": int(images)}

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from waveglow.flows.base import widest
 from waveglow.training.distributed import World
 
 
@@ -54,7 +55,7 @@ class StepReports:
 
     def keep(self, step: int, terms: Mapping[str, Tensor], *, grad_norm: Tensor, fault: Tensor, amount: float) -> None:
         """A step of this process; all tensors are scalars."""
-        numbers = torch.stack([x.detach().double() for x in (*terms.values(), grad_norm, fault)])
+        numbers = torch.stack([widest(x.detach()) for x in (*terms.values(), grad_norm, fault)])
         self.kept.append((step, list(terms), numbers, amount))
 
     def take(self) -> list[StepReport]:

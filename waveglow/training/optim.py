@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from waveglow.flows.base import widest
 from waveglow.training.config import OptimConfig
 
 
@@ -21,9 +22,11 @@ def make_optimizer(parameters: Iterable[nn.Parameter], config: OptimConfig) -> t
     """
     classes: dict[str, Any] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "adamax": torch.optim.Adamax}
     beta1, beta2 = config.betas
-    fast = {"foreach": True} if config.name == "adamax" else {"fused": True}
+    weights = [*parameters]
+    skips = config.name != "adamax" and all(weight.device.type in ("cpu", "cuda") for weight in weights)
+    fast = {"fused": True} if skips else {"foreach": True}
     return classes[config.name](
-        parameters, lr=config.lr, betas=(beta1, beta2), eps=config.eps, weight_decay=config.weight_decay, **fast
+        weights, lr=config.lr, betas=(beta1, beta2), eps=config.eps, weight_decay=config.weight_decay, **fast
     )
 
 
@@ -39,7 +42,7 @@ def step_unless(optimizer: torch.optim.Optimizer, skip: Tensor) -> None:
     """A step of the optimizer, unless `skip`, a float32 scalar on the device, is 1: then weights and moments stay.
 
     A fused optimizer looks at the flag on the device, as it does for torch.amp.GradScaler, and the host need not know
-    it. Adamax has no fused form: its flag is read, which on a GPU waits for the step's gradients.
+    it. Adamax has no fused form, and Apple's GPUs none that looks: the flag is read, which waits for the gradients.
     """
     if getattr(optimizer, "_step_supports_amp_scaling", False):
         optimizer.found_inf = skip  # type: ignore[attr-defined]
@@ -60,8 +63,7 @@ class MovingAverage:
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.module, self.decay = copy.deepcopy(model), decay
-        device = next(model.parameters()).device
-        self.n_averaged = torch.zeros((), dtype=torch.float64, device=device)  # there, since skips are known there
+        self.n_averaged = widest(next(model.parameters()).detach().new_zeros(()))  # there, as skips are known there
 
     @torch.no_grad()
     def update(self, model: nn.Module, *, skip: Tensor) -> None:

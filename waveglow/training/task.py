@@ -24,6 +24,7 @@ from waveglow.data.held_out import distinct_names, fingerprint, validated
 from waveglow.data.manifest import Clip
 from waveglow.data.sampler import stratum
 from waveglow.data.speech import Example, SpeechCrops, require_trainable, whole_clip
+from waveglow.flows.base import in_float64
 from waveglow.flows.likelihood import HALF_LOG_2PI, bits_per_sample
 from waveglow.flows.permute import InvertibleConv
 from waveglow.models.bandwidth import filled
@@ -207,7 +208,7 @@ class VocoderTask:
         """
         assert isinstance(model, FlowVocoder)
         corpora = sorted({clip.corpus or "" for clip in self.held_out})
-        totals = torch.zeros(len(corpora), 5, dtype=torch.float64, device=world.device)
+        totals = torch.zeros(len(corpora), 5, dtype=torch.float64)
         for place in range(world.rank, len(self.held_out), world.size):
             audio, mel, lacking = self._filled(model, place, world.device)
             zs, log_det = model.encode(audio, mel)
@@ -301,7 +302,7 @@ def per_flow_log_dets(model: nn.Module) -> Iterator[dict[str, float]]:
 def condition_numbers(model: nn.Module) -> dict[str, float]:
     """Condition number of each invertible 1×1 convolution: how much its inverse magnifies rounding errors."""
     return {
-        name: float(torch.linalg.cond(layer.matrix().double()))
+        name: float(torch.linalg.cond(in_float64(layer.matrix())))
         for layer, name in layer_names(model).items()
         if isinstance(layer, InvertibleConv)
     }
