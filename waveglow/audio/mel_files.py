@@ -54,6 +54,7 @@ def read_mel(path: Path | str, spec: MelSpec, *, layout: Layout = "auto", assume
         MelError: unreadable; another shape or type; NaN or infinite; values of another convention, by `diagnose`;
             an assumed convention that can't be converted, by `compare`.
     """
+    require_known("layout", layout, get_args(Layout))  # before the file is looked at
     return _in_convention(Path(path), _read(Path(path)), spec, layout=layout, assume=assume)
 
 
