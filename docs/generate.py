@@ -330,15 +330,6 @@ def scores(folder: Path) -> list[str]:
 
 # ---- Faults ----------------------------------------------------------------------------------------------------------
 
-SERVER_FAULTS = {
-    44: "a body beyond the limit, or one that never ends",
-    45: "more requests than the queue holds",
-    46: "a client that goes away amid a stream",
-    47: "requests that make no sense",
-    48: "a GPU's error or lack of memory within a request",
-    49: "SIGTERM to a server",
-    50: "other hosts, origins, paths and pickles",
-}
 FAULT_GROUPS = {
     "Recordings and mels": range(1, 25),
     "Checkpoints and configurations": range(25, 32),
@@ -360,10 +351,10 @@ def faults(tests: Path = ROOT / "tests") -> list[tuple[int, str, str, str]]:
 
 def faults_page() -> str:
     """What happens at every fault that is tested."""
-    rows = [*faults(), *((number, title, "", "") for number, title in SERVER_FAULTS.items())]
+    rows = faults()
     lines = [
         "# Faults\n\nWhat goes wrong on machines, how it ends, and words of the sentence that is said then. Written",
-        "from the tests (`tests/faults`), which hold the program to it. [Exit codes](../exit-codes.md).",
+        "from the tests (`tests/faults`, `tests/serve`), which hold the program to it. [Exit codes](../exit-codes.md).",
     ]
     for group, numbers in FAULT_GROUPS.items():
         lines += [f"\n## {group}\n", *_table(["", "fault", "ends with", "says"], _fault_rows(rows, numbers))]
@@ -375,8 +366,8 @@ def _fault_rows(rows: Iterable[tuple[int, str, str, str]], numbers: range) -> li
         [
             str(number),
             _plain(title),
-            ends or "with the server, which isn't there yet",
-            _plain(f"…{words}…" if words else ""),
+            ends,
+            _plain(f"…{words}…"),
         ]
         for number, title, ends, words in rows
         if number in numbers

@@ -123,6 +123,24 @@ class Running:
         return self.process.wait(timeout=seconds)
 
 
+@pytest.fixture(scope="session", name="serving")
+def serving_fixture() -> Callable[..., contextlib.AbstractContextManager[Running]]:
+    """`with serving(folder, *options) as running`: a server of one's own."""
+    return serving
+
+
+@pytest.fixture(scope="session", name="as_npy")
+def as_npy_fixture() -> Callable[[np.ndarray], bytes]:
+    """`as_npy(array)`: the content of an .npy file."""
+    return as_npy
+
+
+@pytest.fixture(scope="session", name="as_audio")
+def as_audio_fixture() -> Callable[..., bytes]:
+    """`as_audio(samples, rate=22050, kind="WAV", subtype="PCM_16")`: the content of a recording."""
+    return as_audio
+
+
 @contextlib.contextmanager
 def serving(folder: Path, *options: str, command: tuple[str, ...] = COMMAND, **environment: str) -> Iterator[Running]:
     """`waveglow serve OPTIONS` at a free port, ready; ended and looked at afterwards."""
@@ -152,8 +170,26 @@ def serving(folder: Path, *options: str, command: tuple[str, ...] = COMMAND, **e
     assert code == 0, errors.read_text()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
+def promise(request) -> Iterator[Callable[[httpx.Response], None]]:
+    """`promise(answer)` holds an answer against the test's mark: its status, and words of its sentence."""
+    number, _, status, words = request.node.get_closest_marker("fault").args
+    assert f"fault_{number:02}_" in request.node.name
+    asked = []
+
+    def held(answer: httpx.Response) -> None:
+        asked.append(answer)
+        assert f"answer {answer.status_code}" == status, answer.text
+        told = answer.json()
+        assert told.keys() == {"code", "message"}
+        assert words in told["message"]
+
+    yield held
+    assert asked, "the test never asked for what its mark promises"
+
+
+@pytest.fixture(scope="session")
 def server(tmp_path_factory, tiny) -> Iterator[Running]:
-    """A server with the usual limits, shared by a module's tests."""
+    """A server with the usual limits, shared by all tests that change nothing in it."""
     with serving(tmp_path_factory.mktemp("server"), "-c", str(tiny)) as running:
         yield running

@@ -34,18 +34,6 @@ def samples(wav: bytes) -> np.ndarray:
     return np.frombuffer(wav[HEADER:], "<i2")
 
 
-def as_npy(array: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, array)
-    return buffer.getvalue()
-
-
-def as_audio(audio: np.ndarray, rate: int = 22_050, *, kind: str = "WAV", subtype: str = "PCM_16") -> bytes:
-    buffer = io.BytesIO()
-    soundfile.write(buffer, audio, rate, format=kind, subtype=subtype)
-    return buffer.getvalue()
-
-
 def test_a_mel_becomes_what_the_library_makes_of_it(server, vocoder, mel, npy):
     answer = server.post("/v1/vocode?sigma=0.6&seed=7&refine=2", npy)
     assert answer.status_code == 200
@@ -97,7 +85,7 @@ def test_a_recording_is_copied_at_its_length(server, vocoder, tone, wav):
     [("WAV", "PCM_24", 22_050), ("WAV", "PCM_32", 22_050), ("WAV", "FLOAT", 22_050), ("FLAC", "PCM_16", 22_050),
      ("WAVEX", "PCM_24", 22_050), ("WAV", "PCM_16", 44_100)],
 )  # fmt: skip
-def test_recordings_of_every_coding_that_is_taken(server, tone, wav, kind, subtype, rate):
+def test_recordings_of_every_coding_that_is_taken(server, tone, wav, as_audio, kind, subtype, rate):
     body = as_audio(tone if rate == 22_050 else np.repeat(tone, 2), rate, kind=kind, subtype=subtype)
     answer = server.post("/v1/resynthesize?format=pcm", body)
     assert (answer.status_code, len(answer.content)) == (200, 2 * len(tone))
@@ -116,7 +104,7 @@ def test_the_likelihood_is_exact_and_says_where_it_is(server, vocoder, tone, wav
     assert told["bits_per_sample"] == pytest.approx(-told["nats"] / told["samples"] / np.log(2) + 15)
 
 
-def test_a_mel_of_another_convention_is_refused_or_converted(server, vocoder, mel):
+def test_a_mel_of_another_convention_is_refused_or_converted(server, vocoder, mel, as_npy):
     ours, theirs = preset("nvidia/tacotron2"), preset("hifigan")
     other = np.full((80, 44), theirs.silence, np.float32) + np.maximum(0, mel - mel.min())
     assert server.post("/v1/vocode?mel=vocos", as_npy(mel)).json()["message"].startswith("body: its assumed convention")
@@ -129,7 +117,7 @@ def test_a_mel_of_another_convention_is_refused_or_converted(server, vocoder, me
     assert (np.frombuffer(answer.content, "<i2") == pcm16(vocoder.synthesize(converted, check=False).numpy())).all()
 
 
-def test_a_square_mel_needs_its_layout(server, mel):
+def test_a_square_mel_needs_its_layout(server, mel, as_npy):
     square = np.tile(mel, 2)[:, :80]
     assert "layout=CT" in server.post("/v1/vocode", as_npy(square)).json()["message"]
     upright = server.post("/v1/vocode?layout=TC&format=pcm", as_npy(square.T)).content

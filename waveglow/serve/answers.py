@@ -37,3 +37,13 @@ def unusable(message: str) -> RefusedError:
 
 def too_large(message: str) -> RefusedError:
     return RefusedError(413, "too_large", message)
+
+
+def gone() -> RefusedError:
+    """A client that left; counted as nginx does, told to nobody."""
+    return RefusedError(499, "gone", "the client left")
+
+
+def stopping() -> RefusedError:
+    """A server that ends."""
+    return RefusedError(503, "unavailable", "the server is stopping; try again later", retry_after_seconds=5)

@@ -11,11 +11,11 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from waveglow.serve.answers import RefusedError, malformed, too_large
+from waveglow.serve.answers import RefusedError, gone, too_large
 from waveglow.serve.settings import Settings
 
 AT_ONCE = 4  # bodies of the largest size that are in memory together
-LINGER_SECONDS = 2.0
+LINGER_SECONDS, QUIET_SECONDS = 2.0, 0.5
 
 
 class Bodies:
@@ -37,7 +37,7 @@ class Bodies:
             while True:
                 message = await self._message(request, ends)
                 if message["type"] == "http.disconnect":
-                    raise malformed("the client left before its body ended")
+                    raise gone()
                 part = message.get("body", b"")
                 self.held += len(part)
                 body += part
@@ -107,9 +107,8 @@ class Lingering:
 
 
 async def _drained(receive: Receive, unread: Callable[[], bool]) -> None:
-    async def drain() -> None:
-        while unread():
-            await receive()
-
+    """Read on until the end, for a while, and as long as something comes."""
+    ends = time.monotonic() + LINGER_SECONDS
     with suppress(TimeoutError, asyncio.TimeoutError):
-        await asyncio.wait_for(drain(), LINGER_SECONDS)
+        while unread():
+            await asyncio.wait_for(receive(), min(QUIET_SECONDS, max(0.0, ends - time.monotonic())))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from waveglow.serve.answers import stopping
 from waveglow.serve.metrics import Metrics
 
 GONE = "499"  # as nginx has it: the client left before an answer began
@@ -36,6 +38,9 @@ class Counting:
 
         try:
             await self.app(scope, receive, counting)
+        except asyncio.CancelledError:  # by uvicorn, at the very end
+            if status == GONE and scope["type"] == "http":
+                await stopping().response()(scope, receive, counting)
         finally:
             self.metrics.requests.labels(call, status).inc()
 

@@ -100,12 +100,8 @@ def _number(content: bytes, at: int, width: int) -> int:
 
 def main() -> None:
     """Decode one recording from stdin to stdout, at most `argv[1]` bytes of memory and `argv[2]` seconds of CPU."""
-    from waveglow.audio.io import (
-        UNKNOWN_FRAMES,
-        AudioError,
-        load_audio,
-        probe,
-    )  # imported while there is nothing to do yet
+    # Imported while there is nothing to do yet.
+    from waveglow.audio.io import UNKNOWN_FRAMES, AudioError, load_audio, probe
 
     _limit(int(sys.argv[1]), int(sys.argv[2]))
     source, sink = sys.stdin.buffer, sys.stdout.buffer

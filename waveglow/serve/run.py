@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from waveglow.vocoder import Vocoder
 
 WS_MAX_BYTES = 1 << 20  # of a message
+UNTAKEN_BYTES = 1 << 17  # of an answer in the system's hands, which would hold megabytes: clients that stop are noticed
+CUT_SECONDS = 2.0  # in which the piece that is being computed ends
 EVERYWHERE = ("0.0.0.0", "::")
 
 
@@ -51,6 +53,7 @@ def listen(host: str, port: int) -> socket.socket:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listening = socket.socket(family, kind)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, UNTAKEN_BYTES)
         try:
             listening.bind(address)
             listening.listen(128)  # so that a second server sees that it is taken
@@ -98,8 +101,11 @@ class Server(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         """Ten times a second."""
         scheduler = self.service.scheduler
-        if scheduler.stopping and (not len(scheduler) or time.monotonic() > self._stop_at):
+        if scheduler.stopping and not len(scheduler):
             self.should_exit = True
+        elif scheduler.stopping and time.monotonic() > self._stop_at:
+            scheduler.cut()
+            self.should_exit = time.monotonic() > self._stop_at + CUT_SECONDS
         return await super().on_tick(counter)
 
 

@@ -16,7 +16,7 @@ class Service:
     def __init__(self, voice: Voice, settings: Settings) -> None:
         self.voice, self.settings, self.metrics = voice, settings, Metrics()
         self.bodies = Bodies(settings)
-        self.decoder = Decoder(settings, sample_rate=voice.vocoder.sample_rate)
+        self.decoder = Decoder(settings, sample_rate=voice.mel_spec.sample_rate)
         self.scheduler = Scheduler(
             queue=settings.queue,
             deadline=settings.deadline,

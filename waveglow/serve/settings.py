@@ -11,7 +11,11 @@ MIB = 1 << 20
 
 def _option(default: Any, about: str, *, least: float = 0, whole: bool = False, most: float = math.inf) -> Any:
     """A field with what `--help` says of it, and the values that it takes where it is a number."""
-    return field(default=default, metadata={"about": about, "least": least, "most": most, "whole": whole})
+    return field(
+        default=default,
+        repr=default is not None,
+        metadata={"about": about, "least": least, "most": most, "whole": whole},
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +31,7 @@ class Settings:
     streams: int = _option(8, "of these, streams at a time", whole=True)
     deadline: float = _option(30.0, "seconds that a request may wait for its turn before it gets 503", least=0.01)
     drain: float = _option(30.0, "seconds to finish what runs, after SIGTERM")
-    max_bytes: int = _option(64 * MIB, "of a body", least=1, whole=True)
+    max_bytes: int = _option(64 * MIB, "of a body", least=1, whole=True, most=1 << 31)
     max_seconds: float = _option(600.0, "of audio that a request may hold or ask for", least=0.1, most=10_000)
     max_refine: int = _option(200, "steps of refinement that a request may ask for", whole=True)
     max_likelihood_seconds: float = _option(60.0, "of audio whose likelihood is computed, at once", least=0.1)

@@ -64,7 +64,7 @@ async def vocode(service: Service, request: Request) -> Speech:
     known: Known = {**_sampling(service), "mel": str, "layout": query.one_of("layout", "auto", "CT", "TC")}
     asked = query.read(request, known)
     query.require_kind(request, MEL_KINDS)
-    spec = service.voice.vocoder.mel_spec
+    spec = service.voice.mel_spec
     source = _source(asked.get("mel"), spec)
     most = math.floor(service.settings.max_seconds * spec.sample_rate / spec.hop)
     service.scheduler.require_place()
@@ -148,23 +148,24 @@ class Speech:
             self.done()
 
     async def _send(self, piece: Piece, send: Send) -> None:
-        self.service.metrics.audio.inc(piece.samples / self.service.voice.vocoder.sample_rate)
+        self.service.metrics.audio.inc(piece.samples / self.service.voice.mel_spec.sample_rate)
         for at in range(0, len(piece.content), SENT_BYTES):
             part = piece.content[at : at + SENT_BYTES]
             await send({"type": "http.response.body", "body": part, "more_body": True})
 
     def _headers(self, head: Head, first: Piece) -> list[tuple[str, str]]:
-        vocoder, format = self.service.voice.vocoder, self.asked.get("format", "wav")
-        factor = first.seconds * vocoder.sample_rate / max(1, first.samples)
+        voice, format = self.service.voice, self.asked.get("format", "wav")
+        rate = voice.mel_spec.sample_rate
+        factor = first.seconds * rate / max(1, first.samples)
         self.service.metrics.real_time_factor.set(factor)
         length = content_length(format, head.samples)
         refine = self.asked.get("refine")
         return [
             ("Content-Type", MEDIA_TYPES[format]),
             *([("Content-Length", str(length))] if length is not None else []),
-            ("X-Sample-Rate", str(vocoder.sample_rate)),
+            ("X-Sample-Rate", str(rate)),
             ("X-Seed", str(self.asked.get("seed", 0))),
-            ("X-Refine", str(vocoder.refine if refine is None else refine)),
+            ("X-Refine", str(voice.refine if refine is None else refine)),
             ("X-Real-Time-Factor", f"{factor:.4f}"),
             *([("X-Notice", "; ".join(head.notices)[:NOTICE_LETTERS])] if head.notices else []),
         ]

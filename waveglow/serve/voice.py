@@ -17,13 +17,18 @@ WARM_UP_SECONDS = 1.0
 
 
 class Voice:
-    """What `load()` gives, under a name that clients see. Raises what `load` does."""
+    """What `load()` gives, under a name that clients see. Its `vocoder` is for the thread that computes.
+
+    Raises what `load` does.
+    """
 
     def __init__(self, load: Callable[[], Vocoder | OnnxVocoder], *, name: str) -> None:
         self.name = name
         self.real_time_factor: float | None = None
         self._load = load
-        self._vocoder: Vocoder | OnnxVocoder | None = load()
+        vocoder = load()
+        self.mel_spec, self.refine = vocoder.mel_spec, vocoder.refine  # known while it is loaded anew, too
+        self._vocoder: Vocoder | OnnxVocoder | None = vocoder
         self._about: dict[str, Any] = {}
 
     @property

@@ -20,7 +20,7 @@ from typing import Any, Generic, TypeVar
 from starlette.types import Receive
 
 from waveglow.config import is_told
-from waveglow.serve.answers import RefusedError, unusable
+from waveglow.serve.answers import RefusedError, gone, stopping, unusable
 from waveglow.serve.metrics import Metrics
 
 T = TypeVar("T")
@@ -59,6 +59,8 @@ class Job(Generic[T]):
         """The next piece. Raises the RefusedError of a job that failed, or that waited for its first turn too long."""
         while True:
             with self._scheduler.changed:
+                if self._cancelled:
+                    raise self._scheduler.why_cancelled()
                 if self._ready:
                     self._scheduler.changed.notify()
                     return self._ready.popleft()
@@ -125,7 +127,7 @@ class Scheduler:
         self.stopping = False  # nothing new is accepted
         self._begin, self._mend = begin, mend
         self._jobs: deque[Job[Any]] = deque()
-        self._well = self._closed = False
+        self._well = self._closed = self._cut = False
         self._seconds_each = 1.0  # of work a job, a moving average
         self._thread = threading.Thread(target=self._work, name="waveglow-computes", daemon=True)
 
@@ -139,6 +141,18 @@ class Scheduler:
             self._closed = True
             self.changed.notify()
         self._thread.join(timeout=60)
+
+    def cut(self) -> None:
+        """Cancel what runs: there is no time left for it."""
+        with self.changed:
+            self._cut = True
+            for job in self._jobs:
+                job._cancelled = True
+            self.changed.notify()
+
+    def why_cancelled(self) -> RefusedError:
+        """What is said of a job that was cancelled."""
+        return stopping() if self._cut else gone()
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -161,9 +175,12 @@ class Scheduler:
         """Raises RefusedError where a job would not be accepted now: 429 or 503. `at_most`: of this call at a time."""
         with self.changed:
             running = Counter(job.call for job in self._jobs)[call]
-            if self.stopping or not self._well:
-                what = "the server is stopping" if self.stopping else "the model is being loaded"
-                raise RefusedError(503, "unavailable", f"{what}; try again later", retry_after_seconds=5)
+            if self.stopping:
+                raise stopping()
+            if not self._well:
+                raise RefusedError(
+                    503, "unavailable", "the model is being loaded; try again later", retry_after_seconds=5
+                )
             if len(self._jobs) >= self.queue or (at_most is not None and running >= at_most):
                 raise RefusedError(
                     429, "busy", f"{len(self._jobs)} requests are being worked on, no more are taken; try again later",
@@ -213,7 +230,7 @@ class Scheduler:
     def _step(self, job: Job[Any]) -> None:
         """One piece of a job."""
         if job._cancelled:
-            self._end(job, "cancelled", RefusedError(400, "gone", "the client left"))
+            self._end(job, "cancelled", self.why_cancelled())
             return
         began = time.monotonic()
         try:
