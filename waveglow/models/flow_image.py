@@ -150,16 +150,22 @@ class FlowImage(nn.Module):
             temperature: what the latents of every level are multiplied by; lower is smoother and more alike.
             seed: as for `dequantize`.
         """
+        return self.decode(self.draw(n, temperature=temperature, seed=seed), None if y is None else y.to(self._device))
+
+    def draw(self, n: int, *, temperature: float = 0.7, seed: int | Sequence[int] = 0) -> Latents:
+        """The latents that `sample` decodes, [n, C_i, *S_i] of each level. Raises ValueError for a temperature < 0."""
         if not (math.isfinite(temperature) and temperature >= 0):
             raise ValueError(f"temperature is {temperature}; it must be a finite number >= 0")
-        device = next(self.parameters()).device
         draw = BASES[self.base].draw
         rows = [
             [draw(g, shape, temperature) for shape in self.latent_shapes()]
             for g in _generators(seed, n, Purpose.LATENT)
         ]
-        zs = [temperature * torch.from_numpy(np.stack(level)).to(device) for level in zip(*rows, strict=True)]
-        return self.decode(zs, None if y is None else y.to(device))
+        return [temperature * torch.from_numpy(np.stack(level)).to(self._device) for level in zip(*rows, strict=True)]
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.parameters()).device
 
     @torch.no_grad()
     def interpolate(
@@ -170,16 +176,19 @@ class FlowImage(nn.Module):
         Linear in the latents of all levels, or along the great circle, which keeps their length, with `spherical`.
         The classes y [2] of x1 and x2 pass into each other linearly.
         """
+        ends = torch.stack([x1, x2])
+        path = self.path(self.encode(ends, y)[0], steps, spherical=spherical)
+        cond = self._condition(y, ends)
+        t = torch.linspace(0, 1, steps, device=x1.device)[:, None, None, None]
+        return self.flow.inverse(path, None if cond is None else torch.lerp(cond[:1], cond[1:], t))
+
+    def path(self, zs: Sequence[Tensor], steps: int, *, spherical: bool = False) -> Latents:
+        """The latents of `interpolate` [steps, C_i, *S_i], from the first to the second of zs [2, C_i, *S_i]."""
         if steps < 2:
             raise ValueError(f"steps is {steps}; it must be at least 2, for the two ends")
-        ends = torch.stack([x1, x2])
-        zs, _ = self.encode(ends, y)
         start, end = torch.cat([z.flatten(1) for z in zs], dim=1)  # (D,) each
-        t = torch.linspace(0, 1, steps, device=x1.device)[:, None]
-        path = _great_circle(start, end, t) if spherical else torch.lerp(start, end, t)
-        cond = self._condition(y, ends)
-        between = None if cond is None else torch.lerp(cond[:1], cond[1:], t[:, :, None, None])
-        return self.flow.inverse(self._by_level(path), between)
+        t = torch.linspace(0, 1, steps, device=start.device)[:, None]
+        return self._by_level(_great_circle(start, end, t) if spherical else torch.lerp(start, end, t))
 
     @torch.no_grad()
     def attribute_direction(

@@ -27,13 +27,19 @@ from waveglow.noise import Purpose, philox
 
 @dataclass(frozen=True)
 class Opened:
-    """An image flow on its device, what results say of it, and the image set that it learned, if that is known."""
+    """An image flow on its device, what results say of it, and what training noted of it."""
 
     model: FlowImage
     device: torch.device
     path: Path
     facts: dict[str, Any]
-    dataset: str | None
+    info: dict[str, Any]
+
+    @property
+    def dataset(self) -> str | None:
+        """The image set that it learned, if that is known."""
+        data = self.info.get("data")
+        return str(data.get("dataset")) if isinstance(data, dict) else None
 
     @property
     def weights_sha256(self) -> str:
@@ -70,9 +76,7 @@ def open_model(path: str | Path = DEFAULT_IMAGE_MODEL, *, device: str | None = N
         "threads": torch.get_num_threads(),
         "seed": seed,
     }
-    data = loaded.info.get("data")
-    dataset = str(data.get("dataset")) if isinstance(data, dict) else None
-    return Opened(model, where, loaded.path, facts, dataset)
+    return Opened(model, where, loaded.path, facts, loaded.info)
 
 
 def require_class(model: FlowImage, label: int) -> None:
