@@ -87,7 +87,7 @@ async def vocode(service: Service, request: Request) -> Speech:
 async def resynthesize(service: Service, request: Request) -> Speech:
     """A recording to a mel to audio, of the same length."""
     asked = query.read(request, {**_sampling(service), "channel": query.one_of("channel", *CHANNELS)})
-    recording = await _recording(service, request, asked, service.settings.max_seconds)
+    recording = await recorded(service, request, asked, service.settings.max_seconds)
 
     def made() -> Iterator[Head | Piece]:
         vocoder = service.voice.vocoder
@@ -102,7 +102,7 @@ async def likelihood(service: Service, request: Request) -> Response:
     """A recording to its log-density, in nats, and to the bits that a code of the model spends on it."""
     known: Known = {"seed": query.seed, "window": _window, "channel": query.one_of("channel", *CHANNELS)}
     asked = query.read(request, known)
-    recording = await _recording(service, request, asked, service.settings.max_likelihood_seconds)
+    recording = await recorded(service, request, asked, service.settings.max_likelihood_seconds)
 
     def computed() -> dict[str, Any]:
         return _likelihood(service, recording.samples, asked)
@@ -231,7 +231,7 @@ def _likelihood(service: Service, samples: Samples, asked: dict[str, Any]) -> di
     }
 
 
-async def _recording(service: Service, request: Request, asked: dict[str, Any], max_seconds: float) -> Recording:
+async def recorded(service: Service, request: Request, asked: dict[str, Any], max_seconds: float) -> Recording:
     """The body, decoded, at the model's sample rate."""
     query.require_kind(request, AUDIO_KINDS)
     service.scheduler.require_place()
