@@ -8,6 +8,7 @@ can't hide in rounding.
 import copy
 import importlib
 import inspect
+import math
 import pkgutil
 import re
 from collections.abc import Callable, Iterator
@@ -32,6 +33,7 @@ from waveglow.flows.coupling import (
     ChannelMask,
     CheckerboardMask,
     Coupling,
+    HalfOfPlacesMask,
     Mask,
     RowsAboveMask,
     WholeMask,
@@ -39,11 +41,12 @@ from waveglow.flows.coupling import (
 from waveglow.flows.lapped import LappedSqueeze
 from waveglow.flows.logit import Logit
 from waveglow.flows.permute import FlipRows, Householder, InvertibleConv, InvertibleConvLU, Reverse, Shuffle, Swap
-from waveglow.flows.reshape import Flatten, Rows, RowsAsChannels, Squeeze
+from waveglow.flows.reshape import Flatten, PlacesAsRows, Rows, RowsAsChannels, Squeeze
 from waveglow.flows.spline import SplineCoupling, spline_numbers
 from waveglow.models.flow_image import FlowImage
 from waveglow.models.flow_vocoder import FlowVocoder
 from waveglow.models.registry import IMAGES, MODELS, VOCODERS, build
+from waveglow.nn.transformer import TransformerNet
 from waveglow.nn.upsample import BandScale
 from waveglow.nn.wavenet import WaveNet
 from waveglow.nn.wavenet2d import RowStack, WaveNet2d
@@ -177,6 +180,8 @@ LAYERS = (
         "Householder": Entry(4, lambda g: Householder(4)),
         "Householder_of_2": Entry(5, lambda g: Householder(5, reflections=2)),
         "Scale": Entry(3, lambda g: Scale(3)),
+        "Scale_that_stays": Entry(3, lambda g: Scale(3, start=2.0, learned=False)),
+        "Places": Entry(3, lambda g: Chain([PlacesAsRows(g.sizes), causal_transformer(g, 3), FlipRows()])),
         "FlowBatchNorm": Entry(3, lambda g: batch_norm_of_a_trained_flow(3)),
         "Logit": Entry(3, lambda g: logit_of_a_picture()),
         "Flatten": Entry(2, lambda g: Chain([Flatten((2, *g.sizes)), Reverse()])),
@@ -233,15 +238,44 @@ ONE_DIMENSIONAL["Rows"] = Entry(
     2, lambda g: Chain([Rows(4), *(autoregressive(g, "s*x+t", "kept") for _ in range(bool(g.cond)))])
 )
 
-TWO_DIMENSIONAL = {
-    "RowsAsChannels": Entry(1, lambda g: Chain([RowsAsChannels(), Reverse()])),
-    "FlipRows": Entry(3, lambda g: FlipRows()),
-    "FlipRows_within_halves": Entry(2, lambda g: Chain([FlipRows(2), coupling(g, 2)])),
-} | {
-    f"RowAutoregressive_{form}_{first}": Entry(2, lambda g, form=form, first=first: autoregressive(g, form, first))
-    for form in FORMS
-    for first in ("kept", "moved")
-}
+TWO_DIMENSIONAL = (
+    {
+        "RowsAsChannels": Entry(1, lambda g: Chain([RowsAsChannels(), Reverse()])),
+        "FlipRows": Entry(3, lambda g: FlipRows()),
+        "FlipRows_within_halves": Entry(2, lambda g: Chain([FlipRows(2), coupling(g, 2)])),
+    }
+    | {
+        f"RowAutoregressive_{form}_{first}": Entry(2, lambda g, form=form, first=first: autoregressive(g, form, first))
+        for form in FORMS
+        for first in ("kept", "moved")
+    }
+    | {
+        f"HalfOfPlaces_{pattern}_{moves}": Entry(
+            4, lambda g, pattern=pattern, moves=moves: half_of_places(g, 4, pattern=pattern, moves=moves)
+        )
+        for pattern in ("checkerboard", "columns", "rows")
+        for moves in ("even", "odd")
+    }
+)
+
+
+def all_places_of_one_class() -> Flow:
+    grid = Grid((2, 4), 2)
+    return Chain([PlacesAsRows(grid.sizes), causal_transformer(grid, 3, first="moved")])
+
+
+def causal_transformer(g: Grid, channels: int, *, first: str = "kept") -> Flow:
+    places = (math.prod(g.sizes), 1)
+    numbers = {"n_channels": 8, "n_heads": 2, "n_layers": 2, "cond_channels": g.cond}
+    net = TransformerNet(channels, 2 * channels, sizes=places, causal=True, last_norm=False, **numbers)
+    return RowAutoregressive(net, RowsAboveMask(channels, first=first), form="(x-t)/s")
+
+
+def half_of_places(g: Grid, channels: int, *, pattern: str, moves: str) -> Flow:
+    mask = HalfOfPlacesMask(channels, pattern=pattern, moves=moves)
+    numbers = {"n_channels": 8, "n_heads": 2, "n_layers": 1, "cond_channels": g.cond}
+    net = TransformerNet(channels // 2, channels, sizes=g.sizes, **numbers)
+    return Coupling(net, mask, form="(x+t)*s", scale="double-sigmoid")
 
 
 def autoregressive(g: Grid, form: str, first: str) -> Flow:
@@ -307,6 +341,7 @@ CASES = (
         for cond in (2, 0)
     }
     | {f"{name}-2d-cond": layer_case(entry, (4, 6), 2) for name, entry in TWO_DIMENSIONAL.items()}
+    | {"Places_of_one_class-2d-cond": Case(all_places_of_one_class, (3, 2, 4), (2, 1, 1))}
     | {f"{name}-model": model_case(name) for name in MODELS if not re.search(r"\d$", name)}  # they differ in size alone
 )
 
@@ -478,9 +513,11 @@ def test_state_dict_holds_all_that_the_output_depends_on(case):
 
 
 def first_factor(module: nn.Module) -> int:
-    """Of the first layer in it that squeezes; 1 without one, and in a flow of vectors, which takes one length only."""
+    """Of the first layer in it that squeezes; 1 without one, and in a flow that takes one length only."""
     layers = [part for part in module.modules() if isinstance(part, Flow) and not isinstance(part, Chain)]
-    return 1 if has(Flatten)("", module) else next((part.factor for part in layers if part.factor > 1), 1)
+    return (
+        1 if has((Flatten, PlacesAsRows))("", module) else next((part.factor for part in layers if part.factor > 1), 1)
+    )
 
 
 @over(where(lambda name, module: first_factor(module) > 1 and not isinstance(module, FlowImage)))
@@ -591,7 +628,7 @@ def test_autocast_with_reversible_is_refused(case):
 
 def long_cases() -> dict[str, Case]:
     """Layers and flows of models on x so long that what they reach has room to both sides of the middle."""
-    layers = {name: entry for name, entry in (LAYERS | ONE_DIMENSIONAL).items() if name != "Flatten"}
+    layers = {name: entry for name, entry in (LAYERS | ONE_DIMENSIONAL).items() if name not in ("Flatten", "Places")}
     cases = {f"{name}-1d": layer_case(entry, (192,), 2) for name, entry in layers.items()}
     cases |= {f"{name}-2d": layer_case(entry, (4, 48), 2) for name, entry in TWO_DIMENSIONAL.items()}
     for name in MODELS:
@@ -668,6 +705,7 @@ def test_an_elementwise_affine_layer_is_that(case):
 OF_NO_FLOW = {
     "Flow": "the contract itself",
     "Conditioner": "the contract of what reads the mel",
+    "GuidedNet": "made in sampling alone: tests/models/test_tarflow.py",
     "FrameContext": "made by folding alone: tests/export/test_fold.py",
     "FusedConditioning": "made by folding alone: tests/export/test_fold.py",
 }

@@ -2,7 +2,8 @@
 
 Reads pickled modules of any torch version, state dicts, and .safetensors, of NVIDIA/waveglow (all its layouts, and
 DeepLearningExamples and torch.hub), SqueezeWave, FloWaveNet, L0SG's WaveFlow and NanoFlow; of image flows
-rosinality/glow-pytorch and chrischute/real-nvp. What the tensors don't tell, it asks for: --family or --set.
+rosinality/glow-pytorch, chrischute/real-nvp and apple/ml-tarflow. What the tensors don't tell, it asks for: --family
+or --set.
 
   waveglow convert waveglow_256channels_universal_v5.pt universal/
   waveglow convert waveglow_old.pt old/ --family nvidia-waveglow-old

@@ -35,7 +35,15 @@ from waveglow.flows.base import (
 )
 from waveglow.flows.batchnorm import FlowBatchNorm
 from waveglow.flows.compose import Chain, Memory, MultiScale, Split
-from waveglow.flows.coupling import ChannelMask, CheckerboardMask, Coupling, Mask, RowsAboveMask, WholeMask
+from waveglow.flows.coupling import (
+    ChannelMask,
+    CheckerboardMask,
+    Coupling,
+    HalfOfPlacesMask,
+    Mask,
+    RowsAboveMask,
+    WholeMask,
+)
 from waveglow.flows.lapped import LappedSqueeze
 from waveglow.flows.likelihood import (
     bits_per_dim,
@@ -46,7 +54,7 @@ from waveglow.flows.likelihood import (
 )
 from waveglow.flows.logit import Logit
 from waveglow.flows.permute import FlipRows, Householder, InvertibleConv, InvertibleConvLU, Reverse, Shuffle, Swap
-from waveglow.flows.reshape import Flatten, Rows, RowsAsChannels, Squeeze
+from waveglow.flows.reshape import Flatten, PlacesAsRows, Rows, RowsAsChannels, Squeeze
 from waveglow.flows.spline import SplineCoupling, spline_numbers
 
 __all__ = [
@@ -60,6 +68,7 @@ __all__ = [
     "FlipRows",
     "Flow",
     "FlowBatchNorm",
+    "HalfOfPlacesMask",
     "Householder",
     "InvertibleConv",
     "InvertibleConvLU",
@@ -68,6 +77,7 @@ __all__ = [
     "Mask",
     "Memory",
     "MultiScale",
+    "PlacesAsRows",
     "Reverse",
     "RowAutoregressive",
     "RowNet",

@@ -5,6 +5,7 @@ D. P. Kingma and P. Dhariwal, "Glow: Generative Flow with Invertible 1×1 Convol
 
 from __future__ import annotations
 
+import math
 import warnings
 from functools import partial
 
@@ -112,6 +113,8 @@ class Scale(Flow):
 
     Arguments:
         channels: C of x [B, C, *S].
+        start: the factors at first.
+        learned: whether they are parameters; else they stay.
 
     >>> z, log_det = Scale(4)(torch.ones(2, 4, 1))  # it starts as the identity
     >>> log_det
@@ -120,9 +123,15 @@ class Scale(Flow):
 
     elementwise_affine = True
 
-    def __init__(self, channels: int) -> None:
+    log_scale: Tensor
+
+    def __init__(self, channels: int, *, start: float = 1.0, learned: bool = True) -> None:
         super().__init__()
-        self.log_scale = nn.Parameter(torch.zeros(channels))
+        log_scale = torch.full((channels,), math.log(start))
+        if learned:
+            self.log_scale = nn.Parameter(log_scale)
+        else:
+            self.register_buffer("log_scale", log_scale)
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         log_det = self.log_scale.sum(dtype=log_det_dtype(x)) * positions(x)

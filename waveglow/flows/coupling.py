@@ -5,6 +5,7 @@ NICE (Dinh et al. 2014, arXiv:1410.8516, §3.2) adds; RealNVP (2016, arXiv:1605.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Literal, NamedTuple, Protocol
 
@@ -104,6 +105,74 @@ class CheckerboardMask:
         return values * self._moves(values)
 
 
+class HalfOfPlacesMask:
+    """Half of the places of [B, C, H, W] move, in a pattern (Jet, arXiv:2412.15129, §2).
+
+    Unlike CheckerboardMask's, both parts are whole tensors: of each place's C channels it makes two places of C / 2, so
+    that a part is [B, C / 2, H, W] and a net sees as many places as x has.
+
+    Arguments:
+        channels: C. Raises ValueError where it is odd, and for an unknown word; when it runs, where the places can't be
+            halved.
+        pattern: "checkerboard", "columns" or "rows", every other one.
+        moves: those whose index (of a checkerboard: whose indices' sum) is even, or odd.
+
+    >>> kept, moved = HalfOfPlacesMask(2, pattern="columns").split(torch.arange(8).view(1, 2, 1, 4))
+    >>> kept.tolist(), moved.tolist()
+    ([[[[0, 4, 2, 6]]]], [[[[1, 5, 3, 7]]]])
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        pattern: Literal["checkerboard", "columns", "rows"] = "checkerboard",
+        moves: Literal["even", "odd"] = "odd",
+    ) -> None:
+        require_known("pattern", pattern, ("checkerboard", "columns", "rows"))
+        require_known("moves", moves, ("even", "odd"))
+        if channels % 2:
+            raise ValueError(f"HalfOfPlacesMask got {channels} channels; it needs an even number")
+        self.kept_channels = self.moved_channels = channels // 2
+        self.pattern = pattern
+        self.moves = moves
+
+    def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x [B, C, H, W] to (kept, moved), both [B, C / 2, H, W]."""
+        order = self._order(x)
+        kept, moved = x.flatten(2)[:, :, order].chunk(2, dim=2)  # (B, C, H·W / 2) each
+        return self._halved(kept, x), self._halved(moved, x)
+
+    def join(self, kept: Tensor, moved: Tensor) -> Tensor:
+        """What `split` took apart, [B, C, H, W]."""
+        whole = torch.cat([self._whole(kept), self._whole(moved)], dim=2)
+        return whole[:, :, self._order(kept).argsort()].unflatten(2, kept.shape[2:])
+
+    def confine(self, values: Tensor) -> Tensor:
+        """All values: the moved part is a tensor of its own."""
+        return values
+
+    def _order(self, x: Tensor) -> Tensor:
+        """Places [H·W], those that stay before those that move."""
+        height, width = x.shape[2:]
+        rows, columns = torch.arange(height, device=x.device)[:, None], torch.arange(width, device=x.device)
+        halved = {"rows": rows + 0 * columns, "columns": columns + 0 * rows, "checkerboard": rows + columns}
+        axes = {"rows": height, "columns": width, "checkerboard": height * width}
+        if axes[self.pattern] % 2:
+            raise ValueError(f"{height} × {width} places can't be halved by {self.pattern}; give an even number")
+        odd = halved[self.pattern].flatten() % 2
+        return torch.argsort(odd if self.moves == "odd" else 1 - odd, stable=True)
+
+    def _halved(self, part: Tensor, x: Tensor) -> Tensor:
+        """[B, C, H·W / 2], each place as two of half the channels, side by side: [B, C / 2, H, W]."""
+        two = part.unflatten(1, (2, -1)).permute(0, 2, 3, 1)  # (B, C / 2, H·W / 2, 2)
+        return two.flatten(2).unflatten(2, x.shape[2:])
+
+    def _whole(self, part: Tensor) -> Tensor:
+        """The inverse of `_halved`."""
+        return part.flatten(2).unflatten(2, (-1, 2)).permute(0, 3, 1, 2).flatten(1, 2)
+
+
 class RowsAboveMask:
     """Rows of [B, C, H, W] move, given those above (WaveFlow, arXiv:1912.01219, eq. 6); for RowAutoregressive.
 
@@ -179,9 +248,12 @@ FORMS = {
 
 MAX_LOG_S = 2.0  # a factor of e² ≈ 7.4; without a bound, a lapglow diverged after 1100 steps
 
+LOG_2 = math.log(2)
+
 SCALES: dict[str, Callable[[Tensor], Tensor]] = {
     "exp": lambda raw: raw,
     "sigmoid": lambda raw: F.logsigmoid(raw + 2),
+    "double-sigmoid": lambda raw: F.logsigmoid(raw) + LOG_2,
     "bounded": lambda raw: MAX_LOG_S * torch.tanh(raw / MAX_LOG_S),
 }
 
@@ -193,8 +265,8 @@ class Coupling(Flow):
         net: maps (x_kept [B, C_kept, *S], cond) to [B, 2·C_moved, *S], log_s first; to t [B, C_moved, *S] if additive.
         mask: which part moves.
         form: "s*x+t" (WaveGlow), "(x+t)*s" (Glow) or "(x-t)/s" (FloWaveNet).
-        scale: "exp" (log_s is the net's output), "sigmoid" (`s = sigmoid(output + 2)`), "bounded" (log_s between −2 and
-            2, by a tanh), or "additive" (s = 1).
+        scale: "exp" (log_s is the net's output), "sigmoid" (`s = sigmoid(output + 2)`), "double-sigmoid"
+            (`s = 2 · sigmoid(output)`, Jet), "bounded" (log_s between −2 and 2, by a tanh), or "additive" (s = 1).
 
     Raises ValueError for an unknown form or scale, and, when it runs, where the net gives another number of channels.
 

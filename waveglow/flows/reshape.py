@@ -146,6 +146,48 @@ class RowsAsChannels(Flow):
         return 0
 
 
+class PlacesAsRows(Flow):
+    """[B, C, *S] to [B, C, T, 1], every place a row, for RowAutoregressive; `log_det = 0`.
+
+    So each patch of an image (behind a Squeeze), or block of time, can move given those before it: row by row, from the
+    upper left. A conditioning on the same grid becomes rows too; one for all places, [B, C_cond, 1, …], stays.
+
+    Arguments:
+        sizes: S. Raises ValueError where x has others.
+
+    >>> import torch
+    >>> z, _ = PlacesAsRows((2, 2))(torch.arange(4).view(1, 1, 2, 2))
+    >>> z.tolist()
+    [[[[0], [1], [2], [3]]]]
+    """
+
+    def __init__(self, sizes: Shape) -> None:
+        super().__init__()
+        self.sizes = tuple(sizes)
+        self.factor = self.sizes[-1]
+
+    def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self.out_shape(tuple(x.shape[1:]))
+        return x.flatten(2).unsqueeze(3), zero_log_det(x)
+
+    def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
+        return z.reshape(*z.shape[:2], *self.sizes)
+
+    def condition(self, cond: Tensor | None) -> Tensor | None:
+        return cond if cond is None or tuple(cond.shape[2:]) != self.sizes else cond.flatten(2).unsqueeze(3)
+
+    def out_shape(self, shape: Shape) -> Shape:
+        channels, *sizes = shape
+        if tuple(sizes) != self.sizes:
+            raise ValueError(
+                f"PlacesAsRows of {list(self.sizes)} places got {sizes}; the flow behind it fits those sizes"
+            )
+        return (channels, math.prod(sizes), 1)
+
+    def reach_places(self, shape: Shape) -> int:
+        return 0
+
+
 def squeezed_shape(channels: int, sizes: list[int] | Shape, g: int) -> Shape:
     """(C·gᴿ, *(S/g)). Raises ValueError where a size is no multiple of g."""
     for size in sizes:

@@ -5,6 +5,7 @@ Shapes: pixels uint8 [B, C, H, W]; x [B, C, H, W], the flow's continuous domain:
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 
@@ -16,7 +17,9 @@ from torch import Tensor, nn
 from waveglow.config import require_known
 from waveglow.flows.base import Shape
 from waveglow.flows.compose import MultiScale
+from waveglow.flows.coupling import Coupling
 from waveglow.flows.likelihood import BASES, bits_per_dim
+from waveglow.nn.transformer import GuidedNet
 from waveglow.noise import Purpose, philox
 
 PIXEL_VALUES = 256
@@ -33,6 +36,7 @@ class FlowImage(nn.Module):
         lowest: where black begins in x: −½ (Glow) or 0 (RealNVP, NICE).
         base: "normal" or "logistic".
         n_classes: where it is not 0, the density is that of an image given its class y [B], from 0.
+        unlabelled: whether y may be −1, or left out, for images of no known class, as TarFlow has it.
     """
 
     def __init__(
@@ -44,6 +48,7 @@ class FlowImage(nn.Module):
         lowest: float = 0.0,
         base: str = "normal",
         n_classes: int = 0,
+        unlabelled: bool = False,
     ) -> None:
         super().__init__()
         if not 1 <= n_bits <= 8:
@@ -55,6 +60,7 @@ class FlowImage(nn.Module):
         self.lowest = lowest
         self.base = base
         self.n_classes = n_classes
+        self.unlabelled = unlabelled
 
     # ---- Pixels and the flow's domain ----
 
@@ -133,24 +139,40 @@ class FlowImage(nn.Module):
             if y is not None:
                 raise ValueError("this model has no classes; leave y out")
             return None
-        if y is None or tuple(y.shape) != (len(like),) or not ((y >= 0) & (y < self.n_classes)).all():
+        least = -1 if self.unlabelled else 0
+        if y is None and self.unlabelled:
+            y = torch.full((len(like),), least, device=like.device)
+        if y is None or tuple(y.shape) != (len(like),) or not ((y >= least) & (y < self.n_classes)).all():
             given = "nothing" if y is None else y.tolist()
-            raise ValueError(f"y is {given}; this model takes a class from 0 to {self.n_classes - 1} for each image")
-        return F.one_hot(y.long(), self.n_classes).to(like.dtype)[:, :, None, None]  # (B, n_classes, 1, 1)
+            none = ", or -1 for none," if self.unlabelled else ""
+            raise ValueError(
+                f"y is {given}; this model takes a class from 0 to {self.n_classes - 1}{none} for each image"
+            )
+        one_hot = F.one_hot(y.long().clamp(min=0), self.n_classes).to(like.dtype)
+        known = torch.where((y < 0)[:, None], 1 / self.n_classes, one_hot)  # no class is the mean of all
+        return known[:, :, None, None]  # (B, n_classes, 1, 1)
 
     # ---- What one does with them ----
 
     @torch.no_grad()
     def sample(
-        self, n: int, *, temperature: float = 0.7, y: Tensor | None = None, seed: int | Sequence[int] = 0
+        self,
+        n: int,
+        *,
+        temperature: float = 0.7,
+        y: Tensor | None = None,
+        seed: int | Sequence[int] = 0,
+        guidance: float = 0.0,
     ) -> Tensor:
-        """n images, x [n, C, H, W]; image i depends on the seed, i and the temperature alone.
+        """n images, x [n, C, H, W]; image i depends on the seed, i, its class, the temperature and the guidance alone.
 
         Arguments:
             temperature: what the latents of every level are multiplied by; lower is smoother and more alike.
             seed: as for `dequantize`.
+            guidance: as of `guided`.
         """
-        return self.decode(self.draw(n, temperature=temperature, seed=seed), None if y is None else y.to(self._device))
+        zs = self.draw(n, temperature=temperature, seed=seed)
+        return self.guided(guidance).decode(zs, None if y is None else y.to(self._device))
 
     def draw(self, n: int, *, temperature: float = 0.7, seed: int | Sequence[int] = 0) -> Latents:
         """The latents that `sample` decodes, [n, C_i, *S_i] of each level. Raises ValueError for a temperature < 0."""
@@ -166,6 +188,42 @@ class FlowImage(nn.Module):
     @property
     def _device(self) -> torch.device:
         return next(self.parameters()).device
+
+    def guided(self, guidance: float) -> FlowImage:
+        """This model, its nets exaggerating what a class changes (`nn.GuidedNet`), for `decode`; itself at 0.
+
+        It shares the weights. What it encodes has no likelihood that means anything. Raises ValueError where guidance
+        is no finite number >= 0, and for a model that knows no class, or can't do without.
+        """
+        if not (math.isfinite(guidance) and guidance >= 0):
+            raise ValueError(f"guidance is {guidance}; it must be a finite number >= 0")
+        if not guidance:
+            return self
+        if not self.unlabelled:
+            lacks = "needs a class for each image" if self.n_classes else "has no classes"
+            raise ValueError(
+                f"guidance is {guidance}; this model {lacks}, and there is nothing to guide by; leave it out"
+            )
+        shared = {id(tensor): tensor for tensor in [*self.parameters(), *self.buffers()]}
+        twin = copy.deepcopy(self, shared)
+        for layer in [module for module in twin.modules() if isinstance(module, Coupling)]:
+            layer.net = GuidedNet(layer.net, guidance)
+        return twin
+
+    def denoise(self, x: Tensor, std: float, y: Tensor | None = None) -> Tensor:
+        """x [B, C, H, W] less the Gaussian noise, of this standard deviation, that the model learned images with.
+
+        `x + std² · ∇ log p(x)`, the mean of the images that noise may have made x of (Tweedie's formula; TarFlow, 2024,
+        arXiv:2412.06329, §3.4). Black to white is 1. Raises ValueError where std is no finite number >= 0.
+        """
+        if not (math.isfinite(std) and std >= 0):
+            raise ValueError(f"the noise to take off is {std}; it must be a finite number >= 0")
+        if not std:
+            return x
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            (score,) = torch.autograd.grad(self.log_prob(x, y).sum(), x)
+        return (x + std**2 * score).detach()
 
     @torch.no_grad()
     def interpolate(

@@ -1,22 +1,33 @@
-"""Builders of image flows: NICE, RealNVP and Glow, as numbers over shared layers."""
+"""Builders of image flows: NICE, RealNVP, Glow, TarFlow and Jet, as numbers over shared layers."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import Literal
 
 from waveglow.config import require_known
 from waveglow.flows.actnorm import ActNorm, Scale
+from waveglow.flows.autoregressive import RowAutoregressive
 from waveglow.flows.base import Flow
 from waveglow.flows.batchnorm import FlowBatchNorm
 from waveglow.flows.compose import Chain, MultiScale, Split
-from waveglow.flows.coupling import ChannelMask, CheckerboardMask, Coupling, Mask, WholeMask
+from waveglow.flows.coupling import (
+    ChannelMask,
+    CheckerboardMask,
+    Coupling,
+    HalfOfPlacesMask,
+    Mask,
+    RowsAboveMask,
+    WholeMask,
+)
 from waveglow.flows.logit import Logit
-from waveglow.flows.permute import InvertibleConv, InvertibleConvLU, Reverse, Shuffle
-from waveglow.flows.reshape import Flatten, Squeeze
+from waveglow.flows.permute import FlipRows, InvertibleConv, InvertibleConvLU, Reverse, Shuffle
+from waveglow.flows.reshape import Flatten, PlacesAsRows, Squeeze
 from waveglow.models.flow_image import FlowImage
 from waveglow.nn.image_nets import MLP, GlowNet, ResidualNet, ZeroConv2d
+from waveglow.nn.transformer import TransformerNet
 
 PERMUTATIONS: dict[str, Callable[[int], Flow]] = {
     "reverse": lambda channels: Reverse(),
@@ -28,6 +39,7 @@ COUPLINGS = {"additive": "additive", "affine": "sigmoid"}
 
 
 MOST_VALUES = 2**20  # of an image that is a vector
+MOST_PATCHES, MOST_LAYERS = 2**14, 1024
 
 
 def nice(
@@ -161,6 +173,123 @@ def glow(
         levels.append(Coupling(ZeroConv2d(c, 2 * c, n_classes=n_classes), WholeMask(c), form="(x-t)/s"))
     shape = (channels, image_size, image_size)
     return FlowImage(MultiScale(levels), shape=shape, n_bits=n_bits, lowest=-0.5, n_classes=n_classes)
+
+
+def tarflow(
+    *,
+    image_size: int = 64,
+    channels: int = 3,
+    n_bits: int = 8,
+    patch_size: int = 2,
+    n_blocks: int = 8,
+    n_layers: int = 8,
+    n_channels: int = 768,
+    head_channels: int = 64,
+    coupling: Literal["additive", "affine"] = "affine",
+    learned_prior: bool = False,
+    n_classes: int = 0,
+) -> FlowImage:
+    """TarFlow (Zhai et al. 2024, arXiv:2412.06329, §3): causal Transformers move each patch given those before it.
+
+    Every block of flow goes through the patches in the other direction. Images are brought to −1 … 1 first. With
+    `learned_prior`, each latent value has a variance of its own.
+    """
+    require_known("coupling", coupling, COUPLINGS)
+    side, n_heads = _patches(image_size, patch_size, n_channels, head_channels)
+    c, places = channels * patch_size**2, (side * side, 1)
+    layers: list[Flow] = [
+        Scale(channels, start=FROM_UNIT, learned=False),
+        Squeeze(patch_size, squeeze_cond=False),
+        PlacesAsRows((side, side)),
+    ]
+    _require_depth("n_blocks × n_layers", n_blocks, n_layers)
+    for _ in range(n_blocks):
+        net = TransformerNet(
+            c,
+            c * (1 if coupling == "additive" else 2),
+            sizes=places,
+            n_channels=n_channels,
+            n_heads=n_heads,
+            n_layers=n_layers,
+            cond_channels=n_classes,
+            causal=True,
+            last_norm=False,
+        )
+        scale = "additive" if coupling == "additive" else "exp"
+        layers += [RowAutoregressive(net, RowsAboveMask(c), form="(x-t)/s", scale=scale), FlipRows()]
+    if learned_prior:
+        layers += [Flatten((c, *places)), Scale(c * side * side)]
+    return _of_patches(layers, (channels, image_size, image_size), n_bits, n_classes)
+
+
+def jet(
+    *,
+    image_size: int = 64,
+    channels: int = 3,
+    n_bits: int = 8,
+    patch_size: int = 4,
+    n_couplings: int = 64,
+    n_layers: int = 5,
+    n_channels: int = 512,
+    head_channels: int = 64,
+    n_classes: int = 0,
+) -> FlowImage:
+    """Jet (Kolesnikov et al. 2024, arXiv:2412.15129, §2): couplings of patches, moved by vision Transformers.
+
+    Four couplings move half of the channels, shuffled before each, and a fifth half of the patches; s = 2 · sigmoid.
+    There is no ActNorm and no multi-scale. Classes, which the paper leaves out, enter as TarFlow's.
+    """
+    side, n_heads = _patches(image_size, patch_size, n_channels, head_channels)
+    c = channels * patch_size**2
+    _require_depth("n_couplings × n_layers", n_couplings, n_layers)
+    layers: list[Flow] = [Scale(channels, start=FROM_UNIT, learned=False), Squeeze(patch_size, squeeze_cond=False)]
+    halves = itertools.cycle(itertools.product(("checkerboard", "columns", "rows"), ("odd", "even")))
+    for number in range(1, n_couplings + 1):
+        mask: Mask
+        if number % 5:
+            layers.append(Shuffle(c))
+            mask = ChannelMask(c)
+        else:
+            pattern, moves = next(halves)
+            mask = HalfOfPlacesMask(c, pattern=pattern, moves=moves)  # type: ignore[arg-type]
+        net = TransformerNet(
+            mask.kept_channels,
+            2 * mask.moved_channels,
+            sizes=(side, side),
+            n_channels=n_channels,
+            n_heads=n_heads,
+            n_layers=n_layers,
+            cond_channels=n_classes,
+        )
+        layers.append(Coupling(net, mask, form="(x+t)*s", scale="double-sigmoid"))
+    return _of_patches(layers, (channels, image_size, image_size), n_bits, n_classes)
+
+
+FROM_UNIT = 2.0  # from a domain one unit wide about 0 to −1 … 1
+
+
+def _of_patches(layers: list[Flow], shape: tuple[int, int, int], n_bits: int, n_classes: int) -> FlowImage:
+    flow = MultiScale([Chain(layers)])
+    return FlowImage(flow, shape=shape, n_bits=n_bits, lowest=-0.5, n_classes=n_classes, unlabelled=n_classes > 0)
+
+
+def _patches(image_size: int, patch_size: int, n_channels: int, head_channels: int) -> tuple[int, int]:
+    """(Patches a side, heads): a narrower net than a head has one. Raises ValueError where they don't fit."""
+    _require_divisible(image_size, patch_size, "patch_size", patch_size)
+    side = image_size // patch_size
+    if side * side > MOST_PATCHES:
+        raise ValueError(
+            f"image_size is {image_size} and patch_size {patch_size}: {side * side} patches; at most {MOST_PATCHES}"
+        )
+    head_channels = min(head_channels, n_channels)
+    if n_channels % head_channels:
+        raise ValueError(f"n_channels is {n_channels}; it must be a multiple of head_channels, {head_channels}")
+    return side, n_channels // head_channels
+
+
+def _require_depth(name: str, flows: int, layers: int) -> None:
+    if flows * layers > MOST_LAYERS:
+        raise ValueError(f"{name} is {flows} × {layers}; at most {MOST_LAYERS} layers of Transformers are built")
 
 
 def _require_divisible(image_size: int, factor: int, name: str, value: int) -> None:

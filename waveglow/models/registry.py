@@ -39,6 +39,8 @@ IMAGES: dict[str, Callable[..., FlowImage]] = {
     "nice": image_builders.nice,
     "realnvp": image_builders.realnvp,
     "glow": image_builders.glow,
+    "tarflow": image_builders.tarflow,
+    "jet": image_builders.jet,
 }
 MODELS: dict[str, Callable[..., Model]] = {**VOCODERS, **IMAGES}
 

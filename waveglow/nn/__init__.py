@@ -24,6 +24,7 @@ from waveglow.nn.conv import (
 from waveglow.nn.gate import gated_tanh_unit
 from waveglow.nn.image_nets import MLP, GlowNet, ResidualNet, ZeroConv2d
 from waveglow.nn.separable import SeparableWaveNet
+from waveglow.nn.transformer import GuidedNet, SelfAttention, TransformerBlock, TransformerNet
 from waveglow.nn.upsample import (
     BandScale,
     Conditioner,
@@ -42,12 +43,16 @@ __all__ = [
     "FlavourNet",
     "GainedZeroConv",
     "GlowNet",
+    "GuidedNet",
     "MelEncoder",
     "Repeat",
     "ResidualNet",
     "RowStack",
+    "SelfAttention",
     "SeparableWaveNet",
     "SmoothUpsample",
+    "TransformerBlock",
+    "TransformerNet",
     "TransposedConvUpsample",
     "WaveNet",
     "WaveNet2d",

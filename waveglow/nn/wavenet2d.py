@@ -89,9 +89,9 @@ class RowStack(nn.Module):
         )
 
     def forward(self, x: Tensor, cond: Tensor, flavour: Flavour | None = None) -> Tensor:
-        """All rows."""
+        """All rows. Raises ValueError without a cond."""
         h = self.start(x.contiguous(memory_format=torch.channels_last))
-        cond_parts = self._conditioning(cond[:, :, -x.shape[2] :])
+        cond_parts = self._conditioning(cond, x.shape[2])
         skips = torch.zeros_like(h)
         for i, dilated in enumerate(self.dilated):
             h, skips = self._gated(i, dilated(h) + cond_parts[i], h, skips, flavour)
@@ -100,7 +100,7 @@ class RowStack(nn.Module):
     def row(self, x: Tensor, cond: Tensor, past: Past | None, flavour: Flavour | None = None) -> tuple[Tensor, Past]:
         """The next row, [B, n_channels, 1, W], and the `past` to give with the one after it (None with the first)."""
         h = self.start(x.contiguous(memory_format=torch.channels_last))
-        cond_parts = self._conditioning(cond)
+        cond_parts = self._conditioning(cond, 1)
         skips, seen = torch.zeros_like(h), []
         for i, dilated in enumerate(cast("list[RowConv]", list(self.dilated))):
             a, seen_here = dilated.row(h, past[i] if past else None)
@@ -108,8 +108,10 @@ class RowStack(nn.Module):
             h, skips = self._gated(i, a + cond_parts[i], h, skips, flavour)
         return skips, seen
 
-    def _conditioning(self, cond: Tensor) -> tuple[Tensor, ...]:
-        cond = cond.contiguous(memory_format=torch.channels_last)
+    def _conditioning(self, cond: Tensor | None, n_rows: int) -> tuple[Tensor, ...]:
+        if cond is None:
+            raise ValueError("RowStack got no conditioning, which it needs")
+        cond = cond[:, :, -n_rows:].contiguous(memory_format=torch.channels_last)
         return self.cond(cond).chunk(len(self.dilated), dim=1)  # n_layers × (B, 2C, H, W)
 
     def _gated(self, i: int, a: Tensor, h: Tensor, skips: Tensor, flavour: Flavour | None) -> tuple[Tensor, Tensor]:

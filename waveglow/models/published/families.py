@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from waveglow.config import ConfigError, nearest
-from waveglow.models.published.images import glow_rosinality, realnvp_chrischute
+from waveglow.models.published.images import glow_rosinality, realnvp_chrischute, tarflow_apple
 from waveglow.models.published.parts import Converted, State
 from waveglow.models.published.waveglow import nvidia_waveglow, nvidia_waveglow_old, squeezewave
 from waveglow.models.published.wavenets import flowavenet, nanoflow, waveflow
@@ -78,6 +78,7 @@ FAMILIES = {
     "nanoflow": Family(nanoflow, ("estimator.net.front_conv.0.conv.bias", "flows.0.multgate")),
     "glow-rosinality": Family(glow_rosinality, ("blocks.0.flows.0.invconv.*",)),
     "realnvp-chrischute": Family(realnvp_chrischute, ("flows.in_couplings.0.rescale.weight_g",)),
+    "tarflow-apple": Family(tarflow_apple, ("blocks.0.attn_blocks.0.attention.qkv.weight", "var")),
 }
 
 

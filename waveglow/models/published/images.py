@@ -1,7 +1,11 @@
-"""Published image flows as tensors of ours: rosinality/glow-pytorch and chrischute/real-nvp, names and layouts only."""
+"""Published image flows as tensors of ours: names and layouts only.
+
+Of rosinality/glow-pytorch, chrischute/real-nvp and apple/ml-tarflow.
+"""
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -140,3 +144,75 @@ def _realnvp_name(name: str) -> str:
 def _first_coupling(scale: int) -> int:
     """Its place at a scale: behind the logit at the first."""
     return 1 if scale == 0 else 0
+
+
+# ---- apple/ml-tarflow: Model(in_channels, img_size, patch_size, channels, num_blocks, layers_per_block, …) -----------
+
+
+def tarflow_apple(state: State, config: Mapping[str, Any]) -> Converted:
+    """Its noise is that of a N(0, var), and its loss that of a N(0, 1): ours is the former, where they differ.
+
+    Blocks of odd number see the patches in reverse order; our FlipRows brings them there, so positions are reversed.
+    """
+    n_blocks, whole = 1 + max(int(name.split(".")[1]) for name in state if name.startswith("blocks.")), Part(state)
+    first = Part(whole, "blocks.0.")
+    n_layers, n_channels = first.count("attn_blocks."), first["proj_in.bias"].numel()
+    patches, patch_values = whole["var"].shape
+    affine = first["proj_out.bias"].numel() == 2 * patch_values
+    n_classes = len(first["class_embed"]) if "class_embed" in first else 0
+    told = {"channels": n_channels, "num_blocks": n_blocks, "layers_per_block": n_layers, "nvp": affine}
+    told |= {"num_classes": n_classes}
+    arguments = {"in_channels": 3, "n_bits": 8}
+    chosen = settled(config, "TarFlow", told=told, defaults=arguments, ignored=["img_size", "patch_size"])
+    patch_size = math.isqrt(patch_values // chosen["in_channels"])
+    image_size = math.isqrt(patches) * patch_size
+    settled(config, "TarFlow", told={**told, "img_size": image_size, "patch_size": patch_size}, defaults=arguments)
+    ours: State = {}
+    for k in range(n_blocks):
+        block = Part(whole, f"blocks.{k}.")
+        ours |= renamed(f"flow.levels.0.layers.{3 + 2 * k}.net.", _causal_net(block, n_layers, reverse=k % 2 == 1))
+    ours["flow.levels.0.layers.0.log_scale"] = torch.full((chosen["in_channels"],), math.log(2.0))
+    learned = not torch.equal(whole["var"], torch.ones_like(whole["var"]))
+    if learned:
+        var = whole["var"] if n_blocks % 2 == 0 else whole["var"].flip(0)  # (patches, values)
+        ours[f"flow.levels.0.layers.{4 + 2 * n_blocks}.log_scale"] = -0.5 * var.T.flatten().log()
+    whole.require_all_read("apple's TarFlow")
+    return {
+        "name": "tarflow",
+        "image_size": image_size,
+        "channels": chosen["in_channels"],
+        "n_bits": chosen["n_bits"],
+        "patch_size": patch_size,
+        "n_blocks": n_blocks,
+        "n_layers": n_layers,
+        "n_channels": n_channels,
+        "coupling": "affine" if affine else "additive",
+        "learned_prior": learned,
+        "n_classes": n_classes,
+    }, ours
+
+
+def _causal_net(block: Part, n_layers: int, *, reverse: bool) -> State:
+    block.read.add(f"{block.prefix}attn_mask")  # a causal one, always
+    position = block["pos_embed"]
+    ours = {"position": position.flip(0) if reverse else position}
+    if "class_embed" in block:
+        ours["cond.weight"] = block["class_embed"].squeeze(1).T.contiguous()
+    for theirs, here in OF_A_TARFLOW.items():
+        ours |= {f"{here}.{kind}": block[f"{theirs}.{kind}"] for kind in ("weight", "bias")}
+    for i in range(n_layers):
+        for theirs, here in OF_A_BLOCK.items():
+            for kind in ("weight", "bias"):
+                ours[f"blocks.{i}.{here}.{kind}"] = block[f"attn_blocks.{i}.{theirs}.{kind}"]
+    return ours
+
+
+OF_A_TARFLOW = {"proj_in": "embed", "proj_out": "last"}
+OF_A_BLOCK = {
+    "attention.norm": "attention_norm",
+    "attention.qkv": "attention.qkv",
+    "attention.proj": "attention.out",
+    "mlp.norm": "mlp_norm",
+    "mlp.main.0": "mlp.0",
+    "mlp.main.2": "mlp.2",
+}
