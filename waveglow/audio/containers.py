@@ -26,7 +26,8 @@ class Claim(NamedTuple):
 
 def claim(raw: BinaryIO) -> Claim:
     """Of an opened file, read from its start."""
-    end = os.fstat(raw.fileno()).st_size
+    end = raw.seek(0, os.SEEK_END)
+    raw.seek(0)
     head = raw.read(16)
     if head[:4] in (b"RIFF", b"RF64") and head[8:12] == b"WAVE":
         return _of_wav(raw, end)

@@ -23,9 +23,11 @@ import soxr
 from waveglow.audio.containers import Claim, claim
 from waveglow.audio.files import FileError, unusable, write_atomically
 from waveglow.audio.resampling import SAMPLE_RATES
+from waveglow.audio.spans import Span
 from waveglow.config import require_known
 
 Samples = npt.NDArray[np.float32]
+File = Path | str | Span
 Channel = Literal["mix", "left", "right"]
 CHANNELS: tuple[Channel, ...] = get_args(Channel)
 
@@ -94,14 +96,14 @@ class LongAudio:
             yield np.clip(to_rate.resample_chunk(np.empty(0, np.float32), last=True), -1, 1)
 
 
-def probe(path: Path | str) -> AudioInfo:
+def probe(path: File) -> AudioInfo:
     """The header of an audio file, with no sample decoded. Raises AudioError."""
     with _opened(path) as (_, info):
         return info
 
 
 def load_audio(
-    path: Path | str,
+    path: File,
     *,
     sample_rate: int | None = None,
     channel: Channel | None = "mix",
@@ -136,9 +138,7 @@ def load_audio(
     return Audio(samples, sample_rate or info.sample_rate, tuple(notices))
 
 
-def load_long(
-    path: Path | str, *, sample_rate: int, channel: Channel | None = "mix", strict: bool = False
-) -> LongAudio:
+def load_long(path: File, *, sample_rate: int, channel: Channel | None = "mix", strict: bool = False) -> LongAudio:
     """What `load_audio` gives and refuses, for recordings of hours: the file is decoded twice, and never held whole."""
     require_known("channel", channel, (*get_args(Channel), None))
     with _opened(path) as (sound, info):
@@ -150,7 +150,7 @@ def load_long(
     return LongAudio(Path(path), sample_rate, channel, seconds, heard.peak == 0, tuple(notices))
 
 
-def read_segment(path: Path | str, start: int, frames: int) -> Samples:
+def read_segment(path: File, start: int, frames: int) -> Samples:
     """`frames` samples from `start` of a mono file, read by seeking. Returns [frames].
 
     Raises AudioError where the file ends before, has more channels, or holds what `load_audio(strict=True)` refuses.
@@ -196,15 +196,16 @@ def pcm16(samples: npt.NDArray[Any]) -> npt.NDArray[np.int16]:
 
 
 @contextmanager
-def _opened(path: Path | str) -> Iterator[tuple[soundfile.SoundFile, AudioInfo]]:
-    if reason := unusable(Path(path)):  # before opening: a FIFO would block
+def _opened(path: File) -> Iterator[tuple[soundfile.SoundFile, AudioInfo]]:
+    content = _content(path) if isinstance(path, Span) else None
+    if content is None and (reason := unusable(Path(path))):  # before opening: a FIFO would block
         raise AudioError(path, reason)
     if Path(path).suffix.lower() == ".raw":
         raise AudioError(path, "samples without a header can't be read; convert the file to WAV")
     try:
-        with open(path, "rb") as raw:
+        with open(path, "rb") if content is None else io.BytesIO(content) as raw:
             claimed = claim(raw)
-        with soundfile.SoundFile(_source(path, claimed)) as sound:
+        with soundfile.SoundFile(_source(path, content, claimed)) as sound:
             known = sound.frames < UNKNOWN_FRAMES
             if not known:
                 sound.seekable = lambda: False  # libsndfile says it can, and then can't
@@ -216,23 +217,36 @@ def _opened(path: Path | str) -> Iterator[tuple[soundfile.SoundFile, AudioInfo]]
         raise AudioError(path, f"can't be read ({error.strerror})") from error
     except soundfile.LibsndfileError as error:
         said = error.error_string.strip(" .")
-        reason = "empty file" if os.path.getsize(path) == 0 else f"no audio that can be decoded ({said})"
+        size = os.path.getsize(path) if content is None else len(content)
+        reason = "empty file" if size == 0 else f"no audio that can be decoded ({said})"
         raise AudioError(path, reason) from error
 
 
-def _source(path: Path | str, claimed: Claim) -> str | bytes | BinaryIO:
+def _content(span: Span) -> bytes:
+    """Of a file in a shard. Raises AudioError."""
+    try:
+        return span.read_bytes()
+    except FileError as error:
+        raise AudioError(span, error.reason) from error
+    except OSError as error:
+        raise AudioError(span, f"can't be read ({error.strerror})") from error
+
+
+def _source(path: File, content: bytes | None, claimed: Claim) -> str | bytes | BinaryIO:
     """What libsndfile opens: the file by its name's bytes, which need be no UTF-8, or its content with a blank filled.
 
     By Unicode on Windows alone, where names are that.
     """
+    if claimed.blank is None and content is not None:
+        return io.BytesIO(content)
     if claimed.blank is None:
         return os.fspath(path) if os.name == "nt" else os.fsencode(path)
-    content = bytearray(Path(path).read_bytes())
-    content[claimed.blank : claimed.blank + 4] = min(len(content) - claimed.blank - 4, 0xFFFFFFFF).to_bytes(4, "little")
-    return io.BytesIO(content)
+    filled = bytearray(Path(path).read_bytes() if content is None else content)
+    filled[claimed.blank : claimed.blank + 4] = min(len(filled) - claimed.blank - 4, 0xFFFFFFFF).to_bytes(4, "little")
+    return io.BytesIO(filled)
 
 
-def _require_usable(path: Path | str, info: AudioInfo) -> None:
+def _require_usable(path: File, info: AudioInfo) -> None:
     if info.sample_rate not in SAMPLE_RATES:
         limits = f"{SAMPLE_RATES[0]}..{SAMPLE_RATES[-1]} Hz"
         raise AudioError(path, f"the header says {info.sample_rate} Hz; accepted: {limits}")
@@ -339,7 +353,7 @@ def _shortfall(path: Path, info: AudioInfo, read: int, *, strict: bool) -> list[
     return [reason]
 
 
-def _one_channel(path: Path | str, frames: Samples, channel: Channel | None) -> Samples:
+def _one_channel(path: File, frames: Samples, channel: Channel | None) -> Samples:
     """[T, channels] to [T]."""
     channels = frames.shape[1]
     if channels == 1:
@@ -349,7 +363,7 @@ def _one_channel(path: Path | str, frames: Samples, channel: Channel | None) -> 
     return frames.mean(axis=1) if channel == "mix" else frames[:, ("left", "right").index(channel)]
 
 
-def _require_finite(path: Path | str, samples: npt.NDArray[Any], *, start: int = 0) -> None:
+def _require_finite(path: File, samples: npt.NDArray[Any], *, start: int = 0) -> None:
     if not np.isfinite(samples).all():
         index = int(np.argmin(np.isfinite(samples)))
         raise AudioError(path, f"sample {start + index} is {samples[index]}; all must be finite")
@@ -360,7 +374,7 @@ def _scaled(samples: Samples) -> Samples:
     return samples * (NORMALIZED_PEAK / peak) if peak > 0 else samples
 
 
-def _resampled(path: Path | str, samples: Samples, old_hz: int, new_hz: int) -> Samples:
+def _resampled(path: File, samples: Samples, old_hz: int, new_hz: int) -> Samples:
     result: Samples = soxr.resample(samples, old_hz, new_hz, quality="HQ")
     if not result.size:
         raise AudioError(path, f"its {len(samples)} samples at {old_hz} Hz are none at {new_hz} Hz")

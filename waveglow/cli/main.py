@@ -16,6 +16,7 @@ from waveglow.surroundings import make_do
 
 VERBS = {
     "prepare": "check recordings and list them in a manifest, with a held-out split",
+    "manifest": "list recordings in shards, or of a lhotse CutSet, in a manifest",
     "train": "train or fine-tune a vocoder; the same command resumes",
     "synth": "mel files to wavs",
     "resynth": "wavs to mels to wavs: how good is the vocoder?",

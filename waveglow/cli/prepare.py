@@ -15,8 +15,9 @@ import argparse
 from pathlib import Path
 
 from waveglow.audio.io import CHANNELS
-from waveglow.cli.values import seconds
+from waveglow.cli.values import checked, seconds
 from waveglow.data.prepare import MANIFEST, REPORT, prepare, tell
+from waveglow.data.shards import size
 from waveglow.models.mel_lookup import named
 
 
@@ -32,6 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mels", type=Path, metavar="DIR", help="folder of mel files with the recordings' names")
     parser.add_argument("--mel", metavar="CONVENTION", help="of --mels: a preset, checkpoint or YAML file (a preset)")
     parser.add_argument("--cut", dest="cut_seconds", type=seconds, metavar="SECONDS", help="cut longer ones at pauses")
+    parser.add_argument(
+        "--shards", dest="shard_bytes", type=checked(size), metavar="SIZE", help="into tars of 1024MB, …"
+    )
     parser.add_argument("--channel", choices=CHANNELS, default="mix", help="of several channels (mix)")
 
 

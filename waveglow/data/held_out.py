@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Iterable
-from pathlib import Path
 
 from waveglow.data.manifest import Clip
 
@@ -19,7 +18,7 @@ def validated(clips: Iterable[Clip], most: int) -> list[Clip]:
     """
     by_speaker: dict[tuple[str, str], list[Clip]] = defaultdict(list)
     for clip in sorted(clips, key=_hash):
-        by_speaker[clip.corpus or "", str(Path(clip.path).parent)].append(clip)
+        by_speaker[clip.corpus or "", str(clip.place.parent)].append(clip)
     speakers: dict[str, int] = defaultdict(int)  # of each corpus, so far
     places: list[tuple[int, int, str, Clip]] = []
     for (corpus, _), spoken in by_speaker.items():
@@ -33,7 +32,7 @@ def distinct_names(clips: Iterable[Clip]) -> list[str]:
     clips = list(clips)
     names = [clip.name for clip in clips]
     named = [
-        f"{Path(clip.path).parent.name}-{name}" if names.count(name) > 1 else name
+        f"{clip.place.parent.name}-{name}" if names.count(name) > 1 else name
         for clip, name in zip(clips, names, strict=True)
     ]
     return [f"{name}-{place}" if named.count(name) > 1 else name for place, name in enumerate(named)]

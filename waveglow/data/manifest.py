@@ -3,6 +3,8 @@
 One JSON object a line: path (relative to the manifest), sample_rate in Hz, frames in samples, sha256, split, mel where
 a mel file goes with the clip, bandwidth in Hz where the recording has nothing above, synthetic where a model spoke,
 corpus where it has a name. A run trains on `train` and validates on `valid`; `test` it never sees.
+
+A clip may lie in a shard: then `path` is an uncompressed tar, in which `member` has so many `bytes` from `offset` on.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from waveglow.audio.files import make_folder, write_atomically
+from waveglow.audio.spans import Span
 from waveglow.config import ConfigError, from_json, from_mapping
 from waveglow.data.split import Split
 
@@ -35,14 +38,47 @@ class Clip:
     bandwidth: int | None = None
     synthetic: bool = False
     corpus: str | None = None
+    offset: int | None = None
+    bytes: int | None = None
+    member: str | None = None
 
     def __post_init__(self) -> None:
+        if len({self.offset is None, self.bytes is None, self.member is None}) > 1:
+            raise ConfigError("offset, bytes and member go together: where in the shard `path` the recording lies")
+        if (self.offset or 512) < 512 or (self.bytes or 1) < 1:
+            raise ConfigError(
+                f"offset is {self.offset} and bytes {self.bytes}; at least 512 and 1 are possible in a tar"
+            )
         if self.bandwidth is not None and self.bandwidth <= 0:
             raise ConfigError(f"bandwidth is {self.bandwidth} Hz; it must be above 0")
 
     @property
+    def source(self) -> str | Span:
+        """What to read: the file, or its place in a shard."""
+        if self.offset is None or self.bytes is None or self.member is None:
+            return self.path
+        return Span(self.path, self.offset, self.bytes, self.member)
+
+    @property
+    def place(self) -> Path:
+        """The file, or what it was called before it went into a shard, below the shard's folder."""
+        return Path(self.path) if self.member is None else Path(self.path).parent / unescaped(self.member)
+
+    @property
     def name(self) -> str:
-        return Path(self.path).stem
+        return self.place.stem
+
+
+def escaped(stem: str) -> str:
+    """The key of a clip in a shard: WebDataset ends it at the first dot of the last name."""
+    folder, slash, name = stem.rpartition("/")
+    return folder + slash + name.replace("%", "%25").replace(".", "%2E")
+
+
+def unescaped(member: str) -> str:
+    """The file that was written into a shard as `member`."""
+    folder, slash, name = member.rpartition("/")
+    return folder + slash + name.replace("%2E", ".").replace("%25", "%")
 
 
 def read_manifest(path: Path) -> list[Clip]:

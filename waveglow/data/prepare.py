@@ -37,6 +37,7 @@ from waveglow.audio.mel import MelSpec
 from waveglow.config import ConfigError, from_json
 from waveglow.data.beside import MelsBeside
 from waveglow.data.manifest import Clip, read_manifest, write_manifest
+from waveglow.data.shards import remove_others, write_shards
 from waveglow.data.split import HeldOut, Recorded, Split, require_shares, splits
 
 MANIFEST, REPORT = "manifest.jsonl", "report.json"
@@ -90,6 +91,7 @@ def prepare(
     mel_spec: MelSpec | None = None,
     channel: Channel = "mix",
     cut_seconds: float | None = None,
+    shard_bytes: int | None = None,
     accept: Callable[[list[Clip]], None] | None = None,
 ) -> Prepared:
     """Check every recording below `corpus` and write `out`/manifest.jsonl and `out`/report.json.
@@ -107,6 +109,7 @@ def prepare(
         mel_spec: their convention; None takes the preset at this sample rate that the first of them fits best.
         channel: of recordings of several.
         cut_seconds: longer recordings are cut at pauses into pieces of at most so many seconds.
+        shard_bytes: the recordings are copied into tars of at most so many bytes (`data.shards`); mels stay files.
         accept: sees the clips before the manifest is written, and may raise.
 
     Raises ConfigError for a corpus that is no folder, fractions that are none, names of no recording, and where fewer
@@ -135,8 +138,13 @@ def prepare(
     clips, said = work.with_splits(refused, valid_fraction, test_fraction)
     if accept is not None:
         accept(clips)
+    if shard_bytes is not None:
+        places = (recorded.place for recorded in work.recorded)
+        clips = write_shards(list(zip(places, clips, strict=True)), out, shard_bytes)
     prepared = Prepared(clips, refused, said + notices, _fingerprint(corpus, inputs))
-    _write(out, corpus, prepared)
+    write(out, str(corpus.resolve()), prepared)
+    if shard_bytes is not None:
+        remove_others(out, clips)
     return prepared
 
 
@@ -165,9 +173,10 @@ def _fingerprint(corpus: Path, inputs: Inputs) -> dict[str, str]:
     return {name: f"{state.st_size} {state.st_mtime_ns}" for name, state in sorted(states.items())}
 
 
-def _write(out: Path, corpus: Path, prepared: Prepared) -> None:
-    """The manifest first: a report that lies there speaks of that manifest or of an older one, which `is_of` sees."""
-    content: dict[str, Any] = {"corpus": str(corpus.resolve()), "clips": prepared.text()}
+def write(out: Path, corpus: str, prepared: Prepared) -> None:
+    """Manifest and report, the manifest first: a report that lies there speaks of that manifest or of an older one,
+    which `is_of` sees."""
+    content: dict[str, Any] = {"corpus": corpus, "clips": prepared.text()}
     content |= {"refused": prepared.refused, "notices": prepared.notices, "sources": prepared.sources}
     write_manifest(out / MANIFEST, prepared.clips)
     write_atomically(out / REPORT, utf8(json.dumps(content, indent=1, ensure_ascii=False)))
@@ -291,7 +300,7 @@ class _Preparation:
             )
         named = {clip.kept for clip in self.recorded} - {None}
         asked_anew = valid_fraction is not None or bool(test_fraction) or bool(named)
-        known = {} if asked_anew else _known(self.out / MANIFEST)
+        known = {} if asked_anew else known_clips(self.out / MANIFEST)
         of_name = [known.get((clip.sha256, clip.name), known.get((clip.sha256, ""))) for clip in self.clips]
         recorded = [
             item._replace(kept=old.split) if old else item for item, old in zip(self.recorded, of_name, strict=True)
@@ -301,7 +310,16 @@ class _Preparation:
         if any(item.kept not in (None, split) for item, split in zip(self.recorded, given, strict=True)):
             raise ConfigError(f"{self.corpus}: what is held out by name leaves nothing to train on; name less")
         clips = [
-            dataclasses.replace(old or clip, path=clip.path, mel=clip.mel, mel_sha256=clip.mel_sha256, split=split)
+            dataclasses.replace(
+                old or clip,
+                path=clip.path,
+                mel=clip.mel,
+                mel_sha256=clip.mel_sha256,
+                split=split,
+                offset=None,
+                bytes=None,
+                member=None,
+            )
             for clip, split, old in zip(self.clips, given, of_name, strict=True)
         ]
         return clips, list(self._said(clips))
@@ -316,7 +334,7 @@ class _Preparation:
                 yield f"{', '.join(clip.path for clip in same)} are one recording, in {' and '.join(sides)}"
 
 
-def _known(manifest: Path) -> dict[tuple[str, str], Clip]:
+def known_clips(manifest: Path) -> dict[tuple[str, str], Clip]:
     """Clips that were prepared before, by content and name, and by content alone."""
     try:
         clips = read_manifest(manifest)

@@ -15,11 +15,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from waveglow.audio.files import unusable
+from waveglow.audio.files import FileError, unusable
 from waveglow.audio.io import AudioError, load_audio, read_segment
 from waveglow.audio.mel import MelSpec
 from waveglow.audio.mel_files import MelError, mel_frames, read_mel
 from waveglow.audio.mel_spectrogram import MelSpectrogram
+from waveglow.audio.spans import Span
 from waveglow.config import ConfigError
 from waveglow.data.beside import require_frames
 from waveglow.data.manifest import Clip
@@ -85,7 +86,7 @@ class SpeechCrops(Dataset[Example]):
 
     def _whole(self, clip: Clip) -> tuple[np.ndarray, np.ndarray]:
         """A clip shorter than the crop, with silence behind it."""
-        audio = np.pad(read_segment(clip.path, 0, clip.frames), (0, self.segment_samples - clip.frames))
+        audio = np.pad(read_segment(clip.source, 0, clip.frames), (0, self.segment_samples - clip.frames))
         return audio, self._mel(audio)
 
     def _crop(self, clip: Clip, start: int) -> tuple[np.ndarray, np.ndarray]:
@@ -93,7 +94,7 @@ class SpeechCrops(Dataset[Example]):
         T, hop = self.segment_samples, self.spec.hop
         context = hop * -(-self.spec.n_fft // hop)
         first, last = max(0, start - context), min(clip.frames, start + T + context)
-        audio = read_segment(clip.path, first, last - first)
+        audio = read_segment(clip.source, first, last - first)
         mel = self._mel(audio)[:, (start - first) // hop :]
         return audio[start - first :][:T], mel
 
@@ -107,14 +108,14 @@ def whole_clip(clip: Clip, spec: MelSpec, *, place: int, seed: int, max_samples:
 
     Raises AudioError where the file is too short for one group.
     """
-    audio = load_audio(clip.path, channel=None, strict=True).samples[:max_samples]
+    audio = load_audio(clip.source, channel=None, strict=True).samples[:max_samples]
     with torch.inference_mode():
         own = MelSpectrogram(spec).of_any_length(torch.from_numpy(audio)[None])[0]
     mel = own if clip.mel is None else torch.from_numpy(_file_mel(clip, spec))
     T = min(len(audio), mel.shape[1] * spec.hop)
     T -= T % multiple
     if T == 0:
-        raise AudioError(clip.path, f"has {clip.frames} samples, fewer than the model's group of {multiple}")
+        raise AudioError(clip.source, f"has {clip.frames} samples, fewer than the model's group of {multiple}")
     noisy = audio[:T] + dequantization_noise(seed, VALIDATION_PLACE + place, T)
     return Example(torch.from_numpy(noisy), mel[:, : -(-T // spec.hop)].clone(), place, _bandwidth(clip))
 
@@ -122,16 +123,20 @@ def whole_clip(clip: Clip, spec: MelSpec, *, place: int, seed: int, max_samples:
 def require_trainable(clips: Sequence[Clip], spec: MelSpec, *, multiple: int) -> None:
     """Raises ConfigError, before a step is made, for clips of train and valid that would end the training later.
 
-    A file that isn't there; a held-out clip of less than `multiple` samples, one group of the model; mels of another
+    A file that isn't there, or a shard, or one that is too short or has something else at the first or last of its
+    clips; a held-out clip of less than `multiple` samples, one group of the model; mels of another
     length than their recordings, or of another convention than `spec` (of `SAMPLED_MELS` of them, evenly chosen).
     """
     used = [clip for clip in clips if clip.split != "test"]
     with_mel = [clip for clip in used if clip.mel is not None]
-    sampled = {clip.path for clip in with_mel[:: max(1, len(with_mel) // SAMPLED_MELS)]}
+    sampled = {clip.source for clip in with_mel[:: max(1, len(with_mel) // SAMPLED_MELS)]}
+    sharded = sorted((clip for clip in used if clip.offset), key=lambda clip: (clip.path, clip.offset))
+    ends = {**{clip.path: clip for clip in reversed(sharded)}, **{f"{clip.path} ": clip for clip in sharded}}
+    misplaced = {clip.source: reason for clip in ends.values() if (reason := _misplaced(clip))}
     problems = [
-        f"{clip.path} (split {clip.split!r}): {reason}"
+        f"{clip.source} (split {clip.split!r}): {reason}"
         for clip in used
-        if (reason := _unusable(clip, spec, multiple, whole=clip.path in sampled))
+        if (reason := misplaced.get(clip.source) or _unusable(clip, spec, multiple, whole=clip.source in sampled))
     ]
     if problems:
         raise ConfigError(
@@ -141,7 +146,7 @@ def require_trainable(clips: Sequence[Clip], spec: MelSpec, *, multiple: int) ->
 
 
 def _unusable(clip: Clip, spec: MelSpec, multiple: int, *, whole: bool) -> str | None:
-    if reason := unusable(Path(clip.path)):
+    if clip.offset is None and (reason := unusable(Path(clip.path))):
         return reason
     if clip.split == "valid" and clip.frames < multiple:
         return f"has {clip.frames} samples, fewer than the model's group of {multiple}, and can't be held out"
@@ -152,6 +157,19 @@ def _unusable(clip: Clip, spec: MelSpec, multiple: int, *, whole: bool) -> str |
         except MelError as error:
             return f"its mel {error}"
     return None
+
+
+def _misplaced(clip: Clip) -> str | None:
+    """Why a clip can't lie where it should in its shard: of the last, whether the shard ends before."""
+    assert isinstance(clip.source, Span)
+    try:
+        clip.source.require_there()
+        missing = clip.source.offset + clip.source.size - Path(clip.path).stat().st_size
+        return f"its shard is cut short: {missing} bytes of it are missing" if missing > 0 else None
+    except FileError as error:
+        return error.reason
+    except OSError as error:
+        return f"its shard can't be read ({error.strerror})"
 
 
 def _bandwidth(clip: Clip) -> Tensor:
@@ -177,7 +195,7 @@ def _usable(clips: list[Clip], spec: MelSpec) -> list[Clip]:
     for clip in clips:
         if clip.sample_rate != spec.sample_rate:
             raise ConfigError(
-                f"{clip.path} has {clip.sample_rate} Hz, the mel convention {spec.sample_rate} Hz; "
+                f"{clip.source} has {clip.sample_rate} Hz, the mel convention {spec.sample_rate} Hz; "
                 f"run `waveglow prepare` with --sample-rate {spec.sample_rate}"
             )
     if not clips:

@@ -52,6 +52,9 @@ def splits(clips: Sequence[Recorded], *, valid: float = 0.05, test: float = 0.0)
         if split not in found.values():
             # The smallest hashes are held out, of those long enough if there are any; train gets back the largest.
             among = [c for c in (order[::-1] if split == "train" else order) if _spare(found[c], split, found)]
+            if not among:
+                kept = ", ".join(sorted(set(found.values())))
+                raise ConfigError(f"no clip is left for the split {split}: all are needed for {kept}; add clips")
             found[among[0]] = split
             given_anew.add(among[0])
     return [(clip.content not in given_anew and clip.kept) or found[clip.content] for clip in clips]

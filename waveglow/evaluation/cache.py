@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from waveglow.audio.files import writing
+from waveglow.audio.spans import Span
 from waveglow.config import from_json
 from waveglow.export.onnx_runtime import OnnxVocoder
 from waveglow.parts import WHOLE, Part
@@ -63,6 +64,6 @@ def model_digest(vocoder: Vocoder | OnnxVocoder) -> str:
     return content.hexdigest()
 
 
-def file_digest(path: Path) -> str:
+def file_digest(path: Path | Span) -> str:
     """SHA-256 of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from waveglow.audio.files import AUDIO_SUFFIXES, find_inputs
+from waveglow.audio.spans import Span
 from waveglow.data.manifest import read_manifest
 
 
@@ -15,7 +16,7 @@ class Clip:
     """A recording; `name` is its place in the input without suffix, `a/b`."""
 
     name: str
-    path: Path
+    path: Path | Span
 
 
 @dataclass
@@ -52,9 +53,10 @@ def _of_manifest(path: Path, split: str | None) -> list[Clip]:
     chosen = split or next((name for name in ("test", "valid") if name in splits), None)
     if chosen not in splits:
         raise ValueError(f"{path}: has no split {chosen or 'test or valid'}; it has {', '.join(splits)}")
-    files = [Path(entry.path) for entry in entries if str(entry.split) == chosen]
-    common = os.path.commonpath([file.parent for file in files])
-    clips = {file.relative_to(common).with_suffix("").as_posix(): file for file in files}
-    if len(clips) < len(files):
+    entries = [entry for entry in entries if str(entry.split) == chosen]
+    common = os.path.commonpath([entry.place.parent for entry in entries])
+    clips = {entry.place.relative_to(common).with_suffix("").as_posix(): entry.source for entry in entries}
+    if len(clips) < len(entries):
         raise ValueError(f"{path}: two clips have one name but for the suffix; rename one")
-    return [Clip(name, clips[name]) for name in sorted(clips)]
+    found = {name: source if isinstance(source, Span) else Path(source) for name, source in clips.items()}
+    return [Clip(name, found[name]) for name in sorted(found)]
