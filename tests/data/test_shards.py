@@ -303,6 +303,7 @@ def test_a_cutset_line_by_line(corpus, tmp_path, capsys):
     path.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
     assert main(["manifest", str(path), str(tmp_path / "none")]) == 2
     assert "no clip is left for the split" in capsys.readouterr().err
+    path.write_text("\n".join(map(json.dumps, lines[:2])), encoding="utf-8")
     assert main(["manifest", str(path), str(tmp_path / "out"), "--sample-rate", "16000"]) == 2
     assert "has 22050 Hz, the manifest 16000 Hz; give --sample-rate" in capsys.readouterr().err
     path.write_text('{"id": 3')

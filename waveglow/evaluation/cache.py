@@ -15,20 +15,20 @@ from waveglow.audio.files import writing
 from waveglow.audio.spans import Span
 from waveglow.config import from_json
 from waveglow.export.onnx_runtime import OnnxVocoder
-from waveglow.parts import WHOLE, Part
 from waveglow.vocoder import Vocoder
 
 
 class Cache:
     """Results by what they depend on, one JSON line each: what a killed evaluation needn't do again.
 
-    Each part of an evaluation writes a file of its own, and reads those of all.
+    Each part of an evaluation writes a file of its own, `path`, and reads those of all, beside it.
     """
 
-    def __init__(self, out: Path, part: Part = WHOLE) -> None:
-        self.path = path = part.named(out / "cache.jsonl")
+    def __init__(self, path: Path) -> None:
+        self.path = path
         self._known: dict[str, Any] = {}
-        lines = (file.read_text("utf-8", "replace").splitlines() for file in sorted(out.glob("cache*.jsonl")))
+        files = sorted(file for file in path.parent.glob("cache*.jsonl") if file.is_file())
+        lines = (file.read_text("utf-8", "replace").splitlines() for file in files)
         for line in chain.from_iterable(lines):
             try:
                 key, value = from_json(line)

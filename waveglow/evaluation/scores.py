@@ -68,7 +68,7 @@ class Evaluation:
         self.vocoder, self.out, self.settings, self.clips, self.others = vocoder, out, settings, clips, others
         self.part = part
         self.spec, self.group = vocoder.mel_spec, vocoder.group
-        self.cache = Cache(out, part)
+        self.cache = Cache(part.named(out / "cache.jsonl"))
         self.model_sha256 = model_digest(vocoder)
         self.vocoders: dict[str, Vocoder | OnnxVocoder] = {VOCODER: vocoder, **({AGAINST: against} if against else {})}
         self.digests = {VOCODER: self.model_sha256, **({AGAINST: model_digest(against)} if against else {})}
