@@ -501,7 +501,7 @@ async function showClips() {
     item.append(label, small);
     $('clips').append(item);
     radio.addEventListener('change', () => { voice.settled = doing(() => takeClip(clip))(); });
-    $('s-clip').append(new Option(`${clip.title}, ${clip.about}`, i));
+    $('s-clip').append(new Option(clip.title, i));
   }
   $('s-clip').append(Object.assign(new Option('your own', 'own'), { disabled: true }));
   return clips;
@@ -667,18 +667,25 @@ class Stream {
     this.node.port.postMessage({ piece });
   }
 
+  /** Messages in words: what the stream is, at first; that it has ended, at last; or what is wrong. */
   told(message) {
     if (message.code) this.fail(new Error(sentence(message.message)));
+    else if (message.end) this.end(message.real_time_factor);
+    else {
+      const { gather, context } = message, milliseconds = frames => Math.round(frames * model.hop / model.sample_rate * 1000);
+      $('s-state').textContent = `It looks ${milliseconds(context.after)} ms ahead, and makes ${milliseconds(gather)} ms or more at a time.`;
+    }
+  }
+
+  end(factor) {
+    this.ended = true;
+    this.factor = factor;
+    this.node.port.postMessage({ end: true });
   }
 
   closed(reason) {
     if (this.stopped || this.ended) return;
-    if (this.sent < this.mel.frames || !this.received) {
-      this.fail(new Error(reason ? sentence(reason) : 'The stream broke off; the server may be busy. Try again.'));
-      return;
-    }
-    this.ended = true;
-    this.node.port.postMessage({ end: true });
+    this.fail(new Error(reason ? sentence(reason) : 'The stream broke off; the server may be busy. Try again.'));
   }
 
   reported({ heard, gaps, done, dump }) {
@@ -695,12 +702,12 @@ class Stream {
   fail(error) { this.stop(); this.reject(error); }
 
   stop() {
+    this.show();
     this.stopped = true;
     clearTimeout(this.timer);
     clearInterval(this.drawing);
     this.socket.close();
     this.node.disconnect();
-    this.show();
   }
 
   joined() {
@@ -723,7 +730,8 @@ class Stream {
     g.fillRect(heard / total * width, 0, 2, height);
     if (this.first !== undefined) tile('s-first', `${this.first.toFixed(2)} s`, 'after the first frames were sent');
     tile('s-buffered', `${(received - heard).toFixed(2)} s`, 'of sound ahead of the ear');
-    tile('s-pieces', `${this.pieces.length}`, `${received.toFixed(1)} of ${total.toFixed(1)} s`);
+    const speed = this.factor ? `, ${(1 / this.factor).toFixed(1)} × as fast as heard` : '';
+    tile('s-pieces', `${this.pieces.length}`, `${received.toFixed(1)} of ${total.toFixed(1)} s${speed}`);
     tile('s-gaps', `${this.gaps}`, this.gaps ? 'times the sound ran out' : 'it never ran out');
   }
 }
