@@ -103,7 +103,7 @@ def main() -> None:
     # Imported while there is nothing to do yet.
     from waveglow.audio.io import UNKNOWN_FRAMES, AudioError, load_audio, probe
 
-    _limit(int(sys.argv[1]), int(sys.argv[2]))
+    limit(int(sys.argv[1]), int(sys.argv[2]))
     source, sink = sys.stdin.buffer, sys.stdout.buffer
     line = source.readline()
     if not line:
@@ -120,25 +120,23 @@ def main() -> None:
                 )
             audio = load_audio(path, sample_rate=asked["sample_rate"], channel=asked["channel"], strict=True)
     except AudioError as error:
-        _tell(sink, {"status": 422, "message": f"the recording: {error.reason}"})
+        tell(sink, {"status": 422, "message": f"the recording: {error.reason}"})
     except OverflowError as error:
-        _tell(sink, {"status": 413, "message": str(error)})
+        tell(sink, {"status": 413, "message": str(error)})
     except MemoryError:
-        _tell(sink, {"status": 413, "message": "the recording takes more memory to decode than it may"})
+        tell(sink, {"status": 413, "message": "the recording takes more memory to decode than it may"})
     else:
-        _tell(
-            sink, {"status": 200, "samples": len(audio.samples), "notices": audio.notices, "source": info.sample_rate}
-        )
+        tell(sink, {"status": 200, "samples": len(audio.samples), "notices": audio.notices, "source": info.sample_rate})
         sink.write(audio.samples.tobytes())
         sink.flush()
 
 
-def _tell(sink: Any, said: Mapping[str, Any]) -> None:
+def tell(sink: Any, said: Mapping[str, Any]) -> None:
     sink.write(json.dumps(said).encode() + b"\n")
     sink.flush()
 
 
-def _limit(memory_bytes: int, cpu_seconds: int) -> None:
+def limit(memory_bytes: int, cpu_seconds: int) -> None:
     """Of this process, from now on. `memory_bytes` are those beyond what it has."""
     with suppress(ImportError):  # Windows
         import resource

@@ -1,12 +1,11 @@
 """The image flow of the page: faces drawn, changed by their attributes and turned into one another.
 
-A picture is told by its seed and temperature, or by its file; either way its latents are kept for a while, so that a
+A picture is told by its seed and temperature, or by its pixels; either way its latents are kept for a while, so that a
 slider costs one pass through the flow. Shapes: latents [1, C_i, *S_i] of each level, pixels uint8 [N, C, H, W].
 """
 
 from __future__ import annotations
 
-import hashlib
 import io
 import math
 from collections import OrderedDict
@@ -19,17 +18,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from waveglow.data.image_sources.picture import fitted
 from waveglow.export.fold import folded
 from waveglow.models.flow_image import Latents
 from waveglow.models.shipped import DEFAULT_IMAGE_MODEL
 from waveglow.pictures.directions import Directions, read_directions
 from waveglow.pictures.inputs import Opened, open_model
 from waveglow.pictures.interpolation import WAYS
+from waveglow.serve import photo_process, photos
 
 KEPT = 64  # pictures whose latents are kept: 12 kB each of 32×32
-MAX_PHOTO_BYTES = 8 << 20
-MAX_PHOTO_PIXELS = 25_000_000
 MAX_PICTURES = 24  # of an answer
 MAX_TEMPERATURE, MAX_WEIGHT = 2.0, 10.0
 # What turns nearly every face, by the model's card; of the other attributes that is 1.
@@ -38,11 +35,11 @@ FULL = {"Smiling": 3.5}
 
 @dataclass(frozen=True)
 class Picture:
-    """A face out of noise (`seed`, `temperature`) or a file's content; what is added to it of the attributes."""
+    """A face out of noise (`seed`, `temperature`) or `pixels` [C, H, W]; what is added to it of the attributes."""
 
     seed: int = 0
     temperature: float = 0.7
-    photo: bytes | None = None
+    pixels: bytes | None = None
     weights: tuple[tuple[str, float], ...] = ()
 
 
@@ -79,8 +76,8 @@ class Faces:
                 "pictures": MAX_PICTURES,
                 "temperature": MAX_TEMPERATURE,
                 "weight": MAX_WEIGHT,
-                "photo_bytes": MAX_PHOTO_BYTES,
-                "photo_pixels": MAX_PHOTO_PIXELS,
+                "photo_bytes": photos.MAX_BYTES,
+                "photo_pixels": photo_process.MAX_PIXELS,
             },
         }
 
@@ -136,22 +133,21 @@ class Faces:
         return [z + d for z, d in zip(zs, direction, strict=True)]
 
     def latents(self, picture: Picture) -> Latents:
-        """Of a picture as it is. Raises ValueError for one that can't be read."""
-        if picture.photo is None:
+        """Of a picture as it is. Raises ValueError for a temperature that can't be."""
+        if picture.pixels is None:
             _require("temperature", picture.temperature, 0, MAX_TEMPERATURE)
             seed, temperature = picture.seed, picture.temperature
             return self._kept((seed, temperature), lambda: self.model.draw(1, temperature=temperature, seed=[seed]))
-        photo = picture.photo
-        return self._kept((hashlib.sha256(photo).digest(),), lambda: self._encoded(photo))
+        pixels = picture.pixels
+        return self._kept((pixels,), lambda: self._encoded(pixels))
 
     def bits(self, pixels: Tensor) -> float:
         """Bits per dimension of pixels [1, C, H, W]."""
         return float(self.model.bits_per_dim(pixels.to(self.opened.device), seed=[0])[0])
 
-    def _encoded(self, photo: bytes) -> Latents:
-        pixels = read_photo(photo, size=self.model.shape[1], channels=self.model.shape[0])
-        x = self.model.dequantize(pixels[None], seed=[0]).to(self.opened.device)
-        return self.model.encode(x)[0]
+    def _encoded(self, pixels: bytes) -> Latents:
+        read = torch.frombuffer(bytearray(pixels), dtype=torch.uint8).view(1, *self.model.shape)
+        return self.model.encode(self.model.dequantize(read, seed=[0]).to(self.opened.device))[0]
 
     def _kept(self, key: tuple[Any, ...], make: Callable[[], Latents]) -> Latents:
         found = self._latents.pop(key, None)
@@ -159,28 +155,6 @@ class Faces:
         while len(self._latents) > KEPT:
             self._latents.popitem(last=False)
         return zs
-
-
-def read_photo(content: bytes, *, size: int, channels: int) -> Tensor:
-    """A PNG, JPEG or WebP file, cropped and resized: uint8 [C, size, size]. Raises ValueError.
-
-    Its size is read in its head, before anything of it is decoded.
-    """
-    if len(content) > MAX_PHOTO_BYTES:
-        raise ValueError(f"the picture has {len(content)} bytes; the most is {MAX_PHOTO_BYTES}: make it smaller first")
-    width, height = _size(content)
-    if width * height > MAX_PHOTO_PIXELS:
-        most = MAX_PHOTO_PIXELS // 1_000_000
-        raise ValueError(f"the picture has {width}×{height} pixels; the most is {most} million: make it smaller first")
-    return torch.from_numpy(fitted(content, Path("the picture"), size=size, channels=channels).copy())
-
-
-def _size(content: bytes) -> tuple[int, int]:
-    try:
-        with Image.open(io.BytesIO(content), formats=("PNG", "JPEG", "WEBP")) as image:
-            return image.size
-    except Exception:  # decoders raise all kinds; `fitted` says which
-        return 0, 0
 
 
 def png(pixels: Tensor) -> bytes:

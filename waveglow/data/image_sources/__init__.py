@@ -6,10 +6,7 @@ And a user's own photo, as if it were of one of them.
 from __future__ import annotations
 
 from pathlib import Path
-
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from waveglow.config import ConfigError, nearest
 from waveglow.data.image_sources.celeba import CELEBA, CELEBA_PAGE, CELEBA_TERMS, download_celeba
@@ -20,6 +17,9 @@ from waveglow.data.image_sources.imagefolder import IMAGEFOLDER
 from waveglow.data.image_sources.mnist_5k import MNIST_5K
 from waveglow.data.image_sources.picture import fitted, read_file
 from waveglow.data.image_sources.source import SPLITS, Part, Pixels, Source, split_by_hash
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = [
     "CELEBA_PAGE",
@@ -81,6 +81,9 @@ def open_photo(path: Path, size: int, channels: int, *, dataset: str | None = No
     With zeros around it where the pictures of `dataset` have them at that size. Raises FileError where it can't be read
     or is too large, ValueError unless channels is 1 or 3.
     """
+    import torch
+    import torch.nn.functional as F
+
     if channels not in (1, 3):
         raise ValueError(f"channels is {channels}; pictures have 1 (grey) or 3 (RGB)")
     own_size = min(DATASETS[dataset].sizes, default=size) if dataset in DATASETS else size

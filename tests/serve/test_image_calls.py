@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from waveglow.serve.faces import MAX_PHOTO_BYTES, Faces, Picture
+from waveglow.serve.faces import Faces, Picture
+from waveglow.serve.images import MAX_BYTES
 from waveglow.vocoder import Vocoder
 
 
@@ -94,7 +95,7 @@ REFUSED: list[tuple[str, Any, int, str]] = [
     ("interpolate", {"pictures": [{}, {}], "steps": 1}, 422, "steps is 1; it must be from 2"),
     ("interpolate", {"pictures": [{}, {}], "way": "curved"}, 422, "way is 'curved'; it must be one of linear"),
     ("interpolate", {"pictures": [{}, {}], "way": 1}, 400, "way must be a text"),
-    ("sample", b" " * (MAX_PHOTO_BYTES * 4 // 3 + 70_000), 413, "one picture of 8 MiB"),
+    ("sample", b" " * (MAX_BYTES + 1), 413, "one picture of 8 MiB"),
 ]
 
 
