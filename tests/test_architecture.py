@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "waveglow"
 LAYERS = [
-    {"config", "distribution", "noise", "surroundings"},
+    {"client", "config", "distribution", "noise", "pieces", "surroundings"},
     {"flows", "nn", "audio", "devices", "hub", "parts", "processes"},
     {"models", "data", "metrics"},
     {"training", "vocoder", "opening", "export"},

@@ -716,6 +716,47 @@ def test_a_piece_comes_as_soon_as_the_frames_behind_it_are_there(piecewise):
     assert heard == frames > after
 
 
+@pytest.mark.parametrize("gather", [1, 5, 32])
+def test_a_piece_has_as_many_frames_as_are_to_be_gathered(piecewise, gather):
+    """However the mel arrives; the first comes as soon as so many frames and those behind them are there."""
+    after, frames = piecewise.reach(0).after, 120
+    step = math.lcm(piecewise.model.hop, piecewise.model.group) // piecewise.model.hop
+    least = math.ceil(gather / step) * step
+    mel, arrived = speech_mels(piecewise, 1, frames)[0], 0
+    stream, pieces = piecewise.open_stream(refine=0, gather=gather), []
+    for frame in mel.split(1, dim=-1):
+        missing, arrived = stream.missing, arrived + 1
+        piece = stream.feed(frame)
+        assert (piece is not None) == (missing == 1)
+        if piece is not None:
+            pieces.append(piece)
+            assert sum(map(len, pieces)) == (arrived - math.ceil(after / step) * step) * HOP
+    assert {len(piece) // HOP for piece in pieces} <= {least}
+    if (last := stream.end()) is not None:
+        pieces.append(last)
+    assert stream.end() is None
+    whole = piecewise.synthesize(mel, refine=0)
+    torch.testing.assert_close(torch.cat(pieces), whole, rtol=0, atol=1e-4 * float(whole.abs().max()))
+    again = [*piecewise.stream(mel.split(1, dim=-1), refine=0, gather=gather)]
+    assert all(map(torch.equal, again, pieces))
+
+
+def test_a_chunk_that_is_refused_leaves_a_stream_as_it_was(vocoder):
+    mel = log_mel(N_MELS, 60)
+    stream, heard = vocoder.open_stream(seed=3), []
+    for chunk in mel.split(20, dim=-1):
+        for wrong in (chunk[1:], chunk + torch.inf, torch.stack([chunk, chunk])[:, :, :0]):
+            with pytest.raises(ValueError, match="mel has"):
+                stream.feed(wrong)
+        heard += [stream.feed(chunk)]
+        with pytest.raises(ValueError, match="a chunk has 2 clips, those before it 1"):
+            stream.feed(torch.stack([chunk, chunk]))
+    heard += [stream.end()]
+    assert torch.equal(
+        torch.cat([p for p in heard if p is not None]), torch.cat([*vocoder.stream(mel.split(20, -1), seed=3)])
+    )
+
+
 def test_a_producer_may_use_its_buffer_again(piecewise):
     mel, buffer = speech_mels(piecewise, 1, 40)[0], torch.empty(N_MELS, 8)
 
@@ -792,6 +833,9 @@ def test_the_pieces_of_a_mel_are_what_synthesize_joins(piecewise, monkeypatch):
     ("chunks", "options", "message"),
     [
         ([noise(N_MELS, 4)], {"context": -1}, "context is -1; it must be at least 0 frames"),
+        ([noise(N_MELS, 4)], {"gather": 0}, "gather is 0; it must be a whole number of frames from 1"),
+        ([noise(N_MELS, 4)], {"gather": 1.5}, "gather is 1.5; it must be a whole number of frames from 1"),
+        ([], {"seed": -1}, "seed is -1; it must be an integer from 0 to 2**64 - 1"),
         ([log_mel(2, N_MELS, 4), log_mel(3, N_MELS, 4)], {}, "a chunk has 3 clips, those before it 2"),
         ([log_mel(N_MELS, 4), log_mel(N_MELS - 1, 4)], {}, "mel has shape [1, 7, 4]"),
         ([noise(N_MELS, 4)], {"sigma": -1}, "sigma is -1"),

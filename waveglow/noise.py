@@ -31,10 +31,13 @@ class Sampling(NamedTuple):
 
     @classmethod
     def of_call(cls, clips: int, *, sigma: float, seed: int | Sequence[int], refine: int) -> Sampling:
-        """Raises ValueError for another number of seeds than of clips, and a sigma that is negative or not finite."""
+        """Raises ValueError for another number of seeds than of clips, what is no seed, and a sigma that is negative or
+        not finite."""
         seeds = [seed] * clips if isinstance(seed, (int, np.integer)) else list(seed)
         if len(seeds) != clips:
             raise ValueError(f"got {len(seeds)} seeds for {clips} clips; give one seed, or one a clip")
+        for one in seeds:
+            require_seed(one)
         if not (math.isfinite(sigma) and sigma >= 0):
             raise ValueError(f"sigma is {sigma}; it must be a finite number >= 0")
         return cls(seeds, max(sigma, LEAST_REFINED_SIGMA) if refine else sigma, refine)
@@ -60,10 +63,15 @@ def philox(seed: int, purpose: Purpose, place: int, block: int = 0) -> np.random
 
     Raises ValueError unless 0 <= seed < 2**64.
     """
-    if int(seed) != seed or not 0 <= seed < 2**64:
-        raise ValueError(f"seed is {seed}; it must be an integer from 0 to 2**64 - 1")
+    require_seed(seed)
     key = np.array([seed, purpose], dtype=np.uint64)
     return np.random.Generator(np.random.Philox(key=key, counter=np.array([0, 0, block, place], dtype=np.uint64)))
+
+
+def require_seed(seed: int) -> None:
+    """Raises ValueError unless 0 <= seed < 2**64."""
+    if int(seed) != seed or not 0 <= seed < 2**64:
+        raise ValueError(f"seed is {seed}; it must be an integer from 0 to 2**64 - 1")
 
 
 class ScaleMixture(NamedTuple):

@@ -6,7 +6,6 @@ Shapes: audio [B, T] or [T], mel [B, M, F] or [M, F], T = F·hop samples.
 from __future__ import annotations
 
 import copy
-import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -35,6 +34,7 @@ from waveglow.models.flow_vocoder import FlowVocoder
 from waveglow.models.noise import noise_model
 from waveglow.models.reach import Reach, reach
 from waveglow.noise import Sampling, dequantization_noise, latent_noise
+from waveglow.pieces import Held, Pieces, Stream
 
 Precision = Literal["float32", "bf16", "fp16"]
 ArrayLike = Tensor | npt.NDArray[np.floating]
@@ -251,6 +251,7 @@ class Vocoder:
         seed: int | Sequence[int] = 0,
         refine: int | None = None,
         context: int | None = None,
+        gather: int = 1,
         check: bool = True,
     ) -> Iterator[Tensor]:
         """Audio while the mel is still arriving: chunks [M, F] to pieces [T], [B, M, F] to [B, T], of any lengths >= 1.
@@ -259,16 +260,18 @@ class Vocoder:
         full scale (1e-3 with many more steps than streams usually have, which amplify what rounding changes): noise
         goes by its place, and what surrounds a piece is decoded with it and thrown away. So a piece comes as soon as
         the frames of context behind it are known, and its cost grows with them: give chunks as long as the delay
-        allows.
+        allows, or `gather` them.
 
         Arguments:
             sigma, seed, check: as of `synthesize`.
             refine: steps of refinement; None is `refinement.stream_steps`, fewer than of whole mels.
             context: frames decoded on both sides of a piece. None is as many as that promise takes: what was measured
                 for the checkpoint, else `reach(refine)`, beyond which nothing can matter. Fewer are earlier and faster.
+            gather: frames that a piece has at least, but for the last. Where chunks are shorter than what this machine
+                keeps up with, `bench.pace.measured_pace(vocoder).least_chunk()` says how many.
 
         Raises ValueError, when the first piece or a chunk is asked for, as `synthesize` does, where chunks differ in
-        their batch, and for a negative context.
+        their batch, for a negative context, and a `gather` below 1.
 
         >>> vocoder = Vocoder.load("lapglow")
         >>> mel = torch.full((80, 100), -5.0)
@@ -277,22 +280,59 @@ class Vocoder:
         >>> torch.allclose(torch.cat(pieces), at_once, atol=1e-4)
         True
         """
+        yield from self.open_stream(
+            sigma=sigma, seed=seed, refine=refine, context=context, gather=gather, check=check
+        ).all(mels)
+
+    def open_stream(
+        self,
+        *,
+        sigma: float = 0.7,
+        seed: int | Sequence[int] = 0,
+        refine: int | None = None,
+        context: int | None = None,
+        gather: int = 1,
+        check: bool = True,
+    ) -> Stream[Tensor]:
+        """`stream` for those whom chunks are handed to, one at a time.
+
+        Raises ValueError for a seed, a sigma and steps of refinement that don't fit, a negative context, and a `gather`
+        below 1.
+
+        >>> stream = Vocoder.load("lapglow").open_stream(gather=4)
+        >>> mel = torch.full((80, 40), -5.0)
+        >>> heard = stream.feed(mel)  # 30 frames wait for those behind them
+        >>> heard.shape, stream.end().shape
+        (torch.Size([2560]), torch.Size([7680]))
+        """
         if context is not None and context < 0:
             raise ValueError(f"context is {context}; it must be at least 0 frames")
-        chunks = iter(mels)
-        first = next(chunks, None)
-        if first is None:
-            return
-        batch, single = self._batch(first)
-        draw = Sampling.of_call(
-            len(batch), sigma=sigma, seed=seed, refine=self._steps(refine, self.refinement.stream_steps)
-        )
-        if context is None:
-            context = self.refinement.frames_around(draw.refine)
-        for piece in self._pieces(self._arriving(batch, chunks, check), draw, context):
-            self._require_finite(piece, batch, check)
-            own = piece.clone()  # no inference tensor
-            yield own[0] if single else own
+        steps = self._steps(refine, self.refinement.stream_steps)
+        around = self.stream_context(steps) if context is None else Reach(context, context)
+        Sampling.of_call(np.size(seed), sigma=sigma, seed=seed, refine=steps)  # refuses what no chunk could mend
+
+        def batched(mel: ArrayLike) -> tuple[Tensor, bool]:
+            batch, single = self._batch(mel)
+            self._require_plausible(batch, [batch.shape[-1]] * len(batch), check)
+            return batch, single
+
+        def begin(pieces: Pieces, clips: int) -> Held[Tensor]:
+            return self._held(pieces, Sampling.of_call(clips, sigma=sigma, seed=seed, refine=steps))
+
+        def heard(audio: Tensor, mels: Tensor) -> Tensor:
+            self._require_finite(audio, mels, check)
+            return audio.clone()  # no inference tensor
+
+        return Stream(self._cutting(around, gather), batched=batched, begin=begin, heard=heard)
+
+    def stream_context(self, refine: int | None = None) -> Reach:
+        """Frames before and after a piece that a stream decodes with it where a call names none.
+
+        What was measured for the checkpoint, else the reach. Raises ValueError where refine doesn't fit.
+        """
+        steps = self._steps(refine, self.refinement.stream_steps)
+        measured = self.refinement.frames_around(steps)
+        return self.reach(steps) if measured is None else Reach(measured, measured)
 
     def reach(self, refine: int | None = None) -> Reach:
         """Mel frames before and after its own that a sample depends on, refinement included.
@@ -435,41 +475,27 @@ class Vocoder:
         self._frames(batch, None)
         return batch, mels.dim() != 3
 
-    def _arriving(self, first: Tensor, chunks: Iterable[ArrayLike], check: bool) -> Iterator[Tensor]:
-        """The chunks of a stream, [B, M, F_i], checked."""
-        for batch in itertools.chain([first], (self._batch(chunk)[0] for chunk in chunks)):
-            self._require_plausible(batch, [batch.shape[-1]] * len(batch), check)
-            yield batch
-
     def _whole(self, mels: Tensor, draw: Sampling) -> Iterator[Tensor]:
         """Audio [B, T_i] of whole mels [B, M, F], in pieces where they are long."""
         if mels.shape[-1] <= MAX_PIECE_FRAMES:
             yield self._decode(mels, draw, 0)
         else:
-            yield from self._pieces(mels.split(MAX_PIECE_FRAMES, dim=-1), draw)
+            yield from self._held(self._cutting(self.reach(draw.refine)), draw).all(
+                mels.split(MAX_PIECE_FRAMES, dim=-1)
+            )
 
-    def _pieces(self, chunks: Iterable[Tensor], draw: Sampling, context: int | None = None) -> Iterator[Tensor]:
-        """Audio [B, T_i] of mels [B, M, F_i], each piece as soon as the frames behind it that it depends on are there.
-
-        Pieces begin where a group of samples does, and so does what is decoded with them.
-        """
+    def _cutting(self, around: Reach, gather: int = 1) -> Pieces:
+        """Pieces begin where a group of samples does, and so does what is decoded with them."""
         step = math.lcm(self.model.hop, self.model.group) // self.model.hop
-        seen = self.reach(draw.refine) if context is None else (context, context)
-        before, after = (math.ceil(frames / step) * step for frames in seen)
-        first = done = 0  # frame that `held` begins with; frames whose audio is out
-        held: Tensor | None = None
-        for chunk in chunks:
-            if held is not None and len(chunk) != len(held):
-                raise ValueError(f"a chunk has {len(chunk)} clips, those before it {len(held)}; give all of one batch")
-            held = chunk.clone() if held is None else torch.cat([held, chunk], dim=-1)
-            ready = (first + held.shape[-1] - after) // step * step
-            if ready > done:
-                audio = self._decode(held[..., : ready + after - first], draw, first)
-                yield audio[:, (done - first) * self.model.hop : (ready - first) * self.model.hop]
-                done, kept = ready, max(0, ready - before)
-                first, held = kept, held[..., kept - first :]
-        if held is not None and first + held.shape[-1] > done:
-            yield self._decode(held, draw, first)[:, (done - first) * self.model.hop :]
+        return Pieces(around.before, around.after, step=step, gather=gather)
+
+    def _held(self, pieces: Pieces, draw: Sampling) -> Held[Tensor]:
+        return Held(
+            pieces,
+            self.model.hop,
+            decode=lambda mels, first: self._decode(mels, draw, first),
+            join=partial(torch.cat, dim=-1),
+        )
 
     @torch.inference_mode()
     @whole_float32()

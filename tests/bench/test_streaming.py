@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from waveglow.bench import long, streaming
+from waveglow.bench import long, pace, streaming
 from waveglow.vocoder import Vocoder
 
 
@@ -15,7 +15,7 @@ def vocoder(voice):
 
 def test_streaming(vocoder):
     tables = streaming.tables(vocoder, chunks=[8, 32], contexts=[0], seconds=1, repeats=1)
-    latency, exactness = (table.rows for table in tables)
+    latency, exactness, offered = (table.rows for table in tables)
     assert [(row["refine"], row["chunk_frames"]) for row in latency] == [(0, 8), (0, 32), (2, 8), (2, 32)]
     for row in latency:
         frames = row["mel_seconds"] * 22050 / 256
@@ -25,6 +25,13 @@ def test_streaming(vocoder):
         assert row["steady_real_time_factor"] > 0
     assert [(row["refine"], row["context"]) for row in exactness] == [(0, 0), (0, "own"), (2, 0), (2, "own")]
     assert all((row["snr_db"] > 80) == (row["context"] == "own") for row in exactness)
+    assert [(row["latency"], row["refine"]) for row in offered] == [(n, r) for r in (0, 1, 2) for n in ("exact", "low")]
+    for exact, low in zip(offered[::2], offered[1::2], strict=True):
+        assert exact["snr_db"] > 80
+        assert low["context"] == (16 if max(vocoder.stream_context(low["refine"])) > 16 else "own")
+        waits = (vocoder.stream_context(exact["refine"]).after + exact["chunk_frames"]) * 256 / 22050
+        assert exact["first_audio_ms"] > 1000 * waits
+        assert exact["steady_real_time_factor"] <= 0.5
 
 
 def test_the_first_audio_waits_for_the_frames_that_it_depends_on(vocoder):
@@ -62,3 +69,31 @@ def test_what_cannot_be_streamed(vocoder, given):
 def test_no_hours_and_no_frames(vocoder, given):
     with pytest.raises(ValueError, match=rf"{next(iter(given))} is 0(\.0)?; it must be above 0"):
         next(long.tables(vocoder, **given))
+
+
+def test_a_piece_costs_what_was_measured(vocoder, monkeypatch):
+    """With a clock by which decoding takes 10 ms and 0.1 ms a frame."""
+    now, decode = 0.0, vocoder.model.decode
+
+    def decoding(zs, mel):
+        nonlocal now
+        now += 0.01 + 1e-4 * mel.shape[-1]
+        return decode(zs, mel)
+
+    monkeypatch.setattr(vocoder.model, "decode", decoding)
+    monkeypatch.setattr(pace.time, "perf_counter", lambda: now)
+    measured = pace.measured_pace(vocoder, refine=0, context=20)
+    assert (measured.a, measured.b, measured.around) == pytest.approx((0.01, 1e-4, 40))
+    chunk = measured.least_chunk()
+    assert measured.real_time_factor(chunk) <= 0.5 < measured.real_time_factor(chunk - 1)
+    assert measured.least_chunk(load=0.005) is None
+    with pytest.raises(ValueError, match="load is 0; it must be above 0"):
+        measured.least_chunk(load=0)
+
+
+def test_low_latency_is_less_context_where_there_is_less(vocoder):
+    assert pace.context_of(vocoder, "exact") is None
+    assert pace.context_of(vocoder, "low", 64) == pace.LOW_CONTEXT
+    assert pace.context_of(Vocoder.of_noise(vocoder.mel_spec), "low", 0) is None
+    with pytest.raises(ValueError, match="latency is 'lowest'"):
+        pace.context_of(vocoder, "lowest")

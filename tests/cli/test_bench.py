@@ -123,7 +123,7 @@ def test_bench_alone_runs_all_four(monkeypatch, voice, capsys):
     printed = capsys.readouterr().out
     assert printed.startswith("machine ")
     assert [block.split()[0] for block in printed.split("\n\n")[1:]] == [
-        *("Kernels", "lapglow:", "float32,", "float32,", "Kernels", "lapglow:", "Memory", "Input:")
+        *("Kernels", "lapglow:", "float32,", "float32,", "float32,", "Kernels", "lapglow:", "Memory", "Input:")
     ]
 
 

@@ -215,6 +215,10 @@ def test_a_stream_is_what_synthesis_gives(lapglow, batch):
     assert [*runtime.stream([])] == []
     runtime._context = {4: 10}  # as measured for a checkpoint: with fewer frames around them, pieces come earlier
     assert len([*runtime.stream(np.split(mel, [20, 60, 110], axis=-1), **options)]) == 5
+    gathered = runtime.stream(np.split(mel, 15, axis=-1), gather=32, check=False, **options)
+    assert [piece.shape[-1] // SPEC.hop for piece in gathered] == [40, 40, 40, 30]
+    with pytest.raises(ValueError, match="gather is 0"):
+        next(runtime.stream([mel], gather=0))
     with pytest.raises(ValueError, match="context is -1"):
         next(runtime.stream([mel], context=-1))
     with pytest.raises(ValueError, match="those before it"):

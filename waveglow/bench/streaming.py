@@ -16,7 +16,8 @@ from torch import Tensor
 
 from waveglow.audio.signals import hum, snr
 from waveglow.bench.measuring import in_turns, progress, require_positive, synchronize
-from waveglow.bench.table import Column, Row, Table
+from waveglow.bench.pace import LATENCIES, LOAD, Latency, context_of, measured_pace
+from waveglow.bench.table import SKIPPED, Column, Row, Table
 from waveglow.vocoder import Vocoder
 
 CHUNKS = (4, 8, 16, 32, 64, 128)
@@ -38,6 +39,15 @@ EXACTNESS = (
     Column("first_audio_seconds", "first audio, s", ".3f"),
     Column("steady_real_time_factor", "steady RTF", ".3f"),
 )
+BY_LATENCY = (
+    Column("latency", "latency"),
+    Column("refine", "refine"),
+    Column("context", "context, frames"),
+    Column("chunk_frames", "least chunk, frames"),
+    Column("snr_db", "SNR, dB", ".1f"),
+    Column("first_audio_ms", "first audio, ms", ".0f"),
+    Column("steady_real_time_factor", "RTF", ".3f"),
+)
 
 
 def tables(
@@ -48,7 +58,9 @@ def tables(
     seconds: float = 4.0,
     repeats: int = 5,
 ) -> Iterator[Table]:
-    """Latency by chunk, then exactness by context, without refinement and with as much as the voice's streams have.
+    """Latency by chunk, exactness by context, then both of what servers offer, a frame arriving after the other.
+
+    Without refinement and with as much as the voice's streams have, the last table also with half of it.
 
     Arguments:
         vocoder: the voice, on its device, in its precision.
@@ -58,7 +70,7 @@ def tables(
         repeats: warm runs, of which the median counts.
 
     Yields: rows with `mel_seconds` + `compute_seconds` = `first_audio_seconds`, and `steady_real_time_factor`; in the
-    second table also `snr_db`, against synthesis at once.
+    second table also `snr_db`, against synthesis at once; in the third both, for the least chunk that keeps up.
 
     Raises ValueError for a chunk, seconds or repeats that aren't above 0, and for a context below 0.
     """
@@ -79,7 +91,33 @@ def tables(
         pieces = vocoder.stream(mel.split(chunk, dim=-1), refine=refine, context=context)
         row["snr_db"] = snr(at_once[refine], torch.cat(list(pieces)))
     title = f"{vocoder.precision}, chunks of {CHUNK_OF_CONTEXTS} frames, by context"
-    yield Table(title, EXACTNESS, rows, [f"SNR of {len(mel[0]) * vocoder.model.hop / vocoder.sample_rate:.2f} s"])
+    of = f"SNR of {len(mel[0]) * vocoder.model.hop / vocoder.sample_rate:.2f} s"
+    yield Table(title, EXACTNESS, rows, [of])
+    progress("measuring latencies")
+    keeps_up = f"least chunk: with which a stream computes at most {LOAD:.0%} of the time"
+    latencies = [
+        _of_latency(vocoder, mel, latency, refine, repeats)
+        for refine in sorted({*steps, vocoder.refinement.stream_steps // 2})
+        for latency in LATENCIES
+    ]
+    yield Table(f"{vocoder.precision}, a frame after the other, by latency", BY_LATENCY, latencies, [of, keeps_up])
+
+
+def _of_latency(vocoder: Vocoder, mel: Tensor, latency: Latency, refine: int, repeats: int) -> Row:
+    context = context_of(vocoder, latency, refine)
+    pace = measured_pace(vocoder, refine=refine, context=context, repeats=repeats)
+    row: Row = {"latency": latency, "refine": refine, "context": "own" if context is None else context}
+    if (chunk := pace.least_chunk()) is None:
+        return {**row, SKIPPED: "no chunk keeps up"}
+    after = vocoder.stream_context(refine).after if context is None else context
+    pieces = vocoder.stream(mel.split(chunk, dim=-1), refine=refine, context=context, gather=chunk)
+    return {
+        **row,
+        "chunk_frames": chunk,
+        "snr_db": snr(vocoder.synthesize(mel, refine=refine), torch.cat(list(pieces))),
+        "first_audio_ms": 1000 * ((after + chunk) * pace.frame_seconds + pace.seconds(chunk)),
+        "steady_real_time_factor": pace.real_time_factor(chunk),
+    }
 
 
 Key = tuple[int, int, int | None]  # steps of refinement, frames of a chunk, frames of context
@@ -112,8 +150,7 @@ class _Stream:
         self.vocoder = vocoder
         self.chunk = vocoder.mel(hum(1.0, vocoder.sample_rate), vocoder.sample_rate)[:, :1].repeat(1, chunk)
         self.pieces = partial(vocoder.stream, refine=refine, context=context)
-        own = vocoder.refinement.frames_around(refine) if context is None else context
-        seen = vocoder.reach(refine) if own is None else (own, own)
+        seen = vocoder.stream_context(refine) if context is None else (context, context)
         self.chunks_seen = 1 + -(-(sum(seen) + vocoder.model.group // vocoder.model.hop) // chunk)
         self.frames_before_first = 0
 

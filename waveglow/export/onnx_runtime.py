@@ -5,10 +5,9 @@ B: batch, M: mels, F: frames, T = F·hop samples.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -23,6 +22,7 @@ from waveglow.audio.steps import require_steps
 from waveglow.config import ConfigError, from_json, from_mapping
 from waveglow.distribution import install_hint
 from waveglow.noise import DRAWS, Sampling, latent_noise
+from waveglow.pieces import Held, Pieces, Stream
 
 if TYPE_CHECKING:
     from waveglow.audio.denoise import BiasDenoiser
@@ -190,28 +190,57 @@ class OnnxVocoder:
         seed: int | Sequence[int] = 0,
         refine: int | None = None,
         context: int | None = None,
+        gather: int = 1,
         check: bool = True,
     ) -> Iterator[Samples]:
         """Audio while the mel is still arriving, as of `Vocoder.stream`: chunks [M, F] to pieces [T], or with a batch.
 
-        Where `refine` or `context` is None, it is what the checkpoint said of streams.
+        Where `refine` or `context` is None, it is what the checkpoint said of streams. A piece has at least `gather`
+        frames, but for the last.
         Raises ValueError, when the first piece or a chunk is asked for, as `synthesize` does, where chunks differ in
-        their batch, for a negative context, and for a file that draws its own noise.
+        their batch, for a negative context, a `gather` below 1, and for a file that draws its own noise.
         """
+        yield from self.open_stream(
+            sigma=sigma, seed=seed, refine=refine, context=context, gather=gather, check=check
+        ).all(mels)
+
+    def open_stream(
+        self,
+        *,
+        sigma: float = SIGMA,
+        seed: int | Sequence[int] = 0,
+        refine: int | None = None,
+        context: int | None = None,
+        gather: int = 1,
+        check: bool = True,
+    ) -> Stream[Samples]:
+        """`stream` for those whom chunks are handed to, one at a time. Raises ValueError as that does."""
         if not self.latents:
             raise ValueError(f"{self.path} draws its own noise, other in every piece; export it without --drawn-noise")
         if context is not None and context < 0:
             raise ValueError(f"context is {context}; it must be at least 0 frames")
-        chunks = iter(mels)
-        for first in chunks:
-            batch, single = self._batch(first, check)
-            draw = self._draw(len(batch), sigma, seed, self._steps(refine, self._stream_refine))
-            if context is None and (known := [steps for steps in self._context if steps >= draw.refine]):
-                context = self._context[min(known)]
-            arriving = itertools.chain([batch], (self._batch(chunk, check)[0] for chunk in chunks))
-            for piece in self._pieces(arriving, draw, context):
-                _require_finite(piece, batch, check)
-                yield piece[0] if single else piece
+        steps = self._steps(refine, self._stream_refine)
+        around = self.stream_context(steps) if context is None else (context, context)
+        self._draw(np.size(seed), sigma, seed, steps)  # refuses what no chunk could mend
+
+        def begin(pieces: Pieces, clips: int) -> Held[Samples]:
+            return self._held(pieces, self._draw(clips, sigma, seed, steps))
+
+        def heard(audio: Samples, mels: Samples) -> Samples:
+            _require_finite(audio, mels, check)
+            return audio
+
+        pieces = Pieces(*around, gather=gather)
+        return Stream(pieces, batched=lambda mel: self._batch(mel, check), begin=begin, heard=heard)
+
+    def stream_context(self, refine: int | None = None) -> tuple[int, int]:
+        """Frames before and after a piece that a stream decodes with it where a call names none.
+
+        What was measured for the checkpoint, else the reach. Raises ValueError where refine doesn't fit.
+        """
+        steps = self._steps(refine, self._stream_refine)
+        measured = [n for n in self._context if n >= steps]
+        return (self._context[min(measured)],) * 2 if measured else self.reach(steps)
 
     def mel(self, wav: npt.ArrayLike, sample_rate: int, *, check: bool = True) -> Samples:
         """Mel of audio at any sample rate: [T] to [M, F], [B, T] to [B, M, F]. Takes torch."""
@@ -290,27 +319,16 @@ class OnnxVocoder:
             yield self._run(mels, draw, 0)
         else:
             chunks = [mels[..., i : i + MAX_PIECE_FRAMES] for i in range(0, mels.shape[-1], MAX_PIECE_FRAMES)]
-            yield from self._pieces(chunks, draw, None)
+            yield from self._held(Pieces(*self.reach(draw.refine)), draw).all(chunks)
 
-    def _pieces(self, chunks: Iterable[Samples], draw: Sampling, context: int | None) -> Iterator[Samples]:
-        """Audio [B, T_i] of mels [B, M, F_i], each piece as soon as the frames behind it that it depends on are there.
-
-        As of `Vocoder`, whose latents may be longer than a frame.
-        """
-        before, after = self.reach(draw.refine) if context is None else (context, context)
-        hop, first, done = self.mel_spec.hop, 0, 0  # frame that `held` begins with; frames whose audio is out
-        held: Samples | None = None
-        for chunk in chunks:
-            if held is not None and len(chunk) != len(held):
-                raise ValueError(f"a chunk has {len(chunk)} clips, those before it {len(held)}; give all of one batch")
-            held = chunk if held is None else np.concatenate([held, chunk], axis=-1)
-            ready = first + held.shape[-1] - after
-            if ready > done:
-                yield self._run(held, draw, first)[:, (done - first) * hop : (ready - first) * hop]
-                done, kept = ready, max(0, ready - before)
-                first, held = kept, held[..., kept - first :]
-        if held is not None and first + held.shape[-1] > done:
-            yield self._run(held, draw, first)[:, (done - first) * hop :]
+    def _held(self, pieces: Pieces, draw: Sampling) -> Held[Samples]:
+        """As of `Vocoder`, whose latents may be longer than a frame."""
+        return Held(
+            pieces,
+            self.mel_spec.hop,
+            decode=lambda mels, first: self._run(mels, draw, first),
+            join=partial(np.concatenate, axis=-1),
+        )
 
     def _batch(self, mel: npt.ArrayLike, check: bool) -> tuple[Samples, bool]:
         """[M, F] or [B, M, F] to (mels [B, M, F], whether it was a single one)."""
