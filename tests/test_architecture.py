@@ -184,6 +184,7 @@ WITHOUT_TORCH = [
     "waveglow.audio.mel_files",
     "waveglow.audio.mel_spec",
     "waveglow.audio.steps",
+    "waveglow.client",
     "waveglow.cli.common",
     "waveglow.cli.main",
     "waveglow.cli.models",

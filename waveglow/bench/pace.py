@@ -85,7 +85,7 @@ class Paces:
 
 
 def measured_paces(vocoder: Vocoder | OnnxVocoder) -> Paces:
-    """Without refinement, and with as much as the vocoder's streams have. Raises ValueError as `Vocoder.stream` does."""
+    """Without refinement, and with as much as the vocoder's streams have. Raises ValueError as its `stream` does."""
     steps = vocoder.refinement.stream_steps
     plain = measured_pace(vocoder, refine=0)
     return Paces(plain, measured_pace(vocoder, refine=steps) if steps else plain, steps)

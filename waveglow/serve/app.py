@@ -12,14 +12,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
-from waveglow.serve import health, images, mel, site, synthesis
+from waveglow.serve import health, images, mel, site, streaming, synthesis
 from waveglow.serve.answers import RefusedError
 from waveglow.serve.bodies import Lingering
 from waveglow.serve.counting import Counting
 from waveglow.serve.guard import Guard
 from waveglow.serve.service import Service
 
-ROOMS = (health, synthesis, mel, images, site)  # each has `routes(service)`
+ROOMS = (health, synthesis, streaming, mel, images, site)  # each has `routes(service)`
 
 
 def build_app(service: Service) -> Starlette:

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from waveglow.serve.answers import stopping
 from waveglow.serve.metrics import Metrics
 
+STATUS_OF_CLOSE = 4000  # what a WebSocket is closed with above an HTTP status
 GONE = "499"  # as nginx has it: the client left before an answer began
 
 
@@ -32,7 +33,9 @@ class Counting:
                 status = "101"
             elif kind.endswith("http.response.start"):
                 status = str(message["status"])
-            elif kind in ("http.response.body", "websocket.send") and began_only_once(scope):
+            elif kind == "websocket.close" and message.get("code", 1000) > STATUS_OF_CLOSE:
+                status = str(message["code"] - STATUS_OF_CLOSE)
+            elif (kind == "http.response.body" or message.get("bytes") is not None) and began_only_once(scope):
                 self.metrics.first_byte.labels(call).observe(time.monotonic() - began)
             await send(message)
 

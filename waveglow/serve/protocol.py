@@ -8,6 +8,8 @@ from typing import Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.utils import ClientDisconnected
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from waveglow.serve.settings import Settings
 
@@ -82,5 +84,43 @@ def protocol(settings: Settings) -> type[H11Protocol]:
                 ]
                 self.transport.write(b"".join(self.conn.send(event) or b"" for event in events))
             self.transport.close()
+
+    return Limited
+
+
+def socket_protocol(settings: Settings) -> type[WebSocketsSansIOProtocol]:
+    """uvicorn's protocol of WebSockets with the limit of `settings` on how long a client may leave what it is sent."""
+
+    class Limited(WebSocketsSansIOProtocol):
+        stalled: asyncio.TimerHandle | None = None
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._taken()
+            super().connection_lost(exc)
+
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            self._taken()
+            self.stalled = self.loop.call_later(settings.write_seconds, self.transport.abort)
+
+        def resume_writing(self) -> None:
+            self._taken()
+            super().resume_writing()
+
+        async def send(self, message: Any) -> None:
+            await self.writable.wait()
+            if self.close_sent:  # by uvicorn itself, of which the application knows nothing yet
+                raise ClientDisconnected
+            await super().send(message)
+
+        def send_receive_event_to_app(self) -> None:
+            if self.curr_msg_data_type == "text":  # what is no UTF-8 is refused as any other text
+                self.frames = [b"".join(self.frames).decode(errors="replace").encode()]
+            super().send_receive_event_to_app()
+
+        def _taken(self) -> None:
+            if self.stalled is not None:
+                self.stalled.cancel()
+                self.stalled = None
 
     return Limited

@@ -13,7 +13,7 @@ import prometheus_client
 import uvicorn
 
 from waveglow.serve.app import build_app
-from waveglow.serve.protocol import protocol
+from waveglow.serve.protocol import protocol, socket_protocol
 from waveglow.serve.service import Service
 from waveglow.serve.settings import Settings
 from waveglow.serve.voice import Voice
@@ -78,8 +78,9 @@ class Server(uvicorn.Server):
             uvicorn.Config(
                 build_app(service),
                 http=protocol(settings),
-                ws="websockets-sansio",
+                ws=socket_protocol(settings),
                 ws_max_size=WS_MAX_BYTES,
+                ws_ping_timeout=None,  # a client that is made to wait answers behind what it has sent
                 ws_per_message_deflate=False,  # a message's size is what it costs
                 log_level="warning",
                 access_log=False,

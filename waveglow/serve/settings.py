@@ -38,6 +38,7 @@ class Settings:
     header_seconds: float = _option(10.0, "for the head of a request to arrive", least=0.01)
     body_seconds: float = _option(120.0, "for a body to arrive", least=0.01)
     decode_seconds: float = _option(20.0, "for a recording to be decoded", least=0.01)
+    idle_seconds: float = _option(30.0, "between two messages of a stream", least=0.01)
     write_seconds: float = _option(30.0, "for a client to take 64 KiB of an answer", least=0.01)
     connections: int = _option(256, "open at a time; more get 503", least=1, whole=True)
     metrics_port: int | None = _option(

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import gc
+import logging
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from waveglow.bench.pace import LATENCIES, Latency, Paces, context_of, measured_paces
+
 if TYPE_CHECKING:
     from waveglow.export.onnx_runtime import OnnxVocoder
     from waveglow.vocoder import Vocoder
 
 WARM_UP_SECONDS = 1.0
+SLOW_FRAMES = 128  # a piece, where none keeps up
+log = logging.getLogger(__name__)
 
 
 class Voice:
@@ -30,6 +35,7 @@ class Voice:
         self.mel_spec, self.refine = vocoder.mel_spec, vocoder.refine  # known while it is loaded anew, too
         self._vocoder: Vocoder | OnnxVocoder | None = vocoder
         self._about: dict[str, Any] = {}
+        self._paces: Paces | None = None
 
     @property
     def vocoder(self) -> Vocoder | OnnxVocoder:
@@ -46,7 +52,18 @@ class Voice:
             began = time.monotonic()
             audio = self.vocoder.synthesize(silence.astype(np.float32), check=False)
             self.real_time_factor = (time.monotonic() - began) * spec.sample_rate / len(audio)
+        try:
+            self._paces = measured_paces(self.vocoder)
+        except ValueError as error:
+            log.warning("%s can't be streamed: %s", self.name, error)
         self._about = self._told()
+
+    def gather(self, latency: Latency, refine: int) -> int:
+        """Frames that pieces of a stream have at least, so that one stream leaves the machine half of the time."""
+        if self._paces is None:
+            return 1
+        around = sum(self._around(latency, refine))
+        return self._paces.of(refine, around).least_chunk() or SLOW_FRAMES
 
     def reload(self) -> None:
         """Let go of the model, load it again, and warm it up."""
@@ -74,6 +91,21 @@ class Voice:
             "reach": {"before": before, "after": after},
             "refine": vocoder.refine,
             "stream_refine": vocoder.refinement.stream_steps,
+            "streams": None if self._paces is None else {latency: self._stream(latency) for latency in LATENCIES},
             "device": str(vocoder.device),
             "precision": vocoder.precision,
         }
+
+    def _around(self, latency: Latency, refine: int) -> tuple[int, int]:
+        context = context_of(self.vocoder, latency, refine)
+        before, after = self.vocoder.stream_context(refine) if context is None else (context, context)
+        return before, after
+
+    def _stream(self, latency: Latency) -> dict[str, Any]:
+        """How streams of that latency wait, in frames and seconds, where the machine does nothing else."""
+        refine, spec = self.vocoder.refinement.stream_steps, self.vocoder.mel_spec
+        (before, after), gather = self._around(latency, refine), self.gather(latency, refine)
+        assert self._paces is not None
+        pace = self._paces.of(refine, before + after)
+        first = (after + gather) * spec.hop / spec.sample_rate + pace.seconds(gather)
+        return {"context": after, "gather": gather, "first_audio_seconds": round(first, 3)}
