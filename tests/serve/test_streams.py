@@ -14,12 +14,12 @@ import torch
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-from tests.serve.conftest import RATE, serving
 from waveglow.audio.io import pcm16
 from waveglow.audio.mel import convert, preset
 from waveglow.vocoder import Vocoder
 
 END = '{"end": true}'
+RATE = 22_050
 
 
 @pytest.fixture(scope="module")
@@ -255,7 +255,7 @@ def test_a_client_that_goes_away_costs_no_more_than_a_piece_or_two(server, mel, 
 
 
 @pytest.fixture(scope="module")
-def strict(tmp_path_factory, tiny):
+def strict(tmp_path_factory, serving, tiny):
     """A server of small limits."""
     options = (
         "--streams",
@@ -320,7 +320,7 @@ def test_so_many_streams_at_a_time(strict):
     assert strict.metric("waveglow_requests_total", call="/v1/stream", status="429") >= 1
 
 
-def test_a_client_that_sends_and_does_not_read_is_hung_up_on(tmp_path, mel):
+def test_a_client_that_sends_and_does_not_read_is_hung_up_on(tmp_path, serving, mel):
     """And the server doesn't grow by what it sends, faster than it is served; of noise, which costs next to nothing."""
     options = ("-c", "noise", "--mel", "hifigan", "--write-seconds", "0.5", "--max-seconds", "10000")
     with serving(tmp_path, *options) as server:
