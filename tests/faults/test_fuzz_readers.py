@@ -21,7 +21,7 @@ from fuzzed_files import (
     readers,
     with_checksums,
 )
-from fuzzed_values import PROPERTIES, built, of_seed
+from fuzzed_values import ABOUT, CONFIGS, PROPERTIES, built, celeba, of_configs, of_metadata, of_seed
 from fuzzing import Reader, complaint, complaints, for_minutes, mutated, turn
 
 from waveglow.audio.files import FileError
@@ -29,6 +29,8 @@ from waveglow.config import ConfigError, parse_overrides, read_yaml
 from waveglow.data.image_sources import open_photo
 from waveglow.evaluation.cache import Cache
 from waveglow.export.onnx_runtime import OnnxFileError, OnnxVocoder
+from waveglow.models.checkpoint import CheckpointError
+from waveglow.training.runs import fine_tuning
 
 NAMES = [
     "wav", "wav of floats", "wav of ADPCM", "wav of GSM", "flac", "aiff", "au", "w64", "rf64", "ogg", "opus", "mp3",
@@ -201,6 +203,30 @@ def test_an_exported_vocoder_takes_audio_as_the_other_does(tmp_path, shape, says
         assert says in str(caught.value)
     with pytest.raises(ValueError, match="the sample rate is 10 Hz; it must be from 4000 to 192000"):
         vocoder.mel(np.zeros(90, np.float32), 10)
+
+
+@pytest.mark.parametrize("info", [3, [1], True, "a"])
+def test_a_checkpoint_whose_info_is_no_mapping(tmp_path, info):
+    with pytest.raises(CheckpointError, match="no configuration of a checkpoint"):
+        of_configs(tmp_path)({**CONFIGS, "info": info})
+    assert of_configs(tmp_path)({**CONFIGS, "info": None}) == 0
+
+
+@pytest.mark.parametrize("recipe", ["lapglow", {"optim": 3}, {"optim": {"lr": "fast"}}, {"optim": {"rate": 1e-4}}])
+def test_a_recipe_of_weights_that_says_nothing(recipe):
+    with pytest.raises(ConfigError, match="recipe"):
+        fine_tuning({"recipe": recipe})
+    assert fine_tuning({"recipe": {"optim": {"lr": 1e-3}}})["optim"]["lr"] == pytest.approx(2e-4)
+
+
+def test_a_list_of_no_attributes(tmp_path):
+    with pytest.raises(ConfigError, match="names no attribute in its second line"):
+        celeba(tmp_path)(("1\n\n0.jpg", "0.jpg 0"))
+
+
+def test_an_onnx_files_words_stay_in_a_line(tmp_path):
+    with pytest.raises(OnnxFileError, match=r"^[^\n]*latents follow 'a\\nb', which is unknown[^\n]*$"):
+        of_metadata(tmp_path)({**ABOUT, "latents": [[1, 16, "a\nb"]]})
 
 
 # ---- The fuzzer ------------------------------------------------------------------------------------------------------

@@ -93,7 +93,8 @@ class OnnxVocoder:
             self.latents = [Latent(*latent) for latent in values["latents"]]
             unknown = {latent.base for latent in self.latents} - DRAWS.keys()
             if unknown:
-                raise ValueError(f"its latents follow {', '.join(sorted(unknown))}, which is unknown; upgrade waveglow")
+                names = ", ".join(sorted(map(repr, unknown)))
+                raise ValueError(f"its latents follow {names}, which is unknown; upgrade waveglow")
             if (self.refine and "steps" not in self._options) or not (self.latents or "sigma" in self._options):
                 raise ValueError("written by an older version; export it again")
             self.sigma, self.group = float(values.get("sigma", SIGMA)), int(values.get("group", self.mel_spec.hop))

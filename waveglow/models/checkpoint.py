@@ -147,7 +147,7 @@ def load(path: Path | str) -> Checkpoint[Model]:
         require_sound(model)
     except ValueError as error:
         raise CheckpointError(f"{directory / WEIGHTS}: {error}; use a checkpoint from before it broke") from error
-    return Checkpoint(model.eval(), config["model"], mel_spec, config.get("info") or {}, directory)
+    return Checkpoint(model.eval(), config["model"], mel_spec, config["info"], directory)
 
 
 def load_vocoder(path: Path | str) -> Checkpoint[FlowVocoder]:
@@ -241,6 +241,7 @@ def read_config(directory: Path) -> dict[str, Any]:
     try:
         config = from_json((directory / CONFIG).read_text(encoding="utf-8"))
         version, _, _ = config["format"], config["model"]["name"], config["mel"]
+        config["info"] = {**(config.get("info") or {})}
     except OSError as error:
         raise CheckpointError(f"{directory}: {CONFIG} can't be read ({error.strerror})") from error
     except (ValueError, KeyError, TypeError) as error:

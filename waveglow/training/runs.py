@@ -10,9 +10,10 @@ from typing import Any
 
 import filelock
 
-from waveglow.config import ConfigError, merged, read_with_base
+from waveglow.config import ConfigError, from_mapping, merged, read_with_base
 from waveglow.devices import usable_device
 from waveglow.models import checkpoint
+from waveglow.training.config import OptimConfig
 from waveglow.training.distributed import World, world
 from waveglow.training.state import best_info, chosen, newest, recover_run
 
@@ -54,8 +55,10 @@ def fine_tuning(info: Mapping[str, Any]) -> dict[str, Any]:
     recipe = info.get("recipe")
     if not recipe:
         return {"optim": {"lr": FINE_TUNING_LR}}
-    optim = recipe["optim"]
-    gentle = {"lr": FINE_TUNING_SHARE * optim["lr"], "warmup_steps": round(FINE_TUNING_SHARE * optim["warmup_steps"])}
+    if not isinstance(recipe, Mapping):
+        raise ConfigError(f"the recipe of the weights is {recipe!r}; it must be a mapping of keys to values")
+    optim = from_mapping(OptimConfig, recipe.get("optim", {}), "the weights' recipe: optim")
+    gentle = {"lr": FINE_TUNING_SHARE * optim.lr, "warmup_steps": round(FINE_TUNING_SHARE * optim.warmup_steps)}
     return merged(recipe, {"optim": gentle})
 
 

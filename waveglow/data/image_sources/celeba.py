@@ -67,6 +67,8 @@ def _celeba_attributes(path: Path) -> tuple[tuple[str, ...], dict[str, list[bool
         announced = repr(lines[0].strip()[:20]) if lines else "nothing"
         raise ConfigError(f"{path}: announces {announced} pictures and lists {max(0, len(lines) - 2)}; get it again")
     names = tuple(lines[1].split())
+    if not names:
+        raise ConfigError(f"{path}: names no attribute in its second line; get it again")
     table = {}
     for number, line in enumerate(lines[2:], first):
         picture, *values = line.split() or [""]
