@@ -26,7 +26,7 @@ from waveglow.training import checkpoints, state
 from waveglow.training.engine import DivergedError, OutOfMemoryError, UnsavedError
 from waveglow.training.log import read_metrics
 from waveglow.training.task import VocoderTask
-from waveglow.training.workers import unreadable
+from waveglow.training.workers import as_worker, unreadable
 
 TINY_MODEL = {"name": "waveglow", "n_mels": 4, "n_channels": 4, "n_layers": 1, "n_flows": 2}
 
@@ -332,6 +332,33 @@ def test_a_killed_worker_ends_the_run_between_two_steps_with_its_work_saved(trai
         made.run()
     assert names(made.run_dir) == [f"step_{made.state.step:08d}"]
     assert made.state.step >= 3
+
+
+def reads(connection):
+    as_worker(0)
+    connection.send(os.getpid())
+    time.sleep(60)
+
+
+def trains(connection):
+    multiprocessing.get_context("fork").Process(target=reads, args=(connection,)).start()
+    time.sleep(60)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_worker_ends_after_a_kill_9_of_its_training():
+    fork = multiprocessing.get_context("fork")
+    ours, theirs = fork.Pipe()
+    training = fork.Process(target=trains, args=(theirs,))
+    training.start()
+    theirs.close()
+    worker = ours.recv()
+    os.kill(worker, signal.SIGTERM)  # which is its parent's
+    assert not ours.poll(0.2)
+    training.kill()
+    assert ours.poll(30)  # its end of the pipe is closed
+    with pytest.raises(EOFError):
+        ours.recv()
 
 
 def test_a_seed_of_any_size_trains(train, capsys):

@@ -133,7 +133,7 @@ class ImageSet:
         path = self.folder / LABELS
         try:
             with np.load(path, allow_pickle=False) as archive:
-                array: npt.NDArray[Any] = archive[key]
+                array: npt.NDArray[Any] = np.asarray(archive[key])  # bytes, where the member is no array
         except Exception as error:  # as above, and zipfile's
             raise ConfigError(f"{path}: {key} can't be read ({error}); {_again(self.folder)}") from error
         if array.dtype != dtype or array.shape != shape:

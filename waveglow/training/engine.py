@@ -41,9 +41,9 @@ from waveglow.training.meter import Fault, Meter, StepReport, StepReports
 from waveglow.training.optim import MovingAverage, learning_rate, make_optimizer, step_unless
 from waveglow.training.probe import Probe
 from waveglow.training.state import TrainState, best_info
-from waveglow.training.stopping import StopSignals, leave_signals_to_parent
+from waveglow.training.stopping import StopSignals
 from waveglow.training.task import Task, Wording
-from waveglow.training.workers import LeftOut, Readable, dead_workers_wait, unreadable
+from waveglow.training.workers import LeftOut, Readable, as_worker, dead_workers_wait, unreadable
 
 QUICK_SECONDS = 10  # a validation that takes less is made at a signal too; torchrun kills what lasts over 30
 LESS_AT_A_TIME = "; where memory is short, train.accumulate takes the same batch in so many smaller parts"
@@ -205,7 +205,7 @@ class Trainer:
                 Readable(self.task.dataset),
                 batch_sampler=self._sampler(),
                 num_workers=self.config.data.workers,
-                worker_init_fn=leave_signals_to_parent,
+                worker_init_fn=as_worker,
                 pin_memory=self.world.device.type == "cuda",
             )
         )

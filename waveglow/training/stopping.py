@@ -39,9 +39,3 @@ class StopSignals:
         finally:
             for number, handler in previous.items():
                 signal.signal(number, signal.SIG_IGN if self.asked and number == limit else handler)
-
-
-def leave_signals_to_parent(_: int) -> None:
-    """Signals often reach a whole process group; the workers must outlive them until the parent has saved."""
-    for number in STOPPING:
-        signal.signal(number, signal.SIG_IGN)

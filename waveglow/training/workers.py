@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import builtins
+import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 from torch.utils.data import Dataset
 
 from waveglow.audio.files import FileError
+from waveglow.training.stopping import STOPPING
 
 IN_A_ROW = 8  # samples that can't be read, after which no other is tried
 FEW, SHARE = 10, 0.01  # samples that may be left out: of all that are read, and before that counts
@@ -73,6 +78,24 @@ def dead_workers_wait() -> Iterator[None]:
         yield
     finally:
         signal.signal(child_ended, handler or signal.SIG_DFL)
+
+
+def as_worker(_: int) -> None:
+    """What a process that reads samples begins with: signals are its parent's, and it ends when that is gone.
+
+    Signals often reach a whole process group; the workers must outlive them until the parent has saved. torch's own
+    workers look at who their parent is, which is a server where they are forked off one (by default from Python 3.14
+    on): they would wait for ever after a `kill -9` of the training.
+    """
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_IGN)
+    if parent := multiprocessing.parent_process():
+        threading.Thread(target=_end_after, args=(parent,), daemon=True).start()
+
+
+def _end_after(parent: BaseProcess) -> None:
+    parent.join()
+    os._exit(1)
 
 
 def unreadable(error: Exception, sample: str) -> str | None:
