@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
+from waveglow.audio.files import utf8, write_atomically
 from waveglow.pages.look import data_url, page
 from waveglow.pages.run_parts import (
     Record,
@@ -49,7 +50,7 @@ def write_report(run_dir: Path, out: Path) -> None:
         events(records),
         config(run_dir / "config.yaml"),
     ]
-    out.write_text(page(f"{name}: training report", sections), encoding="utf-8")
+    write_atomically(out, utf8(page(f"{name}: training report", sections)))
 
 
 def results(run_dir: Path) -> list[Path]:

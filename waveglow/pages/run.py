@@ -15,6 +15,7 @@ from pathlib import Path
 import soundfile
 import torch
 
+from waveglow.audio.files import utf8, write_atomically
 from waveglow.audio.mel_spec import MelSpec
 from waveglow.audio.mel_spectrogram import MelSpectrogram
 from waveglow.pages import figures
@@ -72,7 +73,7 @@ def write_report(run_dir: Path, out: Path) -> None:
         events(records),
         config(run_dir / "config.yaml"),
     ]
-    out.write_text(page(f"{run_dir.resolve().name}: training report", sections), encoding="utf-8")
+    write_atomically(out, utf8(page(f"{run_dir.resolve().name}: training report", sections)))
 
 
 def _headline(records: Sequence[Record], train: Sequence[Record], valid: Sequence[Record]) -> str:
