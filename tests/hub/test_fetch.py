@@ -92,7 +92,7 @@ def test_a_commit_in_the_cache_is_not_asked_for_again(hub, files, capsys):
     assert hub.asked == []
 
 
-def test_a_branch_that_moved_is_fetched_less_what_is_there(hub, files):
+def test_a_branch_that_moved_is_fetched_less_what_is_there(hub, files, monkeypatch):
     first = hub.add("org/name", files)
     checkpoint.load("hf:org/name")
     second = hub.add("org/name", {CARD: b"# better\n"})
@@ -102,6 +102,8 @@ def test_a_branch_that_moved_is_fetched_less_what_is_there(hub, files):
     assert loaded.path.name == second != first
     assert (loaded.path / CARD).read_bytes() == b"# better\n"
     assert (loaded.path.with_name(first) / CARD).read_bytes() == b"# tiny\n"
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert fetch("hf:org/name", check=str).name == second
 
 
 def test_a_branch_a_tag_and_a_folder_of_revisions_are_found(hub, files):
