@@ -1,6 +1,6 @@
 """What `make demo` does, and that every `sh` and `python` block of the README and of the pages of docs/ runs, in order.
 
-Blocks marked `bash` need a GPU, a download or minutes; `make demo` and `make test` are run by newcomers and CI, the
+Blocks marked `bash` need a GPU, a download or minutes, those marked `shell` a server (tests/serve/test_pages.py); `make demo` and `make test` are run by newcomers and CI, the
 tutorials' cells by `make docs`.
 """
 
@@ -80,13 +80,16 @@ def test_every_command_of_the_readme_runs_in_a_shell(tmp_path):
 
 
 ELSEWHERE = ("new-flow",)  # tests/test_new_flow.py runs it
+NEEDS = {"hub": "hub"}  # of a page: a fixture
 
 
 @pytest.mark.parametrize(
     "page", [page for page in PAGES[1:] if blocks(page) and page.stem not in ELSEWHERE], ids=lambda page: page.stem
 )
-def test_every_command_of_a_page_runs(page, tmp_path, monkeypatch):
+def test_every_command_of_a_page_runs(page, tmp_path, monkeypatch, request):
     """In this process, since starting one a command would take minutes; a page's Python blocks are one program."""
+    if page.stem in NEEDS:
+        request.getfixturevalue(NEEDS[page.stem])
     beside_the_page(tmp_path)
     monkeypatch.chdir(tmp_path)
     program = {"__name__": "page"}
