@@ -1,7 +1,7 @@
 """What `make demo` does, and that every `sh` and `python` block of the README and of the pages of docs/ runs, in order.
 
-Blocks marked `bash` need a GPU, a download or minutes, those marked `shell` a server (tests/serve/test_pages.py); `make demo` and `make test` are run by newcomers and CI, the
-tutorials' cells by `make docs`.
+Blocks marked `bash` need a GPU, a download or minutes, those marked `shell` a server (tests/serve/test_pages.py);
+`make demo` and `make test` are run by newcomers and CI, the tutorials' cells by `make docs`.
 """
 
 import os

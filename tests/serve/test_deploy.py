@@ -11,13 +11,12 @@ import re
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator
+import sys
 from pathlib import Path
 
 import httpx
 import pytest
 import yaml
-from conftest import COMMAND, Running, serving
 
 from waveglow.cli import serve
 
@@ -30,6 +29,7 @@ POD = KUBERNETES["Deployment"]["spec"]["template"]["spec"]
 (CONTAINER,) = POD["containers"]
 ALERTS = yaml.safe_load((DEPLOY / "alerts.yml").read_text(encoding="utf-8"))["groups"][0]["rules"]
 IMAGES = ("serve", "serve-cuda")
+COMMAND = (sys.executable, "-m", "waveglow.cli.main", "serve")
 
 
 def options(arguments: list[str]) -> argparse.Namespace:
@@ -53,7 +53,7 @@ def instruction(image: str, name: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def watched(tmp_path_factory, tiny) -> Iterator[tuple[Running, str]]:
+def watched(tmp_path_factory, tiny, serving):
     """A server, and what it gives at its port of metrics."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -96,7 +96,7 @@ def test_the_health_check_tells_a_ready_server_from_none(image, watched):
 
 
 @pytest.mark.slow
-def test_it_serves_from_a_file_system_that_can_only_be_read(tmp_path, tiny, wav):
+def test_it_serves_from_a_file_system_that_can_only_be_read(tmp_path, tiny, wav, serving):
     """Everything but the loopback's and memory's file systems, as `read_only` of a container makes it."""
     if not shutil.which("unshare") or subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode:
         pytest.skip("this machine lets nobody have mounts of their own (unshare -rm)")
