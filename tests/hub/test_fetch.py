@@ -422,3 +422,24 @@ def test_verbs_take_it_where_a_checkpoint_is_named(hub, files, command, tmp_path
     shutil.copy(ljspeech / "wavs" / "DV001-0001.wav", "wavs")
     assert main(command.format("hf:org/name").split()) == 0
     assert commit in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("folder", "is_one"),
+    [
+        (f"cache/models--a--b/snapshots/{'0' * 40}", True),
+        (f"cache/models--a--b/other/{'0' * 40}", False),
+        (f"cache/mine/snapshots/{'0' * 40}", False),
+        ("cache/models--a--b/snapshots/mine", False),
+        ("", False),
+    ],
+)
+def test_only_a_commit_of_the_cache_may_go_without_a_manifest(folder, is_one, directory, tmp_path):
+    path = tmp_path / folder
+    shutil.copytree(directory, path, dirs_exist_ok=True)
+    (path / MANIFEST).unlink()
+    if is_one:
+        assert checkpoint.load(path).info == {"step": 7}
+    else:
+        with pytest.raises(CheckpointError, match=r"MANIFEST\.json can't be read"):
+            checkpoint.load(path)
