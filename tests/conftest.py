@@ -89,6 +89,8 @@ IMAGE_FLOWS = {
     "nice": {"name": "nice", "n_hidden": 16, "n_layers": 2},
     "realnvp": {"name": "realnvp", "n_channels": 4, "n_blocks": 1},
     "classes": {"name": "glow", "n_levels": 2, "n_steps": 1, "n_hidden": 8, "n_classes": 10},
+    "tarflow": {"name": "tarflow", "n_blocks": 2, "n_layers": 1, "n_channels": 8, "n_classes": 10},
+    "jet": {"name": "jet", "n_couplings": 5, "n_layers": 1, "n_channels": 8, "patch_size": 2},
 }
 
 
@@ -110,7 +112,7 @@ def image_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
             with torch.no_grad():
                 for parameter in model.parameters():
                     parameter.add_(0.05 * torch.randn_like(parameter))
-            if model.n_classes:
+            if name == "classes":
                 torch.nn.init.normal_(model.flow.levels[-1].net.of_class)
         checkpoint.save(folder / name, model, config, info={"step": 7})
     return folder

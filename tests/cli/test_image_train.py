@@ -210,3 +210,18 @@ def test_an_image_that_cannot_be_read_is_named_as_one(train, digits, monkeypatch
     monkeypatch.setattr("waveglow.data.images.Images.at", vanished)
     assert train("train.init_crops=0")[0] == 2
     assert re.search(r"a training image can't be read: image \d+ is gone", capsys.readouterr().err)
+
+
+def test_what_noise_and_withheld_labels_mean_is_said(train, capsys):
+    assert train("data.noise=gaussian", "data.noise_std=0.1")[0] == 0
+    said = capsys.readouterr().err
+    assert "noise of 0.1: the training's nll_nats are those of noisy images and give no bits; bits_per_dim" in said
+    assert "is higher than without it; steps 0 to 2" in said
+
+
+def test_labels_are_withheld_only_where_a_model_can_do_without(train, capsys, tmp_path):
+    code, _ = train("data.drop_label=0.1", "model.n_classes=10", run_dir=tmp_path / "other")
+    assert code == 2
+    assert "data.drop_label is 0.1; a glow of 10 classes can't do without them, only tarflow and jet" in (
+        capsys.readouterr().err
+    )

@@ -103,7 +103,7 @@ def call(digits, image_models, tmp_path, capsys):
     [
         ("{tmp}/absent", [], 4, "absent: does not exist"),
         ("{digits}", [], 4, "is no checkpoint"),
-        ("lapglow", [], 4, "is lapglow, a vocoder; `waveglow image` takes nice, realnvp and glow"),
+        ("lapglow", [], 4, "is lapglow, a vocoder; `waveglow image` takes nice, realnvp, glow, tarflow and jet"),
         ("{models}/glow", ["--device", "gpu"], 2, "--device gpu can't be used"),
         ("{models}/glow", ["--threads", "0"], 2, "--threads is 0"),
         ("{models}/glow", ["--seed", "-1"], 2, "--seed: -1 is no whole number from 0 to"),
@@ -115,6 +115,38 @@ def test_what_no_verb_takes(call, tmp_path, verb, model, options, code, message)
     assert message in said
     assert not (tmp_path / "out.png").exists()
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("model", ["tarflow", "jet"])
+def test_every_verb_takes_the_flows_of_transformers(call, tmp_path, model):
+    chosen = ["-c", "{models}/" + model]
+    verbs = {
+        "samples.png": ["sample", "-n", "2", "--temperatures", "0.7"],
+        "between.png": ["interpolate", *DATA, "--pairs", "1", "--steps", "2"],
+        "scores": ["evaluate", *DATA, "--images", "10"],
+        "found": ["attributes", *DATA, "--images", "100", "--faces", "1", "--alphas", "0,1"],
+        "moved.png": ["manipulate", *DATA, "--directions", "{tmp}/found", "--attribute", "3", "--images", "2"],
+    }
+    for out, arguments in verbs.items():
+        code, said = call([*arguments, "{tmp}/" + out, *chosen])
+        assert (code, "notice" in said) == (0, False), said
+        assert (tmp_path / out).exists()
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "message"),
+    [
+        ("glow", ["--guidance", "1"], "this model has no classes, and there is nothing to guide by; leave it out"),
+        ("classes", ["--guidance", "1"], "this model needs a class for each image, and there is nothing to guide by"),
+        ("tarflow", ["--guidance", "-1"], "guidance is -1.0; it must be a finite number >= 0"),
+        ("tarflow", ["--denoise", "nan"], "the noise to take off is nan; it must be a finite number >= 0"),
+    ],
+)
+def test_guidance_and_denoising_that_cannot_be(call, tmp_path, model, options, message):
+    code, said = call([*RUNS["sample"], *options, "-n", "1"], "{models}/" + model)
+    assert code == 2
+    assert message in said
+    assert not (tmp_path / "out.png").exists()
 
 
 @pytest.mark.parametrize("verb", ["interpolate", "attributes", "evaluate"])

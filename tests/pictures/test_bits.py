@@ -11,12 +11,12 @@ from waveglow.models.flow_image import FlowImage
 from waveglow.pictures import bits, evaluate, open_model
 
 
-@pytest.mark.parametrize("name", ["glow", "nice", "realnvp", "classes"])
+@pytest.mark.parametrize("name", ["glow", "nice", "realnvp", "classes", "tarflow", "jet"])
 def test_bits_per_dim_of_a_split(opened, held, cells, name):
     flow = opened(name)
     found = evaluate(flow, held, batch_size=50)
     facts, model, pixels = found.facts, flow.model, held.pixels(range(180))
-    y = held.labels if name == "classes" else None
+    y = held.labels if flow.model.n_classes else None
     each = model.bits_per_dim(pixels, y, seed=range(180)).double()
     assert facts["bits_per_dim"] == pytest.approx(float(each.mean()), rel=1e-5)
     assert facts["standard_error"] == pytest.approx(float(each.std()) / 180**0.5, rel=1e-3)

@@ -8,7 +8,7 @@ from waveglow.data.image_sources import open_photo
 from waveglow.pictures import held_out, interpolate, photos
 
 
-@pytest.mark.parametrize("name", ["glow", "nice", "realnvp"])
+@pytest.mark.parametrize("name", ["glow", "nice", "realnvp", "jet"])
 def test_interpolation_of_held_out_images(opened, digits, held, cells, drawn, name):
     flow = opened(name, seed=1)
     found = interpolate(flow, held_out(flow, digits, n=4), steps=4)

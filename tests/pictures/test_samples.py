@@ -1,5 +1,7 @@
 """Samples: by temperature and noise, pixel by pixel, the same at any batch size."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from waveglow.models.flow_image import FlowImage
 from waveglow.pictures import sample, samples
 
 
-@pytest.mark.parametrize("name", ["glow", "nice", "realnvp"])
+@pytest.mark.parametrize("name", ["glow", "nice", "realnvp", "jet"])
 def test_samples_by_temperature_and_noise(opened, image_models, cells, drawn, name):
     flow = opened(name, seed=3)
     found = sample(flow, 5, temperatures=[0, 0.7, 1])
@@ -60,3 +62,16 @@ def test_values_that_are_no_numbers_are_counted_and_said(opened, monkeypatch, ca
     assert found.facts["rows"] == [{"temperature": 0.7, "values": 128, "non_finite": 2, "out_of_range": 1}]
     assert "notice: temperature 0.7: 2 of 128 values aren't finite" in capsys.readouterr().err
     assert samples.text(found.facts).splitlines()[1].split() == ["0.7", "0.78%", "2"]
+
+
+def test_samples_are_guided_and_denoised(opened):
+    """As much as is asked for; where nothing is, by the noise that the model learned with."""
+    flow = opened("tarflow")
+    y = torch.arange(3)
+    asked = sample(flow, 3, temperatures=[1], guidance=2.0, denoise=0.1)
+    x = flow.model.denoise(flow.model.sample(3, temperature=1, y=y, seed=range(3), guidance=2.0), 0.1, y)
+    assert torch.equal(torch.stack([asked.images[f"t1_{i}"] for i in range(3)]), flow.model.to_pixels(x))
+    assert (asked.facts["guidance"], asked.facts["denoised"]) == (2.0, 0.1)
+    trained = dataclasses.replace(flow, info={"data": {"gaussian_std": 0.1}})
+    assert torch.equal(sample(trained, 3, temperatures=[1], guidance=2.0).picture, asked.picture)
+    assert sample(flow, 3, temperatures=[1]).facts["denoised"] == 0.0

@@ -15,6 +15,7 @@ from waveglow.data.images import prepare_images
 from waveglow.flows.actnorm import ActNorm
 from waveglow.models import checkpoint
 from waveglow.models.checkpoint import steps_of
+from waveglow.models.flow_image import FlowImage
 from waveglow.models.registry import build
 from waveglow.training.distributed import World, world
 from waveglow.training.engine import Trainer
@@ -26,6 +27,8 @@ from waveglow.training.task import per_flow_log_dets
 GLOW = {"name": "glow", "n_levels": 2, "n_steps": 2, "n_hidden": 16, "n_bits": 4}
 REALNVP = {"name": "realnvp", "n_channels": 4, "n_blocks": 1, "n_bits": 4}
 NICE = {"name": "nice", "n_hidden": 32, "n_layers": 2, "n_bits": 4}
+TARFLOW = {"name": "tarflow", "n_blocks": 2, "n_layers": 1, "n_channels": 16, "n_bits": 4}
+JET = {"name": "jet", "n_couplings": 5, "n_layers": 1, "n_channels": 16, "patch_size": 2, "n_bits": 4}
 TRAIN = {
     "steps": 6,
     "batch_size": 16,
@@ -53,10 +56,10 @@ def task_of(digits, *, n_bits=4, flip=False, valid=None):
 def trainer(digits, tmp_path):
     """`trainer(model=…, lr=…, run=…, **train)`: a Trainer in this process, resumed from its run where that began."""
 
-    def make(model=GLOW, *, lr=1e-3, run="run", valid=None, **settings):
+    def make(model=GLOW, *, lr=1e-3, run="run", valid=None, data=None, **settings):
         values = {
             "model": model,
-            "data": {"workers": 0},
+            "data": {"workers": 0, **(data or {})},
             "optim": {"lr": lr, "warmup_steps": 2},
             "train": {**TRAIN, **settings},
             "valid": {**VALID, **(valid or {})},
@@ -65,7 +68,9 @@ def trainer(digits, tmp_path):
         (tmp_path / run).mkdir(exist_ok=True)
         torch.manual_seed(config.train.seed)
         built = build(config.model_config())
-        task = ImageTask(digits, seed=0, flip=config.data.flip, n_bits=built.n_bits, batch_size=16, valid=config.valid)
+        noise = {"gaussian_std": config.data.gaussian_std, "drop_label": config.data.drop_label}
+        numbers = {"n_bits": built.n_bits, "batch_size": 16, "valid": config.valid}
+        task = ImageTask(digits, seed=0, flip=config.data.flip, **numbers, **noise)
         newest = (steps_of(tmp_path / run) or [None])[-1]
         with world("cpu") as here:
             return Trainer(
@@ -91,7 +96,7 @@ def pushed(model):
 # ---- What is learned ----
 
 
-@pytest.mark.parametrize("model", [GLOW, REALNVP, NICE], ids=lambda model: model["name"])
+@pytest.mark.parametrize("model", [GLOW, REALNVP, NICE, TARFLOW, JET], ids=lambda model: model["name"])
 def test_training_lowers_the_loss(trainer, model):
     made = trainer(model, lr=3e-3, steps=40, validate_every_steps=20, checkpoint_every_steps=40)
     made.run()
@@ -113,6 +118,55 @@ def test_the_objective_is_the_density_of_freshly_dequantized_pixels(digits):
     assert terms["nll_nats"].item() == pytest.approx(expected.item())
     assert terms["bits_per_dim"].item() == pytest.approx(expected.item() / math.log(2) + 4)
     assert objective(pixels, label)["nll_nats"].item() != terms["nll_nats"].item()
+
+
+def test_gaussian_noise_is_about_the_middle_of_a_step_and_gives_no_bits(digits):
+    task = task_of(digits)
+    model = pushed(build({**GLOW, "image_size": 8, "channels": 1}))
+    pixels, label = task.inputs(default_collate([task.dataset[g] for g in range(5)]))
+    torch.manual_seed(3)
+    terms = ImageObjective(model, gaussian_std=0.1)(pixels, label)
+    torch.manual_seed(3)
+    x = (pixels // 16 + 0.5) / 16 - 0.5 + 0.1 * torch.randn(pixels.shape)
+    assert terms["nll_nats"].item() == pytest.approx(-model.log_prob(x).mean().item() / 64)
+    assert list(terms) == ["nll_nats"]
+
+
+def test_a_share_of_the_labels_is_withheld(digits):
+    model = build({**TARFLOW, "image_size": 8, "channels": 1, "n_classes": 10})
+    told = []
+    model.register_forward_pre_hook(lambda _, arguments: told.extend(arguments[1].tolist()))
+    objective = ImageObjective(model, drop_label=0.3)
+    torch.manual_seed(0)
+    objective(torch.zeros(200, 1, 8, 8, dtype=torch.uint8), torch.full((200,), 4))
+    assert set(told) == {-1, 4}
+    assert 40 < told.count(-1) < 80
+
+
+def test_training_with_gaussian_noise_validates_by_bits_and_shows_denoised_samples(trainer, monkeypatch):
+    """What validation says is a bound on the pixels all the same, and the checkpoint remembers the noise."""
+    taken, denoise = [], FlowImage.denoise
+    monkeypatch.setattr(FlowImage, "denoise", lambda *given: taken.append(given[2]) or denoise(*given))
+    made = trainer({**TARFLOW, "n_classes": 10}, data={"noise": "gaussian", "noise_std": 0.1, "drop_label": 0.2})
+    made.run()
+    assert all("bits_per_dim" not in line for line in lines(made.run_dir, "train"))
+    last = lines(made.run_dir, "valid")[-1]
+    assert last["bits_per_dim"] == pytest.approx(last["nll_nats"] / math.log(2) + 4)
+    assert set(taken) == {0.1}
+    assert checkpoint.load_image(made.run_dir).info["data"]["gaussian_std"] == 0.1
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"noise": "gauss"}, "data.noise is 'gauss'; allowed: 'uniform', 'gaussian'"),
+        ({"noise_std": 0.0}, r"data.noise_std is 0.0 .* the first must be above 0"),
+        ({"drop_label": 1.5}, r"data.drop_label 1.5; .* the second from 0 to 1"),
+    ],
+)
+def test_noise_that_cannot_be_is_refused(data, message):
+    with pytest.raises(ConfigError, match=message):
+        from_mapping(ImageRunConfig, {"model": TARFLOW, "data": data})
 
 
 def test_only_coupling_nets_run_in_half_precision(digits):
@@ -371,7 +425,10 @@ def test_bad_steps_name_their_images(digits):
         ({"model": {**GLOW, "image_size": 16}}, "model.image_size is 16, that of the images in .* is 8; leave it out"),
         ({"model": {**GLOW, "channels": 3}}, "model.channels is 3, that of the images in .* is 1"),
         ({"model": {**GLOW, "n_classes": 3}}, "model.n_classes is 3, the images in .* have 10 classes; set 10 or 0"),
-        ({"model": {"name": "waveglow"}}, "model.name is 'waveglow', a vocoder; models of images: nice, realnvp, glow"),
+        (
+            {"model": {"name": "waveglow"}},
+            "model.name is 'waveglow', a vocoder; models of images: nice, realnvp, glow, tarflow, jet",
+        ),
         ({"model": {**GLOW, "n_step": 3}}, "unknown key 'model.n_step'; did you mean 'n_steps'"),
         ({"model": GLOW, "valid": {"temperatures": [-1.0]}}, r"valid.temperatures is \[-1.0\]"),
         ({"model": GLOW, "valid": {"samples": 0}}, "valid.samples 0; both must be at least 1"),

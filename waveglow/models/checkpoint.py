@@ -157,7 +157,7 @@ def load_vocoder(path: Path | str) -> Checkpoint[FlowVocoder]:
 
 def load_image(path: Path | str) -> Checkpoint[FlowImage]:
     """As `load`. Raises CheckpointError for a vocoder too."""
-    return _of_kind(load(path), FlowImage, "a vocoder; `waveglow image` takes nice, realnvp and glow")
+    return _of_kind(load(path), FlowImage, "a vocoder; `waveglow image` takes nice, realnvp, glow, tarflow and jet")
 
 
 def _of_kind(loaded: Checkpoint[Model], kind: type[N], what_it_is: str) -> Checkpoint[N]:

@@ -42,6 +42,13 @@ class Opened:
         return str(data.get("dataset")) if isinstance(data, dict) else None
 
     @property
+    def gaussian_std(self) -> float:
+        """Of the Gaussian noise that it learned images with, which its samples have too; 0 where there was none."""
+        data = self.info.get("data")
+        noise = data.get("gaussian_std") if isinstance(data, dict) else None
+        return float(noise) if isinstance(noise, (int, float)) else 0.0
+
+    @property
     def weights_sha256(self) -> str:
         """SHA-256 of the weights' file: latents mean something to these weights only."""
         return str(self.facts["weights_sha256"])

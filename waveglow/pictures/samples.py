@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from waveglow.models.flow_image import FlowImage
 from waveglow.pictures.grids import Drawing, square, table, to_pixels
 from waveglow.pictures.inputs import Opened, progress, require_class
 
@@ -23,6 +24,8 @@ def sample(
     temperatures: Sequence[float] = TEMPERATURES,
     label: int | None = None,
     batch_size: int = 64,
+    guidance: float = 0.0,
+    denoise: float | None = None,
 ) -> Drawing:
     """A row for each temperature, a column for each noise; of one temperature, a picture as square as can be.
 
@@ -31,6 +34,9 @@ def sample(
         temperatures: what the latents of every level are multiplied by; lower is smoother.
         label: the class of all, for a model of classes; None are all in turn.
         batch_size: images in memory at once.
+        guidance: how far to exaggerate what the class changes (`FlowImage.guided`).
+        denoise: the standard deviation of Gaussian noise to take off (`FlowImage.denoise`); None is that which
+            the model learned images with.
 
     Returns the picture; facts with the counts of mended values under "rows" and "seconds_per_image"; every image
     uint8 [C, H, W] by t<temperature>_<seed>. Raises ValueError for a class or a temperature that can't be.
@@ -38,11 +44,13 @@ def sample(
     alone = len(temperatures) == 1
     seeds = range(opened.seed, opened.seed + (n or (ALONE if alone else COLUMNS)))
     labels = _labels(opened, label, len(seeds))
+    model = opened.model.guided(guidance)
+    std = opened.gaussian_std if denoise is None else denoise
     rows, images, seconds = [], [], 0.0
     with progress(len(temperatures) * len(seeds), "image") as bar:
         for temperature in temperatures:
             started = time.perf_counter()
-            x = _drawn(opened, temperature, seeds, labels, batch_size)
+            x = _drawn(opened, model, temperature, seeds, labels, batch_size, std)
             pixels, counts = to_pixels(opened.model, x, f"temperature {temperature:g}")
             seconds += time.perf_counter() - started  # to_pixels waits for the device
             rows.append({"temperature": temperature, **counts})
@@ -60,6 +68,8 @@ def sample(
         **opened.facts,
         "seeds": list(seeds),
         "labels": None if labels is None else labels.tolist(),
+        "guidance": guidance,
+        "denoised": std,
         "rows": rows,
         "seconds_per_image": seconds / len(pixels),
     }
@@ -75,14 +85,22 @@ def _labels(opened: Opened, label: int | None, n: int) -> Tensor | None:
     return torch.full((n,), label)
 
 
-def _drawn(opened: Opened, temperature: float, seeds: range, labels: Tensor | None, batch_size: int) -> Tensor:
+def _drawn(
+    opened: Opened,
+    guided: FlowImage,
+    temperature: float,
+    seeds: range,
+    labels: Tensor | None,
+    batch_size: int,
+    std: float,
+) -> Tensor:
     """x [N, C, H, W] of these seeds."""
     parts = []
     for start in range(0, len(seeds), batch_size):
         some = slice(start, start + batch_size)
-        y = None if labels is None else labels[some]
-        part = opened.model.sample(len(seeds[some]), temperature=temperature, y=y, seed=seeds[some])
-        parts.append(part)
+        y = None if labels is None else labels[some].to(opened.device)
+        part = guided.sample(len(seeds[some]), temperature=temperature, y=y, seed=seeds[some])
+        parts.append(opened.model.denoise(part, std, y))
     return torch.cat(parts)
 
 

@@ -64,6 +64,11 @@ def train(
         torch.manual_seed(config.train.seed)
         model = initial.model if initial and from_checkpoint is None else build(config.model_config())
         assert isinstance(model, FlowImage)
+        if config.data.drop_label and not model.unlabelled:
+            raise ConfigError(
+                f"data.drop_label is {config.data.drop_label}; a {config.model['name']} of {model.n_classes} classes "
+                "can't do without them, only tarflow and jet with n_classes can; leave it out"
+            )
         task = ImageTask(
             images,
             seed=config.train.seed,
@@ -71,6 +76,8 @@ def train(
             n_bits=model.n_bits,
             batch_size=max(1, config.train.batch_size // (config.train.accumulate * here.size)),
             valid=config.valid,
+            gaussian_std=config.data.gaussian_std,
+            drop_label=config.data.drop_label,
         )
         trainer = Trainer(
             model.train().requires_grad_(),
@@ -94,9 +101,16 @@ def _greeting(
 ) -> str:
     channels, height, width = model.shape
     finer = f" (theirs have {images.bits}; set model.n_bits={images.bits})" if images.bits < model.n_bits else ""
+    noise = (
+        f" noise of {config.data.gaussian_std:g}: the training's nll_nats are those of noisy images and give no bits; "
+        "bits_per_dim, of held-out images with uniform noise, bounds the pixels' and is higher than without it;"
+        if config.data.gaussian_std
+        else ""
+    )
     return (
         f"{run_dir}: {config.model['name']}, {sum(p.numel() for p in model.parameters()):,} parameters; "
         f"{images.dataset}, {len(task.dataset):,} images of {channels}×{height}×{width}, {model.n_bits} bits{finer}; "
-        f"{len(task.numbers):,} held out; steps {step} to {config.train.steps}, batch {config.train.batch_size}; "
+        f"{len(task.numbers):,} held out;{noise} "
+        f"steps {step} to {config.train.steps}, batch {config.train.batch_size}; "
         f"tensorboard --logdir {os.fspath(run_dir)}"
     )

@@ -39,20 +39,38 @@ WORDING = Wording(
 class ImageObjective(nn.Module):
     """Terms of the loss, by name; the module that DDP wraps.
 
-    `nll_nats` is −log p(x) in nats per value, x being the pixels with fresh uniform noise: a density's, which may be
-    negative. `bits_per_dim` is the same in bits per value of the pixels.
+    `nll_nats` is −log p(x) in nats per value, x being the pixels with fresh noise: a density's, which may be negative.
+    `bits_per_dim` is the same in bits per value of the pixels; with Gaussian noise it says nothing of them, and is left
+    out.
+
+    Arguments:
+        gaussian_std: of the noise about the middle of each pixel's step; 0 for uniform noise of one step.
+        drop_label: the share of images whose class is withheld.
     """
 
-    def __init__(self, model: FlowImage) -> None:
+    def __init__(self, model: FlowImage, *, gaussian_std: float = 0.0, drop_label: float = 0.0) -> None:
         super().__init__()
         self.model = model
+        self.gaussian_std = gaussian_std
+        self.drop_label = drop_label
 
     def forward(self, pixels: Tensor, label: Tensor) -> dict[str, Tensor]:
         """The terms, averaged over the batch; a model with classes is told the labels."""
-        x = self.model.continuous(pixels, torch.rand(pixels.shape, device=pixels.device))
-        log_prob = self.model(x, label if self.model.n_classes else None)
+        log_prob = self.model(self._noisy(pixels), self._told(label) if self.model.n_classes else None)
         nll_nats = -log_prob.mean() / math.prod(self.model.shape)
-        return {"nll_nats": nll_nats, "bits_per_dim": _bits(nll_nats.detach(), self.model)}
+        bits = {} if self.gaussian_std else {"bits_per_dim": _bits(nll_nats.detach(), self.model)}
+        return {"nll_nats": nll_nats, **bits}
+
+    def _noisy(self, pixels: Tensor) -> Tensor:
+        if not self.gaussian_std:
+            return self.model.continuous(pixels, torch.rand(pixels.shape, device=pixels.device))
+        x = self.model.continuous(pixels, torch.full(pixels.shape, 0.5, device=pixels.device))
+        return x + self.gaussian_std * torch.randn_like(x)
+
+    def _told(self, label: Tensor) -> Tensor:
+        if not self.drop_label:
+            return label
+        return torch.where(torch.rand(label.shape, device=label.device) < self.drop_label, -1, label)
 
 
 class ImageTask:
@@ -60,22 +78,34 @@ class ImageTask:
 
     Arguments:
         batch_size: images at a time in validation.
+        gaussian_std, drop_label: as of ImageObjective.
 
     Raises ConfigError where the set has no training or held-out images.
     """
 
     def __init__(
-        self, images: ImageSet, *, seed: int, flip: bool, n_bits: int, batch_size: int, valid: ImageValidConfig
+        self,
+        images: ImageSet,
+        *,
+        seed: int,
+        flip: bool,
+        n_bits: int,
+        batch_size: int,
+        valid: ImageValidConfig,
+        gaussian_std: float = 0.0,
+        drop_label: float = 0.0,
     ) -> None:
         self.dataset = Images(images, "train", seed=seed, flip=flip)
         self.held_out = Images(images, "valid", seed=seed, flip=False)
         self.numbers = permutation(0, 0, len(self.held_out))[: valid.images].tolist()  # of any class, whatever the seed
         self.batch_size = batch_size
         self.valid = valid
+        self.gaussian_std, self.drop_label = gaussian_std, drop_label
         self.spec = None
         self.wording = WORDING
         facts = {"dataset": images.dataset, "version": images.version, "hash": images.hash}
-        self.info: Mapping[str, Any] = {"data": {**facts, "n_bits": n_bits, "flip": flip}}
+        noise = {"gaussian_std": gaussian_std} if gaussian_std else {}
+        self.info: Mapping[str, Any] = {"data": {**facts, "n_bits": n_bits, "flip": flip, **noise}}
 
     def inputs(self, batch: ImageExample) -> Batch:
         """(pixels [B, C, H, W], label [B])."""
@@ -84,7 +114,7 @@ class ImageTask:
     def objective(self, model: nn.Module) -> nn.Module:
         """Likelihood."""
         assert isinstance(model, FlowImage)
-        return ImageObjective(model)
+        return ImageObjective(model, gaussian_std=self.gaussian_std, drop_label=self.drop_label)
 
     def loss(self, terms: Mapping[str, Tensor]) -> Tensor:
         """−log p in nats per value."""
@@ -107,7 +137,10 @@ class ImageTask:
 
     @torch.no_grad()
     def validate(self, model: nn.Module, world: World) -> dict[str, float]:
-        """Exact held-out likelihood per value: `nll_nats` of the density, `bits_per_dim` of the pixels."""
+        """Exact held-out likelihood per value: `nll_nats` of the density, `bits_per_dim` of the pixels.
+
+        With uniform noise, whatever noise training adds: only so is it a bound on that of the pixels.
+        """
         assert isinstance(model, FlowImage)
         totals = torch.zeros(2, dtype=torch.float64)
         for numbers in _batches(self.numbers[world.rank :: world.size], self.batch_size):
@@ -141,7 +174,9 @@ class ImageTask:
         """A row a temperature, a noise a column; the columns of a model with classes go through them."""
         n = self.valid.samples
         y = torch.arange(n) % model.n_classes if model.n_classes else None
-        rows = torch.cat([model.sample(n, temperature=each, y=y) for each in self.valid.temperatures])
+        drawn = [model.sample(n, temperature=each, y=y) for each in self.valid.temperatures]
+        told = None if y is None else y.to(drawn[0].device)
+        rows = torch.cat([model.denoise(x, self.gaussian_std, told) for x in drawn])
         names = [f"T = {each:g}" for each in self.valid.temperatures]
         _keep(folder / "samples.png", model.to_pixels(rows), names, step, log)
         return {"sampled_values": rows.numel(), **model.outside(rows)}

@@ -2,8 +2,9 @@
 
 The temperature multiplies the latents of every level: lower is smoother and more alike, 0 is the same picture always.
 Image i has the noise of seed + i: `--seed 17 -n 1` draws again the one that a picture calls 17. A model of classes
-takes turns, or draws --label. Beside the picture is a JSON file: how many values were outside black to white, how many
-no numbers at all, and the seconds an image takes.
+takes turns, or draws --label; --guidance 1.5 exaggerates what the class changes. A model that learned images with
+Gaussian noise has it taken off again, or as much as --denoise says. Beside the picture is a JSON file: how many values
+were outside black to white, how many no numbers at all, and the seconds an image takes.
 
   waveglow image sample -c runs/faces samples.png
   waveglow image sample -c runs/faces samples.png -n 64 --temperatures 0.7
@@ -31,6 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--temperatures", type=numbers, default=numbers(TEMPERATURES), metavar="LIST", help=f"({TEMPERATURES})"
     )
     parser.add_argument("--label", type=int, metavar="K", help="class of all, for a model of classes (all in turn)")
+    parser.add_argument("--guidance", type=float, default=0.0, metavar="W", help="by the class; tarflow, jet (0)")
+    parser.add_argument("--denoise", type=float, metavar="STD", help="noise to take off (what it learned with)")
     add_batch_size(parser)
 
 
@@ -38,7 +41,15 @@ def run(args: argparse.Namespace) -> int:
     """Draw them."""
     out = output(args.out, "samples")
     opened = opened_model(args)
-    drawn = samples.sample(opened, args.n, temperatures=args.temperatures, label=args.label, batch_size=args.batch_size)
+    drawn = samples.sample(
+        opened,
+        args.n,
+        temperatures=args.temperatures,
+        label=args.label,
+        batch_size=args.batch_size,
+        guidance=args.guidance,
+        denoise=args.denoise,
+    )
     out.write(opened, drawn)
     n = len(drawn.facts["rows"]) * len(drawn.facts["seeds"])
     print(samples.text(drawn.facts))
