@@ -248,6 +248,23 @@ def test_verbs_take_a_file_as_a_checkpoint(lapglow, tmp_path, capsys):
     assert "equal" in capsys.readouterr().out
 
 
+def test_a_files_streams_are_measured(lapglow, capsys):
+    """One piece of the stream is exact with the file's own context, and not without any."""
+    _, path = lapglow
+    short = ["-c", str(path), "--threads", "1", "--json"]
+    assert (
+        main(["bench", "streaming", *short, "--chunks", "8", "--contexts", "0", "--seconds", "1", "--repeats", "1"])
+        == 0
+    )
+    latency, exactness, _ = (table["rows"] for table in json.loads(capsys.readouterr().out)["tables"])
+    assert {row["chunk_frames"] for row in latency} == {8}
+    assert all((row["snr_db"] > 80) == (row["context"] == "own") for row in exactness)
+    assert main(["bench", "long", *short, "--hours", "0.0005", "--chunk", "16"]) == 0
+    assert json.loads(capsys.readouterr().out)["tables"][0]["rows"]
+    assert main(["bench", "long", *short, "--precision", "bf16"]) == 2
+    assert "--precision is fixed in an .onnx file" in capsys.readouterr().err
+
+
 def test_a_file_is_evaluated(lapglow, tmp_path, capsys):
     (tmp_path / "wavs").mkdir()
     soundfile.write(tmp_path / "wavs" / "a.wav", hum(0.5, SPEC.sample_rate), SPEC.sample_rate)

@@ -6,13 +6,12 @@ import itertools
 import resource
 import sys
 import time
-from collections.abc import Iterator
-
-import torch
+from collections.abc import Iterator, Sized
 
 from waveglow.audio.signals import hum
 from waveglow.bench.measuring import progress, require_positive
 from waveglow.bench.table import Column, Row, Table
+from waveglow.export.onnx_runtime import OnnxVocoder
 from waveglow.vocoder import Vocoder
 
 REPORTS = 10
@@ -24,12 +23,12 @@ COLUMNS = (
 
 
 def tables(
-    vocoder: Vocoder, *, hours: float = 1.0, chunk_frames: int = 1024, refine: int | None = None
+    vocoder: Vocoder | OnnxVocoder, *, hours: float = 1.0, chunk_frames: int = 1024, refine: int | None = None
 ) -> Iterator[Table]:
     """One, of memory and speed on the way, when a mel is repeated for so long and its audio thrown away.
 
     Arguments:
-        vocoder: the voice, on its device, in its precision.
+        vocoder: the voice, on its device, in its precision; or an exported one.
         hours: of audio.
         chunk_frames: mel frames that arrive at once.
         refine: steps of refinement; None is as the voice was validated.
@@ -41,14 +40,14 @@ def tables(
     """
     require_positive("hours", hours)
     require_positive("chunk_frames", chunk_frames)
-    rate, hop = vocoder.sample_rate, vocoder.model.hop
+    rate, hop = vocoder.sample_rate, vocoder.mel_spec.hop
     chunk = vocoder.mel(hum(chunk_frames * hop / rate, rate), rate)[:, :chunk_frames]
     chunks = max(REPORTS, round(3600 * hours * rate / (hop * chunk.shape[-1])))
-    pieces = vocoder.stream(itertools.repeat(chunk, chunks), refine=refine)
+    pieces: Iterator[Sized] = vocoder.stream(itertools.repeat(chunk, chunks), refine=refine)
     yield Table(f"{vocoder.precision}, chunks of {chunk.shape[-1]} frames", COLUMNS, _rows(pieces, rate, chunks))
 
 
-def _rows(pieces: Iterator[torch.Tensor], rate: int, chunks: int) -> list[Row]:
+def _rows(pieces: Iterator[Sized], rate: int, chunks: int) -> list[Row]:
     rows: list[Row] = []
     done = before = 0.0
     started = time.perf_counter()

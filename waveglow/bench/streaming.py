@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from waveglow.audio.signals import hum, snr
 from waveglow.bench.measuring import in_turns, progress, require_positive, synchronize
 from waveglow.bench.pace import LATENCIES, LOAD, Latency, context_of, measured_pace
 from waveglow.bench.table import SKIPPED, Column, Row, Table
+from waveglow.export.onnx_runtime import OnnxVocoder
 from waveglow.vocoder import Vocoder
 
 CHUNKS = (4, 8, 16, 32, 64, 128)
@@ -51,7 +53,7 @@ BY_LATENCY = (
 
 
 def tables(
-    vocoder: Vocoder,
+    vocoder: Vocoder | OnnxVocoder,
     *,
     chunks: Sequence[int] = CHUNKS,
     contexts: Sequence[int] = CONTEXTS,
@@ -63,7 +65,7 @@ def tables(
     Without refinement and with as much as the voice's streams have, the last table also with half of it.
 
     Arguments:
-        vocoder: the voice, on its device, in its precision.
+        vocoder: the voice, on its device, in its precision; or an exported one.
         chunks: mel frames that arrive at once, for the first table.
         contexts: mel frames that are decoded on both sides of a piece, for the second; the voice's own is always there.
         seconds: of audio whose exactness is measured.
@@ -85,13 +87,13 @@ def tables(
         (refine, CHUNK_OF_CONTEXTS, context) for refine in steps for context in [*dict.fromkeys(contexts), None]
     ]
     rows = _measured(vocoder, exactness, repeats)
-    mel = vocoder.mel(hum(seconds, vocoder.sample_rate), vocoder.sample_rate)
-    at_once = {refine: vocoder.synthesize(mel, refine=refine) for refine in steps}
+    mel = torch.as_tensor(vocoder.mel(hum(seconds, vocoder.sample_rate), vocoder.sample_rate))
+    at_once = {refine: torch.as_tensor(vocoder.synthesize(mel, refine=refine)) for refine in steps}
     for row, (refine, chunk, context) in zip(rows, exactness, strict=True):
         pieces = vocoder.stream(mel.split(chunk, dim=-1), refine=refine, context=context)
-        row["snr_db"] = snr(at_once[refine], torch.cat(list(pieces)))
+        row["snr_db"] = snr(at_once[refine], _joined(pieces))
     title = f"{vocoder.precision}, chunks of {CHUNK_OF_CONTEXTS} frames, by context"
-    of = f"SNR of {len(mel[0]) * vocoder.model.hop / vocoder.sample_rate:.2f} s"
+    of = f"SNR of {len(mel[0]) * vocoder.mel_spec.hop / vocoder.sample_rate:.2f} s"
     yield Table(title, EXACTNESS, rows, [of])
     progress("measuring latencies")
     keeps_up = f"least chunk: with which a stream computes at most {LOAD:.0%} of the time"
@@ -103,18 +105,18 @@ def tables(
     yield Table(f"{vocoder.precision}, a frame after the other, by latency", BY_LATENCY, latencies, [of, keeps_up])
 
 
-def _of_latency(vocoder: Vocoder, mel: Tensor, latency: Latency, refine: int, repeats: int) -> Row:
+def _of_latency(vocoder: Vocoder | OnnxVocoder, mel: Tensor, latency: Latency, refine: int, repeats: int) -> Row:
     context = context_of(vocoder, latency, refine)
     pace = measured_pace(vocoder, refine=refine, context=context, repeats=repeats)
     row: Row = {"latency": latency, "refine": refine, "context": "own" if context is None else context}
     if (chunk := pace.least_chunk()) is None:
         return {**row, SKIPPED: "no chunk keeps up"}
-    after = vocoder.stream_context(refine).after if context is None else context
+    after = vocoder.stream_context(refine)[1] if context is None else context
     pieces = vocoder.stream(mel.split(chunk, dim=-1), refine=refine, context=context, gather=chunk)
     return {
         **row,
         "chunk_frames": chunk,
-        "snr_db": snr(vocoder.synthesize(mel, refine=refine), torch.cat(list(pieces))),
+        "snr_db": snr(torch.as_tensor(vocoder.synthesize(mel, refine=refine)), _joined(pieces)),
         "first_audio_ms": 1000 * ((after + chunk) * pace.frame_seconds + pace.seconds(chunk)),
         "steady_real_time_factor": pace.real_time_factor(chunk),
     }
@@ -123,12 +125,12 @@ def _of_latency(vocoder: Vocoder, mel: Tensor, latency: Latency, refine: int, re
 Key = tuple[int, int, int | None]  # steps of refinement, frames of a chunk, frames of context
 
 
-def _measured(vocoder: Vocoder, keys: list[Key], repeats: int) -> list[Row]:
+def _measured(vocoder: Vocoder | OnnxVocoder, keys: list[Key], repeats: int) -> list[Row]:
     streams = {key: _Stream(vocoder, *key) for key in keys}
     took = in_turns({key: stream.run for key, stream in streams.items()}, repeats)
     rows = []
     for (refine, chunk, context), (first, steady) in took.items():
-        mel = streams[refine, chunk, context].frames_before_first * vocoder.model.hop / vocoder.sample_rate
+        mel = streams[refine, chunk, context].frames_before_first * vocoder.mel_spec.hop / vocoder.sample_rate
         rows.append(
             {
                 "refine": refine,
@@ -143,15 +145,20 @@ def _measured(vocoder: Vocoder, keys: list[Key], repeats: int) -> list[Row]:
     return rows
 
 
+def _joined(pieces: Iterable[Any]) -> Tensor:
+    return torch.cat([torch.as_tensor(piece) for piece in pieces])
+
+
 class _Stream:
     """Chunks that keep coming; `run` gives (seconds to compute the first piece, real-time factor in stride)."""
 
-    def __init__(self, vocoder: Vocoder, refine: int, chunk: int, context: int | None) -> None:
+    def __init__(self, vocoder: Vocoder | OnnxVocoder, refine: int, chunk: int, context: int | None) -> None:
         self.vocoder = vocoder
-        self.chunk = vocoder.mel(hum(1.0, vocoder.sample_rate), vocoder.sample_rate)[:, :1].repeat(1, chunk)
-        self.pieces = partial(vocoder.stream, refine=refine, context=context)
+        frame = torch.as_tensor(vocoder.mel(hum(1.0, vocoder.sample_rate), vocoder.sample_rate))[:, :1]
+        self.chunk = frame.repeat(1, chunk)
+        self.pieces: Callable[..., Iterator[Sized]] = partial(vocoder.stream, refine=refine, context=context)
         seen = vocoder.stream_context(refine) if context is None else (context, context)
-        self.chunks_seen = 1 + -(-(sum(seen) + vocoder.model.group // vocoder.model.hop) // chunk)
+        self.chunks_seen = 1 + -(-(sum(seen) + vocoder.group // vocoder.mel_spec.hop) // chunk)
         self.frames_before_first = 0
 
     def run(self) -> tuple[float, float]:
@@ -167,10 +174,10 @@ class _Stream:
             self.frames_before_first = arrived * self.chunk.shape[-1]
             yield self.chunk
 
-    def _took(self, stream: Iterator[Tensor], *, pieces: int) -> tuple[float, int]:
+    def _took(self, stream: Iterator[Sized], *, pieces: int) -> tuple[float, int]:
         """(Seconds, samples) of the next pieces."""
-        synchronize(self.vocoder.device)
+        synchronize(torch.device(self.vocoder.device))
         started = time.perf_counter()
         samples = sum(len(next(stream)) for _ in range(pieces))
-        synchronize(self.vocoder.device)
+        synchronize(torch.device(self.vocoder.device))
         return time.perf_counter() - started, samples

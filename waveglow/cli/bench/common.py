@@ -11,8 +11,10 @@ from waveglow.cli import common
 from waveglow.cli.values import positive
 from waveglow.config import nearest
 from waveglow.devices import set_threads, usable_device
+from waveglow.export.onnx_runtime import OnnxVocoder
 from waveglow.models.registry import VOCODERS
 from waveglow.models.shipped import DEFAULT_VOICE
+from waveglow.opening import open_vocoder
 from waveglow.vocoder import Vocoder
 
 
@@ -37,7 +39,8 @@ def add_models(parser: argparse.ArgumentParser, *names: str) -> None:
 
 def add_voice(parser: argparse.ArgumentParser) -> None:
     """A voice that speaks, and in which numbers."""
-    parser.add_argument("-c", "--checkpoint", type=Path, default=DEFAULT_VOICE, help="checkpoint, run, voice (lapglow)")
+    what = "checkpoint, run, .onnx file or voice (lapglow)"
+    parser.add_argument("-c", "--checkpoint", type=Path, default=DEFAULT_VOICE, help=what)
     parser.add_argument("--precision", choices=("float32", "bf16", "fp16"), default="float32", help="of the nets")
 
 
@@ -62,13 +65,14 @@ def opened_device(args: argparse.Namespace) -> torch.device:
     return torch.device(usable_device(args.device))
 
 
-def opened_voice(args: argparse.Namespace, device: torch.device) -> Vocoder:
-    """The voice that the options of `add_voice` name. Raises CheckpointError."""
-    return Vocoder.load(args.checkpoint, precision=args.precision, device=device)
+def opened_voice(args: argparse.Namespace) -> Vocoder | OnnxVocoder:
+    """The voice that the options of `add_voice` name. Raises CheckpointError, OnnxFileError, ValueError."""
+    return open_vocoder(args.checkpoint, device=args.device, threads=args.threads, precision=args.precision)
 
 
-def show(args: argparse.Namespace, device: torch.device, tables: Iterable[Table]) -> int:
+def show(args: argparse.Namespace, device: torch.device | str, tables: Iterable[Table]) -> int:
     """Print the machine and the tables, each when it is there, or all as JSON; returns the exit code."""
-    for part in as_json(device, tables) if args.json else as_text(device, tables):
+    form = as_json if args.json else as_text
+    for part in form(torch.device(device), tables):
         print(part, flush=True)
     return 0

@@ -9,7 +9,7 @@ the most memory that the process ever had, so a leak shows as a number that keep
 import argparse
 
 from waveglow.bench import long
-from waveglow.cli.bench.common import add_machine, add_voice, opened_device, opened_voice, show
+from waveglow.cli.bench.common import add_machine, add_voice, opened_voice, show
 from waveglow.cli.values import positive, seconds, steps_of_refinement
 
 
@@ -23,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print."""
-    device = opened_device(args)
-    vocoder = opened_voice(args, device)
-    return show(args, device, long.tables(vocoder, hours=args.hours, chunk_frames=args.chunk, refine=args.refine))
+    vocoder = opened_voice(args)
+    return show(
+        args, vocoder.device, long.tables(vocoder, hours=args.hours, chunk_frames=args.chunk, refine=args.refine)
+    )

@@ -13,7 +13,7 @@ Both without refinement and with as much as the voice's streams have.
 import argparse
 
 from waveglow.bench import streaming
-from waveglow.cli.bench.common import add_common, add_voice, opened_device, opened_voice, show
+from waveglow.cli.bench.common import add_common, add_voice, opened_voice, show
 from waveglow.cli.values import positive, seconds, whole
 
 
@@ -30,12 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print."""
-    device = opened_device(args)
+    vocoder = opened_voice(args)
     tables = streaming.tables(
-        opened_voice(args, device),
-        chunks=args.chunks,
-        contexts=args.contexts,
-        seconds=args.seconds,
-        repeats=args.repeats,
+        vocoder, chunks=args.chunks, contexts=args.contexts, seconds=args.seconds, repeats=args.repeats
     )
-    return show(args, device, tables)
+    return show(args, vocoder.device, tables)
