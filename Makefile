@@ -51,4 +51,4 @@ release: setup ## build and check what goes to PyPI, in dist/, and print what a 
 	.ci/release
 
 clean: ## remove .venv, caches and runs
-	rm -rf $(VENV) .oldest build dist docs/_build docs/reference/generated *.egg-info .pytest_cache .mypy_cache .ruff_cache runs
+	rm -rf $(VENV) .oldest build packaging/onnx/build dist docs/_build docs/reference/generated *.egg-info .pytest_cache .mypy_cache .ruff_cache runs

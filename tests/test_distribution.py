@@ -1,17 +1,22 @@
 """What pip knows of us: one name in every message, bounds of what we depend on, and what the built files hold."""
 
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from waveglow import __version__
-from waveglow.distribution import DISTRIBUTION, install_hint
-from waveglow.export.onnx import MIN_TORCH
+from waveglow.audio.mel import preset
+from waveglow.distribution import DISTRIBUTION, HEAVY, install_hint
+from waveglow.export.onnx import MIN_TORCH, export_onnx
+from waveglow.export.onnx_runtime import OnnxVocoder
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -66,6 +71,19 @@ def test_extras_that_are_named_exist():
 def test_what_users_install_has_a_lower_bound(extra):
     for requirement in EXTRAS[extra] if extra else PROJECT["dependencies"]:
         assert re.fullmatch(r"[\w-]+(\[\w+\])?>=[\d.]+(,<\d+)?", requirement), requirement
+
+
+LIGHT = ROOT / "packaging" / "onnx"
+
+
+def test_the_small_distribution_takes_the_same_versions_and_nothing_heavy():
+    light = tomllib.loads((LIGHT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert light["name"] == f"{DISTRIBUTION}-onnx"
+    assert {*light["dependencies"]} <= {*PROJECT["dependencies"], *EXTRAS["onnx"]}
+    assert not {re.split("[>=<]", requirement)[0] for requirement in light["dependencies"]} & {*HEAVY}
+    for key in ("license", "requires-python", "scripts"):
+        assert light[key] == PROJECT[key]
+    assert (LIGHT / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
 
 
 def test_the_torch_of_the_onnx_extra_is_the_one_that_the_export_asks_for():
@@ -123,3 +141,55 @@ def test_the_wheel_holds_the_package_its_voices_and_nothing_else(built):
     assert f"{info}/licenses/LICENSE" in files
     assert f"\nName: {DISTRIBUTION}\n" in metadata
     assert "\nProject-URL: Homepage, https://" in metadata
+
+
+@pytest.fixture(scope="module")
+def light(tmp_path_factory):
+    """The small wheel, and `waveglow` of an environment that has nothing else and what it asks for."""
+    pytest.importorskip("build")
+    uv = pytest.importorskip("uv").find_uv_bin()
+    folder = tmp_path_factory.mktemp("light")
+    for command in (
+        [sys.executable, "-m", "build", "--wheel", "--outdir", folder, LIGHT],
+        [uv, "venv", "--quiet", "--python", sys.executable, folder / "bare"],
+        [uv, "pip", "install", "--quiet", "--python", folder / "bare" / "bin" / "python", folder / WHEEL],
+    ):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+    shutil.rmtree(LIGHT / "build")
+    return folder / WHEEL, folder / "bare" / "bin" / "waveglow"
+
+
+WHEEL = f"waveglow_vocoders_onnx-{__version__}-py3-none-any.whl"
+
+
+@pytest.mark.slow
+def test_the_small_wheel_holds_the_code_and_no_weights(light):
+    wheel, _ = light
+    with zipfile.ZipFile(wheel) as archive:
+        files = {name for name in archive.namelist() if name.startswith("waveglow/")}
+    assert files == {name for name in tracked() if re.fullmatch(r"waveglow/(.+\.py|py\.typed)", name)}
+    assert wheel.stat().st_size < 1e6
+
+
+@pytest.mark.slow
+def test_the_small_distribution_synthesizes_without_torch(light, random_model, tmp_path):
+    pytest.importorskip("onnxscript")
+    _, waveglow = light
+    model, _ = random_model(n_mels=80, n_channels=8, n_layers=2, n_flows=4)
+    export_onnx(model, preset("hifigan"), tmp_path / "voice.onnx", refine=2)
+    mel = np.full((80, 20), -5, np.float32)
+    np.save(tmp_path / "a.npy", mel)
+
+    def run(*arguments):
+        return subprocess.run([waveglow, *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+
+    done = run("synth", "-c", "voice.onnx", "a.npy", "a.wav")
+    assert done.returncode == 0, done.stderr
+    expected = OnnxVocoder(tmp_path / "voice.onnx").synthesize(mel).clip(-1, 1)
+    np.testing.assert_allclose(soundfile.read(tmp_path / "a.wav")[0], expected, rtol=0, atol=1e-4)
+    assert run("info", "voice.onnx").returncode == run("models").returncode == 0
+    for verb in (["resynth", "-c", "voice.onnx", "a.wav", "b.wav"], ["synth", "a.npy", "b.wav"], ["train"]):
+        done = run(*verb)
+        assert done.returncode == 2
+        assert f"needs torch, which is not installed: pip install {DISTRIBUTION}" in done.stderr
