@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shutil
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -337,3 +340,94 @@ def test_prepare_from_the_shell(corpus, tmp_path, capsys):
     write_manifest(tmp_path / "again.jsonl", clips(tmp_path))
     assert read_manifest(tmp_path / "again.jsonl") == clips(tmp_path)
     assert isinstance(clips(tmp_path)[0].source, Span)
+
+
+# ---- Shards in a store -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def in_store(sharded, tmp_path, monkeypatch) -> str:
+    """The sharded corpus in fsspec's memory, as if its folder had been uploaded."""
+    fsspec = pytest.importorskip("fsspec")
+    monkeypatch.setenv("WAVEGLOW_REMOTE_CACHE", str(tmp_path / "kept"))
+    files = fsspec.filesystem("memory")
+    for path in (path for path in sharded.rglob("*") if path.is_file()):
+        files.pipe(f"/bucket/corpus/{path.relative_to(sharded).as_posix()}", path.read_bytes())
+    yield "memory://bucket/corpus"
+    files.rm("/bucket", recursive=True)
+
+
+def test_training_from_a_store_gives_the_same_weights(config_file, in_store, sharded, tmp_path):
+    weights = []
+    for data in (sharded, in_store):
+        run = tmp_path / str(len(weights))
+        options = ["--data", data, "--run-dir", run, "--device", "cpu", "train.steps=2"]
+        assert main(["train", "--config", str(config_file), *map(str, options)]) == 0
+        weights.append((run / "checkpoints" / "step_00000002" / "model.safetensors").read_bytes())
+    assert weights[0] == weights[1]
+    account = read_manifest(tmp_path / "1" / "data" / "clips.jsonl")
+    assert all(clip.path.startswith("memory://bucket/corpus/shards/recording.") for clip in account)
+
+
+def test_a_store_without_them(config_file, in_store, tmp_path, capsys):
+    import fsspec
+
+    def train(data):
+        options = ["--data", data, "--run-dir", tmp_path / "run", "--device", "cpu"]
+        return main(["train", "--config", str(config_file), *map(str, options)])
+
+    assert train("memory://bucket/nothing") == 2
+    assert "isn't in the store; is the manifest of another one?" in capsys.readouterr().err
+    files = fsspec.filesystem("memory")
+    shard = sorted(name for name in files.ls("/bucket/corpus/shards", detail=False) if name.endswith(".tar"))[0]
+    content = files.cat_file(shard)
+    files.pipe(shard, content[: len(content) // 2])
+    assert train(in_store) == 2
+    assert re.search(r"bytes came where \d+ were asked for|is of another one", capsys.readouterr().err)
+    files.rm(shard)
+    assert train(in_store) == 2
+    assert "isn't in the store" in capsys.readouterr().err
+    line = {"path": "a.wav", "sample_rate": RATE, "frames": 9, "sha256": "", "split": "train"}
+    files.pipe("/bucket/loose/manifest.jsonl", json.dumps(line).encode())
+    assert train("memory://bucket/loose/manifest.jsonl") == 2
+    assert (
+        "memory://bucket/loose/a.wav: of a store only shards are read; make them with --shards"
+        in capsys.readouterr().err
+    )
+
+
+@pytest.mark.slow
+def test_workers_read_from_a_server(config_file, sharded, tmp_path, monkeypatch):
+    pytest.importorskip("aiohttp")
+    monkeypatch.setenv("WAVEGLOW_REMOTE_CACHE", str(tmp_path / "kept"))
+    command = [sys.executable, "-c", SERVER, str(sharded)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as served:
+        assert served.stdout is not None
+        weights = []
+        for data in (str(sharded), f"http://127.0.0.1:{int(served.stdout.readline())}"):
+            run = tmp_path / str(len(weights))
+            options = ["--data", data, "--run-dir", str(run), "--device", "cpu", "train.steps=3", "data.workers=2"]
+            assert main(["train", "--config", str(config_file), *options]) == 0
+            weights.append((run / "checkpoints" / "step_00000003" / "model.safetensors").read_bytes())
+        served.kill()
+    assert weights[0] == weights[1]
+
+
+SERVER = """
+import re, sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+class Files(BaseHTTPRequestHandler):
+    def do_HEAD(self): self.do_GET()
+    def do_GET(self):
+        content = (Path(sys.argv[1]) / self.path[1:]).read_bytes()
+        found = re.match("bytes=([0-9]+)-([0-9]+)", self.headers.get("Range", ""))
+        part = content[int(found[1]) : int(found[2]) + 1] if found else content
+        self.send_response(206 if found else 200)
+        self.send_header("Content-Length", str(len(part)))
+        self.end_headers()
+        if self.command == "GET": self.wfile.write(part)
+server = ThreadingHTTPServer(("127.0.0.1", 0), Files)
+print(server.server_port, flush=True)
+server.serve_forever()
+"""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from waveglow.audio.files import FileError, unusable
+from waveglow.audio.remote import is_url, read_range
 
 BLOCK = tarfile.BLOCKSIZE
 
@@ -31,11 +32,7 @@ class Span(NamedTuple):
 
     def read_bytes(self) -> bytes:
         """The file's content. Raises FileError where the shard ends before, or holds something else there."""
-        if reason := unusable(Path(self.shard)):
-            raise FileError(self, f"its shard {reason}")
-        with open(self.shard, "rb") as tar:
-            tar.seek(self.offset - BLOCK)
-            content = tar.read(BLOCK + self.size)
+        content = self._read(BLOCK + self.size)
         self._require_header(content[:BLOCK])
         if missing := BLOCK + self.size - len(content):
             raise FileError(self, f"its shard is cut short: {missing} bytes of it are missing; {AGAIN}")
@@ -43,11 +40,20 @@ class Span(NamedTuple):
 
     def require_there(self) -> None:
         """Raises FileError as `read_bytes` does, but reads no more than the header."""
+        self._require_header(self._read(BLOCK))
+
+    def _read(self, size: int) -> bytes:
+        """At most so many bytes from the header on; of a store, where one request has its price, all of them."""
+        if is_url(self.shard):
+            try:
+                return read_range(self.shard, self.offset - BLOCK, size)
+            except FileError as error:
+                raise FileError(self, f"its shard {self.shard}: {error.reason}") from error
         if reason := unusable(Path(self.shard)):
             raise FileError(self, f"its shard {reason}")
         with open(self.shard, "rb") as tar:
             tar.seek(self.offset - BLOCK)
-            self._require_header(tar.read(BLOCK))
+            return tar.read(size)
 
     def _require_header(self, block: bytes) -> None:
         try:

@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser, *, data: str) -> None:
     """Declare the options; `data` says what --data takes."""
     parser.add_argument("--run-dir", type=Path, required=True, help="directory of the run")
     parser.add_argument("--config", type=Path, help="YAML file (default: the run's own, or the checkpoint's model)")
-    parser.add_argument("--data", type=Path, help=data)
+    parser.add_argument("--data", help=data)
     parser.add_argument("--init-from", type=Path, metavar="CKPT", help="fine-tune these weights, at a lower rate")
     parser.add_argument(
         "--resume", default="auto", metavar="auto|never|CKPT", help="auto: its newest checkpoint; never: anew (auto)"

@@ -13,12 +13,14 @@ import dataclasses
 import hashlib
 import json
 import os
+import posixpath
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from waveglow.audio.files import make_folder, write_atomically
+from waveglow.audio.files import FileError, make_folder, write_atomically
+from waveglow.audio.remote import is_url, read_whole
 from waveglow.audio.spans import Span
 from waveglow.config import ConfigError, from_json, from_mapping
 from waveglow.data.split import Split
@@ -81,10 +83,16 @@ def unescaped(member: str) -> str:
     return folder + slash + name.replace("%2E", ".").replace("%25", "%")
 
 
-def read_manifest(path: Path) -> list[Clip]:
-    """The clips of a manifest, empty lines passed over. Raises ConfigError, with the line, where one can't be used."""
+def read_manifest(path: Path | str) -> list[Clip]:
+    """The clips of a manifest, a file or a URL, empty lines passed over.
+
+    Raises ConfigError, with the line, where one can't be used.
+    """
     try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")  # with the mark that editors on Windows put before it
+        content = read_whole(path) if isinstance(path, str) and is_url(path) else Path(path).read_bytes()
+        lines = content.decode("utf-8-sig").split("\n")  # with the mark that editors on Windows put before it
+    except FileError as error:
+        raise ConfigError(str(error)) from error
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: can't be read ({error}); make it with `waveglow prepare`") from error
     if lines[0].strip() and not lines[0].lstrip().startswith("{"):
@@ -115,13 +123,26 @@ def content_hash(clips: Iterable[Clip]) -> str:
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
-def _parse(path: Path, number: int, line: str) -> Clip:
+def _parse(path: Path | str, number: int, line: str) -> Clip:
     try:
         clip = from_mapping(Clip, from_json(line))
     except ValueError as error:
         raise ConfigError(f"{path}, line {number}: {error}") from error
-    mel = None if clip.mel is None else os.path.normpath(path.parent / clip.mel)
-    return dataclasses.replace(clip, path=os.path.normpath(path.parent / clip.path), mel=mel)
+    folder = os.path.dirname(path)
+    lies = clip.path if is_url(clip.path) else _beside(folder, clip.path)
+    mel = None if clip.mel is None else _beside(folder, clip.mel)
+    if (is_url(lies) and clip.offset is None) or (mel and is_url(mel)):
+        what = lies if clip.offset is None else mel
+        raise ConfigError(f"{path}, line {number}: {what}: of a store only shards are read; make them with --shards")
+    return dataclasses.replace(clip, path=lies, mel=mel)
+
+
+def _beside(folder: str, path: str) -> str:
+    """A path in a manifest, as seen from the manifest's folder, which may be a URL."""
+    if not is_url(folder):
+        return os.path.normpath(os.path.join(folder, path))
+    scheme, _, place = folder.partition("://")
+    return f"{scheme}://{posixpath.normpath(posixpath.join(place, path))}"
 
 
 def write_manifest(path: Path, clips: Iterable[Clip]) -> None:
@@ -129,7 +150,7 @@ def write_manifest(path: Path, clips: Iterable[Clip]) -> None:
     lines = []
     for clip in clips:
         entry = dataclasses.asdict(clip)
-        entry["path"] = os.path.relpath(clip.path, path.parent)
+        entry["path"] = clip.path if is_url(clip.path) else os.path.relpath(clip.path, path.parent)
         entry["mel"] = None if clip.mel is None else os.path.relpath(clip.mel, path.parent)
         lines.append(json.dumps({key: value for key, value in entry.items() if value not in (None, False)}))
     make_folder(path.parent)

@@ -20,6 +20,7 @@ from waveglow.audio.io import AudioError, load_audio, read_segment
 from waveglow.audio.mel import MelSpec
 from waveglow.audio.mel_files import MelError, mel_frames, read_mel
 from waveglow.audio.mel_spectrogram import MelSpectrogram
+from waveglow.audio.remote import is_url
 from waveglow.audio.spans import Span
 from waveglow.config import ConfigError
 from waveglow.data.beside import require_frames
@@ -29,6 +30,7 @@ from waveglow.noise import Purpose, dequantization_noise, philox
 
 MAX_SYNTHETIC = Fraction(1, 4)  # a voice that speech synthesis spoke has the faults of its vocoder
 SAMPLED_MELS = 64  # read whole at the start of a training; of the others, which `prepare` has read, the shape
+SAMPLED_ENDS = 16
 VALIDATION_PLACE = 1 << 62  # noise of validation clips stands apart from that of training samples
 
 
@@ -132,7 +134,10 @@ def require_trainable(clips: Sequence[Clip], spec: MelSpec, *, multiple: int) ->
     sampled = {clip.source for clip in with_mel[:: max(1, len(with_mel) // SAMPLED_MELS)]}
     sharded = sorted((clip for clip in used if clip.offset), key=lambda clip: (clip.path, clip.offset))
     ends = {**{clip.path: clip for clip in reversed(sharded)}, **{f"{clip.path} ": clip for clip in sharded}}
-    misplaced = {clip.source: reason for clip in ends.values() if (reason := _misplaced(clip))}
+    looked_at = list(ends.values())  # of shards in stores only at some: each is a request
+    remote = [clip for clip in looked_at if is_url(clip.path)]
+    looked_at = [clip for clip in looked_at if not is_url(clip.path)] + remote[:: max(1, len(remote) // SAMPLED_ENDS)]
+    misplaced = {clip.source: reason for clip in looked_at if (reason := _misplaced(clip))}
     problems = [
         f"{clip.source} (split {clip.split!r}): {reason}"
         for clip in used
@@ -163,6 +168,9 @@ def _misplaced(clip: Clip) -> str | None:
     """Why a clip can't lie where it should in its shard: of the last, whether the shard ends before."""
     assert isinstance(clip.source, Span)
     try:
+        if is_url(clip.path):
+            clip.source.read_bytes()
+            return None
         clip.source.require_there()
         missing = clip.source.offset + clip.source.size - Path(clip.path).stat().st_size
         return f"its shard is cut short: {missing} bytes of it are missing" if missing > 0 else None
