@@ -7,8 +7,7 @@ those prepared in OUT before keep their split, unless a share or names are given
 
   waveglow prepare LJSpeech-1.1 data/ljspeech
   waveglow prepare my-voice data/my-voice --sample-rate 24000 --mels acoustic-model-mels --mel vocos
-  waveglow prepare audiobook data/audiobook --cut 10
-  waveglow prepare corpus data/corpus --hold-out anna 'ben/*_09' --test carl    # recordings and whole folders
+  waveglow prepare audiobooks data/books --cut 10 --hold-out anna 'ben/*_09' --test carl   # whole folders, recordings
 """
 
 import argparse

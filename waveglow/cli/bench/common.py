@@ -39,8 +39,7 @@ def add_models(parser: argparse.ArgumentParser, *names: str) -> None:
 
 def add_voice(parser: argparse.ArgumentParser) -> None:
     """A voice that speaks, and in which numbers."""
-    what = "checkpoint, run, .onnx file or voice (lapglow)"
-    parser.add_argument("-c", "--checkpoint", type=Path, default=DEFAULT_VOICE, help=what)
+    parser.add_argument("-c", "--checkpoint", type=Path, default=DEFAULT_VOICE, help="voice or .onnx file (lapglow)")
     parser.add_argument("--precision", choices=("float32", "bf16", "fp16"), default="float32", help="of the nets")
 
 
@@ -72,7 +71,6 @@ def opened_voice(args: argparse.Namespace) -> Vocoder | OnnxVocoder:
 
 def show(args: argparse.Namespace, device: torch.device | str, tables: Iterable[Table]) -> int:
     """Print the machine and the tables, each when it is there, or all as JSON; returns the exit code."""
-    form = as_json if args.json else as_text
-    for part in form(torch.device(device), tables):
+    for part in (as_json if args.json else as_text)(torch.device(device), tables):
         print(part, flush=True)
     return 0

@@ -1,8 +1,7 @@
 """Train or fine-tune an image flow. The same command resumes where a run stopped, and says so.
 
-Settings come from a YAML file and from KEY=VALUE arguments; `--print-config` shows all of them. SIGTERM, and a
-terminal that is closed, let it finish its step and save; it exits with 0 (2 where it could not save).
-Pictures are in RUN/samples and in TensorBoard.
+Settings come from a YAML file and from KEY=VALUE arguments; `--print-config` shows all of them. SIGTERM, or a
+closed terminal, ends it saved, with 0 (2 where it could not save). Pictures are in RUN/samples and in TensorBoard.
 
   waveglow image prepare --dataset fashion-mnist data/fashion
   waveglow image train --config recipes/celeba/conf/glow-small.yaml --data data/fashion --run-dir runs/fashion
