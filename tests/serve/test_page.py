@@ -252,6 +252,24 @@ def test_a_switch_neither_clicks_nor_leaves_a_gap(visit):
     assert 0.001 < -steps.min() < 0.01, "not at once"
 
 
+def test_streams_are_heard_without_a_seam(visit, vocoder):
+    page = visit().open("#streaming")
+    page.tab.select_option("#s-clip", "2")
+    page.tab.select_option("#s-pace", "0")
+    page.tab.select_option("#s-latency", "exact")
+    page.tab.click("#s-go")
+    page.settled("streaming")
+    assert page.alert == ""
+    heard = page.floats("await page.streaming.running.dump()")
+    mel = page.floats("page.voice.mels.a.data").reshape(80, -1)
+    pieces = [*vocoder.stream([mel], sigma=0.7, seed=0)]
+    assert len(heard) == mel.shape[1] * HOP == sum(map(len, pieces))
+    np.testing.assert_allclose(heard, in_16_bits(torch.cat(pieces)), rtol=0, atol=4 * STEP)
+    assert page.run("[page.streaming.running.heard, page.streaming.running.gaps]") == [len(heard), 0]
+    assert "All of it was heard" in page.tab.locator("#s-state").inner_text()
+    page.shoot("streaming")
+
+
 def test_the_worklet_plays_pieces_as_one_sound_and_fades_at_a_gap(visit):
     """Rendered offline: what leaves the worklet is what it was given, and where nothing is left it doesn't click."""
     page = visit().open()
