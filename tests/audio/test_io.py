@@ -140,6 +140,19 @@ def test_a_flac_written_to_a_pipe_claims_nothing(tmp_path):
     assert not probe(path).exact
 
 
+@pytest.mark.parametrize(("name", "subtype"), [("a.wav", "PCM_16"), ("a.wav", "ULAW"), ("a.flac", "PCM_16")])
+def test_what_can_be_cut_anywhere_is_exact(tmp_path, name, subtype):
+    soundfile.write(tmp_path / name, TONE, RATE, subtype=subtype)
+    assert probe(tmp_path / name).exact
+
+
+def test_what_was_piped_without_a_size_is_not_exact(tmp_path):
+    path = wav(tmp_path / "a.wav", TONE)
+    content = path.read_bytes()
+    path.write_bytes(content[:40] + bytes(4) + content[44:])
+    assert not probe(path).exact
+
+
 @pytest.mark.parametrize("subtype", ["GSM610", "IMA_ADPCM", "MS_ADPCM"])
 def test_telephone_codecs_are_read_from_the_start(tmp_path, subtype):
     """libsndfile can't seek in GSM 6.10, which Asterisk writes."""

@@ -12,7 +12,7 @@ import torch
 
 import waveglow
 from waveglow.audio.mel import preset
-from waveglow.audio.mel_diagnosis import suspect
+from waveglow.audio.mel_diagnosis import diagnose_beside, suspect
 from waveglow.audio.mel_files import read_mel
 from waveglow.audio.mel_presets import assumed
 from waveglow.audio.mel_spectrogram import MelSpectrogram
@@ -97,3 +97,30 @@ def test_the_shell_says_so_and_converts_what_is_assumed(decimal, tmp_path, capsy
 def test_decimal_silence_becomes_silence(tmp_path):
     np.save(tmp_path / "a.npy", np.full((80, 5), -10.0, np.float32))
     assert np.allclose(read_mel(tmp_path / "a.npy", SPEC, assume=assumed("log10", SPEC)), np.log(1e-5))
+
+
+@pytest.mark.parametrize(
+    ("slope", "says"),
+    [
+        (0.7, None),
+        (1.5, None),
+        (0.5, "like log10"),
+        (0.434, "like log10"),
+        (0.3, "normalized, or of another recording"),
+        (2.5, "normalized, or of another recording"),
+        (4.34, "like dB (10·log10)"),
+        (8.69, "like dB (20·log10)"),
+        (-1.0, "normalized, or of another recording"),
+    ],
+)
+def test_a_mel_beside_its_recording_is_told_by_its_slope(slope, says):
+    own = np.random.default_rng(0).normal(-6, 2, (4, 50))
+    looks = diagnose_beside(slope * own + 3, own)
+    expected = (
+        says and f"looks {says}: its values follow those of the recording with a slope of {slope:.2f} instead of 1"
+    )
+    assert looks == expected
+
+
+def test_a_mel_beside_silence_has_no_slope():
+    assert diagnose_beside(np.zeros((4, 9)), np.full((4, 9), -11.5)) is None

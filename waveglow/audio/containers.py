@@ -45,7 +45,7 @@ def _of_wav(raw: BinaryIO, end: int) -> Claim:
     for name, size, at in chunks(raw, "little"):
         if name == b"ds64":
             long_size = int.from_bytes(raw.read(16)[8:], "little")
-        elif name == b"data" and size == 0 and at < end and not _ends_inchunks(raw, at, end):
+        elif name == b"data" and size == 0 and at < end and not _ends_in_chunks(raw, at, end):
             return Claim(blank=at - 4)
         elif name == b"data":
             return Claim(_missing(long_size if size == 0xFFFFFFFF and long_size else size, at, end))
@@ -71,9 +71,9 @@ def chunks(raw: BinaryIO, order: Literal["little", "big"], at: int = 12) -> Iter
         raw.seek(at + size + size % 2)
 
 
-def _ends_inchunks(raw: BinaryIO, at: int, end: int) -> bool:
+def _ends_in_chunks(raw: BinaryIO, at: int, end: int) -> bool:
     """Whether well-formed chunks fill the rest of the file: then what was before them is truly empty."""
-    return any(start + size in (end, end - 1, end + 1) for _, size, start in chunks(raw, "little", at))
+    return any(end in (start + size, start + size + size % 2) for _, size, start in chunks(raw, "little", at))
 
 
 def _missing(size: int, at: int, end: int) -> int:
