@@ -27,11 +27,13 @@ from waveglow.audio.io import load_audio, probe, read_segment
 from waveglow.audio.mel import preset
 from waveglow.audio.mel_files import mel_frames, notices, read_mel
 from waveglow.audio.mel_spectrogram import MelSpectrogram
+from waveglow.audio.spans import Span
 from waveglow.config import load
 from waveglow.data.image_sources import open_photo, open_source
 from waveglow.data.images import Images, prepare_images, read_images
 from waveglow.data.manifest import changes, content_hash, read_manifest
 from waveglow.data.prepare import is_of, prepare
+from waveglow.data.shards import write_shards
 from waveglow.evaluation.cache import Cache
 from waveglow.export.onnx import export_onnx
 from waveglow.export.onnx_runtime import METADATA, OnnxVocoder
@@ -106,7 +108,7 @@ def sound(suffix: str, subtype: str, *, channels: int = 1) -> bytes:
     return content.getvalue()
 
 
-def heard(path: Path) -> object:
+def heard(path: Path | Span) -> object:
     """Whole as in conversion, as in training, and in part."""
     info = probe(path)
     for strict in (False, True):
@@ -130,6 +132,10 @@ def sounds(folder: Path) -> dict[str, Reader]:
         for name, (suffix, subtype) in kinds.items()
     }
     stereo = of_file(folder / "sounds" / "stereo.wav", heard)
+    clips = prepare(a_corpus(folder / "sharded") / "in", folder / "sharded" / "out", sample_rate=RATE).clips
+    shard = write_shards([(each.name, each) for each in clips], folder / "sharded", 1 << 20)[1].source
+    of_shard = of_file(Path(shard.shard), lambda path: heard(shard))
+    found["shard tar"] = Reader(Path(shard.shard).read_bytes(), of_shard)
     found["stereo wav"] = Reader(sound("wav", "PCM_16", channels=2), stereo)
     return found | {
         "prepare wav": Reader(sound("wav", "PCM_16"), of_corpus(folder / "corpus", "a.wav")),

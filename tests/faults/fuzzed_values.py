@@ -180,6 +180,7 @@ def convention(fields: dict[str, object]) -> object:
 
 CLIP = {"path": "a.wav", "sample_rate": 8000, "frames": 300, "sha256": "0" * 64, "split": "train", "mel": "a.npy"}
 CLIP |= {"mel_sha256": "1" * 64, "bandwidth": 3000, "synthetic": True, "corpus": "b"}
+CLIP |= {"offset": 512, "bytes": 44, "member": "a.wav"}
 
 
 def clips(folder: Path) -> Callable[[list[object]], object]:

@@ -5,9 +5,11 @@ Checkpoints: tests/training/test_resume.py and test_endings.py.
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 import signal
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,6 +29,7 @@ from waveglow.data.images import INDEX, prepare_images, read_images
 from waveglow.data.manifest import Clip, read_manifest, write_manifest
 from waveglow.data.pictures import save_png
 from waveglow.data.prepare import is_of, prepare
+from waveglow.data.shards import write_shards
 from waveglow.evaluation.cache import Cache
 from waveglow.export.onnx import export_onnx
 from waveglow.export.onnx_runtime import OnnxVocoder
@@ -218,3 +221,27 @@ def test_an_export_that_is_cut_off_leaves_the_old_file(tmp_path):
     assert path.read_bytes() == b"old"
     assert ends(lambda: export_onnx(model, SPEC, path), at=0) == 0
     assert OnnxVocoder(path).synthesize(a_mel()).shape == (96,)
+
+
+def test_a_shard_that_is_there_is_whole(tmp_path):
+    corpus, work = tmp_path / "in", tmp_path / "work"
+    corpus.mkdir()
+    work.mkdir()
+    for number in range(3):
+        soundfile.write(corpus / f"{number}.wav", tone(300 + number), RATE)
+    clips = prepare(corpus, tmp_path / "out", sample_rate=RATE).clips
+
+    def state() -> dict[str, object]:
+        found: dict[str, object] = {}
+        for path in sorted(work.rglob("[!.]*.tar")):
+            with tarfile.open(path) as tar:
+                found[path.name] = [(member.name, len(tar.extractfile(member).read())) for member in tar]
+        for path in sorted(work.rglob("[!.]*.gz")):
+            found[path.name] = gzip.decompress(path.read_bytes())
+        return found
+
+    found = everywhere(work, lambda: write_shards([(each.name, each) for each in clips], work, 4000), state)
+    whole = found[-1][1]
+    assert len(whole) >= 4
+    assert all(what.items() <= whole.items() for _, what in found)
+    assert {} in [what for _, what in found]

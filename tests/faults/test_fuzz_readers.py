@@ -34,7 +34,7 @@ from waveglow.training.runs import fine_tuning
 
 NAMES = [
     "wav", "wav of floats", "wav of ADPCM", "wav of GSM", "flac", "aiff", "au", "w64", "rf64", "ogg", "opus", "mp3",
-    "stereo wav", "prepare wav", "prepare flac", "prepare mel", "prepare manifest", "prepare report",
+    "shard tar", "stereo wav", "prepare wav", "prepare flac", "prepare mel", "prepare manifest", "prepare report",
     "mel npy", "mel npz", "mel pt", "mel safetensors", "mel pt of numpy", "mel statistics", "mel yaml",
     "pt", "legacy pt", "published pt", "published safetensors", "config", "weights", "checkpoint's manifest",
     "manifest", "yaml", "longer yaml", "image yaml", "metrics", "metrics of images", "metrics of info",
