@@ -140,6 +140,12 @@ def test_a_flac_written_to_a_pipe_claims_nothing(tmp_path):
     assert not probe(path).exact
 
 
+def test_full_scale_itself_is_not_counted_as_clipped(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.array([1.0, -1.0, 1.5, -0.5, -2.0]), RATE, subtype="FLOAT")
+    assert "2 were clipped" in load_audio(tmp_path / "a.wav").notices[0]
+    assert save_audio(tmp_path / "b.wav", np.array([1.0, -1.0, 1.5, -0.5, -2.0]), RATE) == 2
+
+
 @pytest.mark.parametrize(("name", "subtype"), [("a.wav", "PCM_16"), ("a.wav", "ULAW"), ("a.flac", "PCM_16")])
 def test_what_can_be_cut_anywhere_is_exact(tmp_path, name, subtype):
     soundfile.write(tmp_path / name, TONE, RATE, subtype=subtype)
