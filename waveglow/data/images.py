@@ -167,8 +167,8 @@ def read_images(folder: Path, *, verify: bool = False) -> ImageSet:
 def prepare_images(dataset: str, source: Path | None, out: Path, *, size: int | None = None) -> ImageSet:
     """Cache an image set below `out`; where that is done already with the same settings, do nothing.
 
-    `dataset` is celeba, cifar10, imagefolder, fashion-mnist, mnist-5k or digits; `source` its folder or archive (None
-    for the default); `size` in pixels a side (None for the default). Pictures that can't be used are refused by name.
+    `dataset` is a name of image_sources.DATASETS; `source` its folder or archive (None for the default); `size` in
+    pixels a side (None for the default). Pictures that can't be used are refused by name.
 
     Raises:
         ConfigError: an unknown set or size; something of the source missing or damaged; over half of its pictures

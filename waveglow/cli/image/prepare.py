@@ -1,7 +1,8 @@
 """Cache an image set for training: cropped, resized and checked once, as 8-bit shards with a hash.
 
-NAME is celeba, cifar10, imagefolder (any folder of pictures, or of one folder a class), fashion-mnist, mnist-5k or
-digits. SOURCE is what was published, as it was: a folder or an archive; sets that come with a package need none.
+NAME is celeba, cifar10, imagefolder (any folder of pictures, or of one folder a class), fashion-mnist, mnist-5k,
+digits, imagenet32 or imagenet64 (.npz batches), lsun (LMDB), or celeba-hq (a folder, or Glow's tfrecords). SOURCE is
+what was published, as it was: a folder or an archive; sets that come with a package need none.
 Pictures that can't be used are refused by name. Run again with the same settings, it finds the work done.
 
   waveglow image prepare --dataset celeba CelebA data/celeba-64

@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING
 
 from waveglow.config import ConfigError, nearest
 from waveglow.data.image_sources.celeba import CELEBA, CELEBA_PAGE, CELEBA_TERMS, download_celeba
+from waveglow.data.image_sources.celebahq import CELEBA_HQ
 from waveglow.data.image_sources.cifar10 import CIFAR10
 from waveglow.data.image_sources.digits import SKLEARN_DIGITS
 from waveglow.data.image_sources.fashion_mnist import FASHION_MNIST
 from waveglow.data.image_sources.imagefolder import IMAGEFOLDER
+from waveglow.data.image_sources.imagenet import IMAGENET32, IMAGENET64
+from waveglow.data.image_sources.lsun import LSUN
 from waveglow.data.image_sources.mnist_5k import MNIST_5K
 from waveglow.data.image_sources.picture import fitted, read_file
 from waveglow.data.image_sources.source import SPLITS, Part, Pixels, Source, split_by_hash
@@ -43,6 +46,10 @@ DATASETS = {
     "fashion-mnist": FASHION_MNIST,
     "mnist-5k": MNIST_5K,
     "digits": SKLEARN_DIGITS,
+    "imagenet32": IMAGENET32,
+    "imagenet64": IMAGENET64,
+    "lsun": LSUN,
+    "celeba-hq": CELEBA_HQ,
 }
 
 

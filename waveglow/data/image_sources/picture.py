@@ -28,6 +28,12 @@ def fitted(content: bytes, name: Path, *, size: int, channels: int) -> Pixels:
 
     EXIF orientation is honoured; what is transparent becomes white. Raises FileError, with `name`.
     """
+    image = _square(upright(content, name, channels=channels)).resize((size, size), Image.Resampling.BICUBIC)
+    return np.asarray(image).reshape(size, size, channels).transpose(2, 0, 1)  # [H, W, C] to [C, H, W]
+
+
+def upright(content: bytes, name: Path, *, channels: int = 3) -> Image.Image:
+    """A PNG, JPEG or WebP file's picture in grey or RGB, by its EXIF orientation. Raises FileError, with `name`."""
     try:
         # Named formats only: others run programs (EPS) or read further files.
         with Image.open(io.BytesIO(content), formats=("PNG", "JPEG", "WEBP")) as image:
@@ -37,8 +43,7 @@ def fitted(content: bytes, name: Path, *, size: int, channels: int) -> Pixels:
                 )
             if image.mode.startswith(("I", "F")):
                 raise FileError(name, f"has more than 8 bits a channel (Pillow mode {image.mode}); save it with 8")
-            image = _square(_flat(ImageOps.exif_transpose(image), channels))
-            image = image.resize((size, size), Image.Resampling.BICUBIC)
+            return _flat(ImageOps.exif_transpose(image), channels)
     except FileError:
         raise
     except Image.DecompressionBombError as error:
@@ -48,7 +53,6 @@ def fitted(content: bytes, name: Path, *, size: int, channels: int) -> Pixels:
         raise FileError(name, "is no picture that can be read as PNG, JPEG or WebP") from error
     except Exception as error:  # decoders raise all kinds (SyntaxError, struct.error, ...) on damaged files
         raise FileError(name, f"is no picture that can be read as PNG, JPEG or WebP ({error})") from error
-    return np.asarray(image).reshape(size, size, channels).transpose(2, 0, 1)  # [H, W, C] to [C, H, W]
 
 
 def _flat(image: Image.Image, channels: int) -> Image.Image:
