@@ -18,19 +18,14 @@ from waveglow.cli.values import numbers, positive
 from waveglow.pictures import samples
 from waveglow.pictures.grids import output
 
-TEMPERATURES = "0,.25,.5,.6,.7,.8,.9,1"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     add_out(parser)
-    several, alone = samples.COLUMNS, samples.ALONE
-    parser.add_argument(
-        "-n", type=positive, metavar="N", help=f"noises ({several}, or {alone} where there is one temperature)"
-    )
-    parser.add_argument(
-        "--temperatures", type=numbers, default=numbers(TEMPERATURES), metavar="LIST", help=f"({TEMPERATURES})"
-    )
+    at = ",".join(f"{t:g}" for t in samples.TEMPERATURES)
+    n = f"noises ({samples.COLUMNS}, or {samples.ALONE} where there is one temperature)"
+    parser.add_argument("-n", type=positive, metavar="N", help=n)
+    parser.add_argument("--temperatures", type=numbers, default=numbers(at), metavar="LIST", help=f"({at})")
     parser.add_argument("--label", type=int, metavar="K", help="class of all, for a model of classes (all in turn)")
     parser.add_argument("--guidance", type=float, default=0.0, metavar="W", help="by the class; tarflow, jet (0)")
     parser.add_argument("--denoise", type=float, metavar="STD", help="noise to take off (what it learned with)")
