@@ -89,7 +89,7 @@ class Running:
 
     def __init__(self, process: subprocess.Popen[str], url: str, errors: Path) -> None:
         self.process, self.url, self.errors = process, url, errors
-        self.port = int(url.rpartition(":")[2])
+        self.port, self.metrics_url = int(url.rpartition(":")[2]), f"{url}/metrics"
         self.client = httpx.Client(base_url=url, timeout=30)
 
     def post(self, path: str, body: object, kind: str = "application/octet-stream", **headers: str) -> httpx.Response:
@@ -99,7 +99,7 @@ class Running:
     def metric(self, name: str, **labels: str) -> float:
         """A number of /metrics; 0 where it was never counted."""
         wanted = "".join(f'(?=.*{key}="{re.escape(value)}")' for key, value in labels.items())
-        found = re.search(rf"^{name}(?:\{{{wanted}.*\}})? (\S+)$", self.client.get("/metrics").text, re.MULTILINE)
+        found = re.search(rf"^{name}(?:\{{{wanted}.*\}})? (\S+)$", self.client.get(self.metrics_url).text, re.MULTILINE)
         return float(found[1]) if found else 0.0
 
     def until(self, true: Callable[[], bool], seconds: float = 10) -> None:
@@ -107,7 +107,7 @@ class Running:
         limit = time.monotonic() + seconds
         while not true():
             assert time.monotonic() < limit, "it never was so"
-            time.sleep(0.02)
+            time.sleep(0.05)
 
     def ready(self) -> bool:
         """Whether it says so."""

@@ -10,6 +10,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -209,24 +210,28 @@ def asked(port: int, request: bytes) -> httpx.Response | None:
 
 
 def fuzz(server, bodies, mutated, seeds: range) -> Counter[int]:
-    """The answers' statuses."""
-    statuses: Counter[int] = Counter()
-    for seed in seeds:
+    """The answers' statuses, eight at a time."""
+
+    def status(seed: int) -> int:
         answer = asked(server.port, request_of(seed, bodies, mutated))
-        statuses[0 if answer is None else answer.status_code] += 1
-        if answer is not None and answer.headers.get("content-length") and answer.status_code != 200:
-            try:
-                require_sane(answer)
-            except (AssertionError, json.JSONDecodeError) as error:
-                raise AssertionError(f"seed {seed}: {error}") from error
+        if answer is None or answer.status_code == 200:
+            return 0 if answer is None else 200
+        try:
+            require_sane(answer)
+        except (AssertionError, json.JSONDecodeError) as error:
+            raise AssertionError(f"seed {seed}: {error}") from error
+        return answer.status_code
+
+    with ThreadPoolExecutor(8) as pool:
+        statuses = Counter(pool.map(status, seeds))
     assert server.ready()
     return statuses
 
 
 def test_any_request_is_answered(server, bodies, mutated):
-    statuses = fuzz(server, bodies, mutated, range(250))
+    statuses = fuzz(server, bodies, mutated, range(200))
     assert not [status for status in statuses if status >= 500], statuses
-    assert statuses[0] < 15, statuses
+    assert statuses[0] < 12, statuses
     assert {200, 400, 415, 422} <= statuses.keys(), statuses
 
 

@@ -174,9 +174,18 @@ def test_a_client_that_takes_nothing_costs_no_more_than_a_few_pieces(machine, as
 
 @pytest.fixture(scope="module")
 def ending(tmp_path_factory, serving, tiny) -> Iterator:
-    options = ("-c", str(tiny), "--drain", "4")
+    """A server that has four seconds to end, and counts at another port."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    options = ("-c", str(tiny), "--drain", "4", "--metrics-port", port)
     with serving(tmp_path_factory.mktemp("ending"), *options, command=MACHINE) as running:
+        running.metrics_url = f"http://127.0.0.1:{port}/metrics"
         yield running
+
+
+def test_metrics_may_have_a_port_of_their_own(ending):
+    assert ending.client.get("/metrics").status_code == 404
+    assert ending.metric("waveglow_ready") == 1
 
 
 @fault(49, "SIGTERM to a server", "answer 503", "the server is stopping")

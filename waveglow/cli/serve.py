@@ -46,4 +46,4 @@ def run(args: argparse.Namespace) -> int:
     given = {option.name: getattr(args, option.name) for option in fields(Settings)}
     given["token"] = given["token"] or os.environ.get(TOKEN)
     chosen: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in given.items() if v is not None}
-    return serve(partial(opened_vocoder, args), Settings(**chosen), name=args.checkpoint.stem)
+    return serve(partial(opened_vocoder, args), Settings(**chosen), name=args.checkpoint.name)

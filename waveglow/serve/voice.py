@@ -34,8 +34,8 @@ class Voice:
         vocoder = load()
         self.mel_spec, self.refine = vocoder.mel_spec, vocoder.refine  # known while it is loaded anew, too
         self._vocoder: Vocoder | OnnxVocoder | None = vocoder
-        self._about: dict[str, Any] = {}
         self._paces: Paces | None = None
+        self._about = self._told()
 
     @property
     def vocoder(self) -> Vocoder | OnnxVocoder:

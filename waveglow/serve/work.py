@@ -254,7 +254,8 @@ class Scheduler:
     def _end(self, job: Job[Any], outcome: str, error: Exception | None = None) -> None:
         close = getattr(job._pieces, "close", None)  # of generators: what they hold is free at once
         if close is not None:
-            close()
+            with suppress(Exception):
+                close()
         with self.changed:
             self._jobs.remove(job)
             self.metrics.queue.set(len(self._jobs))
