@@ -102,7 +102,7 @@ class Running:
         found = re.search(rf"^{name}(?:\{{{wanted}.*\}})? (\S+)$", self.client.get(self.metrics_url).text, re.MULTILINE)
         return float(found[1]) if found else 0.0
 
-    def until(self, true: Callable[[], bool], seconds: float = 10) -> None:
+    def until(self, true: Callable[[], bool], seconds: float = 30) -> None:
         """Wait for something to be so. Raises AssertionError where it takes longer."""
         limit = time.monotonic() + seconds
         while not true():
@@ -116,7 +116,7 @@ class Running:
         except httpx.TransportError:
             return False
 
-    def end(self, seconds: float = 20) -> int:
+    def end(self, seconds: float = 90) -> int:
         """SIGTERM; returns the exit code."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
@@ -145,11 +145,17 @@ def as_audio_fixture() -> Callable[..., bytes]:
 def serving(folder: Path, *options: str, command: tuple[str, ...] = COMMAND, **environment: str) -> Iterator[Running]:
     """`waveglow serve OPTIONS` at a free port, ready; ended and looked at afterwards."""
     errors = folder / "stderr.txt"
-    own = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", **environment}
+    own = {
+        "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": "1",
+        "PYTHONUNBUFFERED": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+        **environment,
+    }
     with errors.open("w") as stderr:
         process = subprocess.Popen(
-            [*command, *options, "--port", "0", "--threads", "1", "--device", "cpu"],
-            env={**os.environ, **own}, stdout=subprocess.PIPE, stderr=stderr, text=True, cwd=folder,
+            [*command, *options, "--port", "0", "--threads", "1"],
+            env={**os.environ, **own, **environment}, stdout=subprocess.PIPE, stderr=stderr, text=True, cwd=folder,
         )  # fmt: skip
     try:
         assert process.stdout is not None
@@ -157,7 +163,7 @@ def serving(folder: Path, *options: str, command: tuple[str, ...] = COMMAND, **e
         found = re.search(r"http://\S+", line)
         assert found, f"{line}{errors.read_text()}"
         running = Running(process, found[0], errors)
-        running.until(running.ready, 60)
+        running.until(running.ready, 120)
         yield running
         running.client.close()
         code = running.end()

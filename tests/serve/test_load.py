@@ -26,8 +26,8 @@ PIECE_FRAMES = 16
 
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory, serving, tiny) -> Iterator:
-    """A server of at most three requests, which wait for at most a second."""
-    options = ("-c", str(tiny), "--queue", "3", "--deadline", "1", "--drain", "10")
+    """A server of at most three requests, which wait for at most two seconds."""
+    options = ("-c", str(tiny), "--queue", "3", "--deadline", "2", "--drain", "10")
     with serving(tmp_path_factory.mktemp("machine"), *options, command=MACHINE) as running:
         yield running
 
@@ -89,18 +89,18 @@ def test_fault_45_more_requests_than_the_queue_holds(machine, npy, promise):
     for answer in refused:
         promise(answer)
         assert 1 <= int(answer.headers["Retry-After"]) <= 60
-    assert max(seconds for answer, seconds in answers if answer.status_code == 200) < 3 * alone + 1
+    assert max(seconds for answer, seconds in answers if answer.status_code == 200) < 3 * alone + 2
 
 
-@fault(45, "a request that waits for its turn too long", "answer 503", "waited 1 s for its turn")
+@fault(45, "a request that waits for its turn too long", "answer 503", "waited 2 s for its turn")
 def test_fault_45_waiting_too_long(machine, as_npy, mel, promise):
     one_piece = as_npy(mel[:, :PIECE_FRAMES])
     with ThreadPoolExecutor(1) as pool:
-        slow = pool.submit(machine.post, "/v1/vocode?seed=2600", one_piece)
+        slow = pool.submit(machine.post, "/v1/vocode?seed=4000", one_piece)
         machine.until(lambda: not idle(machine))
         promise(machine.post("/v1/vocode", one_piece))
         assert slow.result().status_code == 200
-    machine.until(lambda: idle(machine), 3)
+    machine.until(lambda: idle(machine))
 
 
 @fault(46, "a client that goes away amid its audio", "cancelled", "within one piece")
@@ -109,7 +109,7 @@ def test_fault_46_a_client_that_goes_away_amid_its_audio(machine, long):
     client = upload(machine, "/v1/vocode?seed=1200&refine=0&format=pcm", long)
     assert client.recv(100).startswith(b"HTTP/1.1 200 OK")
     client.close()
-    machine.until(lambda: idle(machine), 2)  # of the 11 s that the rest would take
+    machine.until(lambda: idle(machine), 6)  # of the 11 s that the rest would take
     assert machine.metric("waveglow_jobs_total", call="vocode", outcome="cancelled") == before + 1
 
 
@@ -118,7 +118,7 @@ def test_a_client_that_goes_away_before_its_audio(machine, as_npy, mel):
     client = upload(machine, "/v1/vocode?seed=1700", as_npy(mel[:, :PIECE_FRAMES]))
     machine.until(lambda: not idle(machine))
     client.close()
-    machine.until(lambda: idle(machine), 3)
+    machine.until(lambda: idle(machine))
     machine.until(lambda: machine.metric("waveglow_requests_total", call="/v1/vocode", status="499") == before + 1)
 
 
@@ -202,7 +202,7 @@ def test_fault_49_sigterm(ending, npy, long, promise):
         promise(ending.post("/v1/vocode", npy))
         assert running.result().status_code == 200
         assert len(running.result().content) == 44 + 2 * 44 * 256
-    ender.join(20)
+    ender.join(90)
     assert ending.process.returncode == 0
-    assert time.monotonic() - began < 12
+    assert time.monotonic() - began < 14
     endless.close()

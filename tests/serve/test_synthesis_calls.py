@@ -122,3 +122,19 @@ def test_a_square_mel_needs_its_layout(server, mel, as_npy):
     assert "layout=CT" in server.post("/v1/vocode", as_npy(square)).json()["message"]
     upright = server.post("/v1/vocode?layout=TC&format=pcm", as_npy(square.T)).content
     assert upright == server.post("/v1/vocode?layout=CT&format=pcm", as_npy(square)).content
+
+
+@pytest.mark.slow
+def test_an_exported_file_is_served_too(serving, tiny, mel, npy, wav, tmp_path):
+    from waveglow.cli.main import main
+    from waveglow.export.onnx_runtime import OnnxVocoder
+
+    path = tmp_path / "voice.onnx"
+    assert main(["export", "onnx", str(tiny), str(path)]) == 0
+    with serving(tmp_path, "-c", str(path)) as running:
+        answer = running.post("/v1/vocode?seed=2&format=pcm", npy)
+        expected = OnnxVocoder(path, threads=1).synthesize(mel, seed=2)
+        assert (np.frombuffer(answer.content, "<i2") == pcm16(expected)).all()
+        assert len(samples(running.post("/v1/resynthesize", wav, "audio/wav").content)) == (len(wav) - HEADER) // 2
+        told = running.post("/v1/likelihood", wav, "audio/wav").json()["message"]
+        assert told == "voice.onnx only synthesizes; a likelihood takes its checkpoint"

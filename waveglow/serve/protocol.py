@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from http import HTTPStatus
 from typing import Any
 
 import h11
@@ -72,13 +73,17 @@ def protocol(settings: Settings) -> type[H11Protocol]:
             self._disarm()
             if self.transport.is_closing():
                 return
+            if self.cycle is not None:  # whose answer this one replaces
+                self.cycle.disconnected = True
+                self.cycle.message_event.set()
             if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
                 body = json.dumps({"code": code, "message": message}).encode()
                 again = [(b"retry-after", b"1")] if status == 503 else []
                 kind = (b"content-type", b"application/json")
                 length = (b"content-length", str(len(body)).encode())
+                headers = [kind, length, *again, (b"connection", b"close")]
                 events: list[Any] = [
-                    h11.Response(status_code=status, headers=[kind, length, *again, (b"connection", b"close")]),
+                    h11.Response(status_code=status, headers=headers, reason=HTTPStatus(status).phrase),
                     h11.Data(data=body),
                     h11.EndOfMessage(),
                 ]

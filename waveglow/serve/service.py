@@ -22,6 +22,7 @@ class Service:
             deadline=settings.deadline,
             begin=voice.warm_up,
             mend=voice.reload,
+            tell=voice.tell,
             metrics=self.metrics,
         )
         self.metrics.ready.set_function(lambda: self.scheduler.ready)

@@ -72,6 +72,11 @@ class Voice:
         self._vocoder = self._load()
         self.warm_up()
 
+    def tell(self, error: ValueError) -> str:
+        """Its sentence without the place of a file on this machine."""
+        path = getattr(self._vocoder, "path", None)
+        return str(error) if path is None else str(error).replace(str(path), self.name)
+
     def about(self) -> dict[str, Any]:
         """For /v1/models, in JSON types."""
         factor = self.real_time_factor

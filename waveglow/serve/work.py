@@ -117,15 +117,23 @@ class Scheduler:
         begin: called on the thread first, such as to load and warm up.
         mend: called on the thread after a job that broke the machine under it (memory, GPU); where it fails, it is
             called again after a while. Until it returns, nothing is accepted.
+        tell: what a client is told of a job's ValueError.
     """
 
     def __init__(
-        self, *, queue: int, deadline: float, begin: Callable[[], None], mend: Callable[[], None], metrics: Metrics
+        self,
+        *,
+        queue: int,
+        deadline: float,
+        begin: Callable[[], None],
+        mend: Callable[[], None],
+        metrics: Metrics,
+        tell: Callable[[ValueError], str] = str,
     ) -> None:
         self.queue, self.deadline, self.metrics = queue, deadline, metrics
         self.changed = threading.Condition()
         self.stopping = False  # nothing new is accepted
-        self._begin, self._mend = begin, mend
+        self._begin, self._mend, self._told = begin, mend, tell
         self._jobs: deque[Job[Any]] = deque()
         self._well = self._closed = self._cut = False
         self._seconds_each = 1.0  # of work a job, a moving average
@@ -269,7 +277,7 @@ class Scheduler:
         if isinstance(error, RefusedError):
             self._end(job, "refused", error)
         elif isinstance(error, ValueError) and is_told(error):
-            self._end(job, "refused", unusable(str(error)))
+            self._end(job, "refused", unusable(self._told(error)))
         elif isinstance(error, MemoryError | RuntimeError):
             log.error("%s broke: %s", job.call, error)
             self._well = False
