@@ -116,6 +116,15 @@ class Running:
         except httpx.TransportError:
             return False
 
+    def children(self) -> list[str]:
+        """The processes that it has started and not ended; none where there is no /proc."""
+        found = []
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):
+                state, parent = path.read_text().rpartition(")")[2].split()[:2]
+                found += [path.parent.name] if parent == str(self.process.pid) and state != "Z" else []
+        return found
+
     def end(self, seconds: float = 90) -> int:
         """SIGTERM; returns the exit code."""
         if self.process.poll() is None:

@@ -124,7 +124,7 @@ def test_json_that_is_deep_or_broken_is_a_body_like_any_other(server):
 
 
 @given(st.dictionaries(st.sampled_from(KEYS[:8]) | st.text(max_size=8), st.sampled_from(VALUES) | st.text(max_size=30)))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_query_is_answered(server, as_npy, query):
     answer = server.client.post(
         "/v1/vocode", params=query, content=as_npy(np.full((80, 2), -5, np.float32)),
@@ -224,13 +224,14 @@ def fuzz(server, bodies, mutated, seeds: range) -> Counter[int]:
     with ThreadPoolExecutor(8) as pool:
         statuses = Counter(pool.map(status, seeds))
     assert server.ready()
+    server.until(lambda: len(server.children()) <= 1)  # the one that waits for the next recording
     return statuses
 
 
 def test_any_request_is_answered(server, bodies, mutated):
-    statuses = fuzz(server, bodies, mutated, range(200))
+    statuses = fuzz(server, bodies, mutated, range(120))
     assert not [status for status in statuses if status >= 500], statuses
-    assert statuses[0] < 12, statuses
+    assert statuses[0] < 9, statuses
     assert {200, 400, 415, 422} <= statuses.keys(), statuses
 
 

@@ -133,6 +133,16 @@ def test_a_client_that_goes_away_amid_its_body(machine, long):
     assert machine.metric("waveglow_jobs_total", call="vocode", outcome="done") == before
 
 
+def test_recordings_that_come_at_once_leave_no_process_behind(machine, wav):
+    began = [upload(machine, "/v1/likelihood", wav) for _ in range(6)]
+    for client in began[:3]:
+        client.close()  # before it is decoded
+    for client in began[3:]:
+        assert client.recv(100).startswith((b"HTTP/1.1 200", b"HTTP/1.1 429", b"HTTP/1.1 503"))
+        client.close()
+    machine.until(lambda: len(machine.children()) <= 1)
+
+
 @pytest.mark.parametrize("seed", [13, 14])
 @fault(48, "a GPU's error or lack of memory within a request", "answer 503", "ran out of memory or lost its device")
 def test_fault_48_a_request_that_breaks_the_machine(machine, npy, promise, seed):

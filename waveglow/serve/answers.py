@@ -47,3 +47,10 @@ def gone() -> RefusedError:
 def stopping() -> RefusedError:
     """A server that ends."""
     return RefusedError(503, "unavailable", "the server is stopping; try again later", retry_after_seconds=5)
+
+
+def late(deadline: float, *, retry_after_seconds: float) -> RefusedError:
+    """A request whose turn didn't come."""
+    return RefusedError(
+        503, "late", f"waited {deadline:g} s for its turn; try again later", retry_after_seconds=retry_after_seconds
+    )

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from waveglow.audio.io import Samples
-from waveglow.serve.answers import RefusedError, malformed, too_large, unusable
+from waveglow.serve.answers import RefusedError, late, malformed, too_large, unusable
 from waveglow.serve.decoding import UnsupportedError, looked_at
 from waveglow.serve.settings import Settings
 
@@ -39,25 +39,37 @@ class Decoder:
     def __init__(self, settings: Settings, *, sample_rate: int) -> None:
         self.settings, self.sample_rate = settings, sample_rate
         self._spare: asyncio.subprocess.Process | None = None
+        self._working: set[asyncio.subprocess.Process] = set()
+        self._refills: set[asyncio.Task[None]] = set()
+        self._closed = False
         self._turns = asyncio.Semaphore(AT_ONCE)
 
     async def start(self) -> None:
-        """Start the process for the next recording."""
+        """Have a process for the next recording."""
+        process = await self._process()
+        if self._spare is None and not self._closed:
+            self._spare = process
+        else:
+            await _ended(process)
+
+    async def close(self) -> None:
+        """End the processes."""
+        self._closed = True
+        await asyncio.gather(*self._refills, return_exceptions=True)
+        for process in [*self._working, *([self._spare] if self._spare else [])]:
+            await _ended(process)
+
+    async def _process(self) -> asyncio.subprocess.Process:
         memory_bytes = (1 << 29) + 8 * self.settings.max_bytes
-        self._spare = await asyncio.create_subprocess_exec(
+        return await asyncio.create_subprocess_exec(
             sys.executable, "-c", START, str(memory_bytes), str(int(self.settings.decode_seconds) + 2),
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
             env={**{name: os.environ[name] for name in KEPT if name in os.environ}, PATHS: json.dumps(sys.path),
                  "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
         )  # fmt: skip
 
-    async def close(self) -> None:
-        """End the process that waits."""
-        if self._spare is not None:
-            await _ended(self._spare)
-
     async def decode(self, content: bytes, *, channel: str, max_seconds: float) -> Recording:
-        """Raises RefusedError: 415, 422, 413."""
+        """Raises RefusedError: 415, 422, 413; 503 where others are being decoded for too long."""
         try:
             wav = looked_at(content)
         except UnsupportedError as error:
@@ -67,16 +79,28 @@ class Decoder:
         view = memoryview(content)
         parts = [view] if wav is None else [memoryview(wav.header()), view[wav.start : wav.start + wav.size]]
         asked = {"sample_rate": self.sample_rate, "channel": channel, "max_seconds": max_seconds}
-        async with self._turns:
+        try:
+            await asyncio.wait_for(self._turns.acquire(), self.settings.deadline)
+        except (TimeoutError, asyncio.TimeoutError) as error:
+            raise late(self.settings.deadline, retry_after_seconds=self.settings.deadline) from error
+        try:
             return await self._decoded(asked, parts, most_samples=round(max_seconds * self.sample_rate) + 64)
+        finally:
+            self._turns.release()
 
     async def _decoded(self, asked: dict[str, Any], parts: list[memoryview], *, most_samples: int) -> Recording:
         process, self._spare = self._spare, None
+        refill = asyncio.create_task(self.start())
+        self._refills.add(refill)
+        refill.add_done_callback(self._refills.discard)
         if process is None or process.returncode is not None:
-            await self.start()
-            process, self._spare = self._spare, None
-        assert process is not None
-        next_one = asyncio.create_task(self.start())
+            try:
+                process = await self._process()
+            except OSError as error:
+                raise RefusedError(
+                    503, "unavailable", f"no process can be started ({error.strerror})", retry_after_seconds=5
+                ) from error
+        self._working.add(process)
         try:
             said, samples = await asyncio.wait_for(
                 _exchange(process, json.dumps(asked).encode() + b"\n", parts, most_samples),
@@ -86,8 +110,8 @@ class Decoder:
             limits = f"{self.settings.decode_seconds:g} s and the memory that it may take"
             raise unusable(f"the recording can't be decoded within {limits}") from error
         finally:
+            self._working.discard(process)
             await _ended(process)
-            await next_one
         if said["status"] != 200:
             raise {413: too_large, 422: unusable}.get(said["status"], malformed)(said["message"])
         return Recording(np.frombuffer(samples, np.float32), tuple(said["notices"]))

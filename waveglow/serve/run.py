@@ -82,7 +82,7 @@ class Server(uvicorn.Server):
                 ws_max_size=WS_MAX_BYTES,
                 ws_ping_timeout=None,  # a client that is made to wait answers behind what it has sent
                 ws_per_message_deflate=False,  # a message's size is what it costs
-                log_level="warning",
+                log_level="error",  # what clients send wrong is in the metrics, or anybody could fill the disk
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,

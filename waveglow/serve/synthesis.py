@@ -25,7 +25,7 @@ from waveglow.serve.answers import RefusedError, too_large, unusable
 from waveglow.serve.decoder import Recording
 from waveglow.serve.service import Service
 from waveglow.serve.sound import FORMATS, MEDIA_TYPES, content_length, encoded
-from waveglow.serve.work import log, watched
+from waveglow.serve.work import log, watched, while_there
 
 SIGMA = 0.7
 MEL_KINDS = ("application/octet-stream",)
@@ -237,7 +237,8 @@ async def recorded(service: Service, request: Request, asked: dict[str, Any], ma
     service.scheduler.require_place()
     body = await service.bodies.read(request)
     try:
-        return await service.decoder.decode(body, channel=asked.get("channel", "mix"), max_seconds=max_seconds)
+        decoding = service.decoder.decode(body, channel=asked.get("channel", "mix"), max_seconds=max_seconds)
+        return await while_there(decoding, request.receive)
     finally:
         service.bodies.release(body)
 

@@ -12,7 +12,7 @@ import logging
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, suppress
 from enum import Enum
 from typing import Any, Generic, TypeVar
@@ -21,6 +21,7 @@ from starlette.types import Receive
 
 from waveglow.config import is_told
 from waveglow.serve.answers import RefusedError, gone, stopping, unusable
+from waveglow.serve.answers import late as told_late
 from waveglow.serve.metrics import Metrics
 
 T = TypeVar("T")
@@ -82,10 +83,7 @@ class Job(Generic[T]):
                 self._cancelled = True
                 self._scheduler.changed.notify()
         if late:
-            raise RefusedError(
-                503, "late", f"waited {deadline:g} s for its turn; try again later",
-                retry_after_seconds=self._scheduler.wait_seconds(),
-            )  # fmt: skip
+            raise told_late(deadline, retry_after_seconds=self._scheduler.wait_seconds())
 
     def wake(self) -> None:
         """Its input has arrived."""
@@ -313,8 +311,7 @@ async def watched(job: Job[Any], receive: Receive) -> AsyncIterator[None]:
     """Within it the job is cancelled when its client goes away; at its end in any case."""
 
     async def watch() -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
+        await _left(receive)
         job.cancel()
 
     watching = asyncio.create_task(watch())
@@ -323,3 +320,22 @@ async def watched(job: Job[Any], receive: Receive) -> AsyncIterator[None]:
     finally:
         watching.cancel()
         job.cancel()
+
+
+async def while_there(coroutine: Coroutine[Any, Any, T], receive: Receive) -> T:
+    """What a coroutine returns, or, where its client goes away first, a RefusedError and its end."""
+    working, leaving = asyncio.create_task(coroutine), asyncio.create_task(_left(receive))
+    try:
+        await asyncio.wait([working, leaving], return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise gone()
+        return working.result()
+    finally:
+        leaving.cancel()
+        working.cancel()
+        await asyncio.wait([working])
+
+
+async def _left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
