@@ -70,6 +70,7 @@ class _Streaming:
 
     def __init__(self, service: Service, socket: WebSocket) -> None:
         self.service, self.socket = service, socket
+        service.scheduler.require_place(CALL, at_most=service.settings.streams)  # where there is no model now, too
         vocoder, settings = service.voice.vocoder, service.settings
         asked = query.read(
             socket,
