@@ -622,3 +622,11 @@ def test_paths_are_relative_so_that_a_folder_can_move(tmp_path):
         assert Path(clip.path).is_file()
         assert Path(clip.mel).is_file()
         assert ".." not in clip.path
+
+
+@pytest.mark.parametrize(("more", "pieces"), [(0, 1), (1, 2)])
+def test_a_recording_of_just_the_length_of_a_piece_is_left_whole(tmp_path, more, pieces):
+    for name in ("a", "b"):
+        write(tmp_path / "corpus" / f"{name}.wav", tone(RATE + more, hz=200 + ord(name)))
+    clips = prepare(tmp_path / "corpus", tmp_path / "data", sample_rate=RATE, cut_seconds=1).clips
+    assert len(clips) == 2 * pieces

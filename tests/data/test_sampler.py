@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import pytest
 
-from waveglow.data.sampler import StepSampler, clip_index, permutation
+from waveglow.data.sampler import StepSampler, clip_index, permutation, stratum
 
 
 def epoch_order(seed: int, epoch: int, n_clips: int) -> list[int]:
@@ -90,3 +92,10 @@ def test_length_and_repetition():
 def test_a_batch_that_cannot_be_shared(batch_size, accumulate, world_size, message):
     with pytest.raises(ValueError, match=message):
         StepSampler(0, 1, batch_size=batch_size, accumulate=accumulate, world_size=world_size)
+
+
+@pytest.mark.parametrize("share", [Fraction(0), Fraction(1, 3), Fraction(2, 5), Fraction(1)])
+def test_a_share_is_drawn_separately_and_each_kind_is_numbered_through(share):
+    drawn = [stratum(sample, share) for sample in range(30)]
+    assert [number for apart, number in drawn if apart] == list(range(int(30 * share)))
+    assert [number for apart, number in drawn if not apart] == list(range(30 - int(30 * share)))
