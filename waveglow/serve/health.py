@@ -29,7 +29,9 @@ def routes(service: Service) -> list[BaseRoute]:
         return Response(generate_latest(service.metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def models(request: Request) -> Response:
-        return JSONResponse({"models": [service.voice.about()]})
+        if not (about := service.voice.about()):
+            raise RefusedError(503, "unavailable", "the model is being warmed up; try again", retry_after_seconds=1)
+        return JSONResponse({"models": [about]})
 
     own_port = service.settings.metrics_port is not None
     return [

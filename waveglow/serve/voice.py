@@ -78,9 +78,9 @@ class Voice:
         return str(error) if path is None else str(error).replace(str(path), self.name)
 
     def about(self) -> dict[str, Any]:
-        """For /v1/models, in JSON types."""
+        """For /v1/models, in JSON types. Empty until it was warmed up once."""
         factor = self.real_time_factor
-        return {**self._about, "real_time_factor": None if factor is None else round(factor, 4)}
+        return {**self._about, "real_time_factor": round(factor, 4)} if self._about and factor else {}
 
     def _told(self) -> dict[str, Any]:
         vocoder = self.vocoder

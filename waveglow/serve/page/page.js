@@ -61,7 +61,8 @@ async function call(path, { body, type = 'audio/wav', signal } = {}) {
   }
   const { message = `status ${answer.status}` } = await answer.json().catch(() => ({}));
   const wait = answer.headers.get('Retry-After');
-  throw new Error(answer.status === 429 ? `The server is busy: ${message}${wait ? ` (in ${wait} s)` : ''}.` : sentence(message));
+  const said = answer.status === 429 ? `The server is busy: ${message}${wait ? ` (in ${wait} s)` : ''}.` : sentence(message);
+  throw Object.assign(new Error(said), { status: answer.status });
 }
 const sentence = text => text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?)]$/.test(text) ? '' : '.');
 const posted = async (path, content, signal) =>
@@ -788,7 +789,13 @@ const drawn = new Newest(), ways = new Newest();
 
 async function openFaces() {
   if (faces.about) return;
-  faces.about = await (await call('/v1/images')).json();
+  $('f-about').textContent = 'It is being loaded …';
+  try {
+    faces.about = await (await call('/v1/images')).json();
+  } catch (error) {
+    $('f-about').textContent = '';
+    throw error;
+  }
   const { name, width, height, parameters, attributes } = faces.about;
   $('f-about').textContent = `This one, ${name}, has ${(parameters / 1e6).toFixed(1)} million numbers and knows only faces that a program drew, ${width} × ${height} pixels.`;
   $('attributes').replaceChildren(...attributes.map(slider));
@@ -1005,9 +1012,21 @@ matchMedia('(prefers-color-scheme: dark)').addEventListener('change', redraw);
 
 // ---- Begin ---------------------------------------------------------------------------------------------------------
 
+/** What /v1/models tells, as soon as the model is warm. */
+async function warm() {
+  for (;;) {
+    try {
+      return (await (await call('/v1/models')).json()).models[0];
+    } catch (error) {
+      if (error.status !== 503) throw error;
+      $('model').textContent = 'warming up …';
+      await new Promise(resolve => setTimeout(resolve, 500));
+    }
+  }
+}
+
 async function begin() {
-  const { models: [found] } = await (await call('/v1/models')).json();
-  model = found;
+  model = await warm();
   const name = Object.assign(document.createElement('b'), { textContent: model.name });
   const { refine } = model;
   $('model').replaceChildren(name, ` · ${(model.parameters / 1e6).toFixed(1)} M parameters · ${model.sample_rate / 1000} kHz · ${model.device}`);
