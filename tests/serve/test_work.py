@@ -9,10 +9,12 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 
 from waveglow.serve.answers import RefusedError
 from waveglow.serve.metrics import Metrics
+from waveglow.serve.synthesis import Count, _fitted
 from waveglow.serve.work import AHEAD, WAIT, Scheduler
 
 
@@ -159,6 +161,15 @@ def test_a_model_that_cannot_be_loaded_is_tried_again():
         scheduler.close()
 
     asyncio.run(run())
+
+
+def test_pieces_are_cut_or_filled_up_to_the_length_that_was_told():
+    given = [np.ones(3, np.float32), np.ones(4, np.float32)]
+    for samples, last in ((5, 1), (9, 0)):
+        fitted = np.concatenate([*_fitted(given, samples, Count())])
+        assert (len(fitted), fitted[-1]) == (samples, last)
+    with pytest.raises(RefusedError, match="the audio isn't finite"):
+        next(_fitted([np.array([np.nan], np.float32)], 1, Count()))
 
 
 async def never() -> Any:
