@@ -26,6 +26,7 @@ from waveglow.data.held_out import validated
 from waveglow.data.importing import import_clips
 from waveglow.data.manifest import content_hash, read_manifest, write_manifest
 from waveglow.data.prepare import prepare
+from waveglow.data.sampler import StepSampler
 from waveglow.data.shards import size
 from waveglow.data.speech import SpeechCrops, require_trainable
 from waveglow.evaluation.clips import find_clips
@@ -108,6 +109,22 @@ def test_crops_and_validation_are_the_same(loose, sharded):
     for split in ("train", "valid"):
         chosen = [validated([c for c in clips(d) if c.split == split], 3) for d in (loose, sharded)]
         assert [c.sha256 for c in chosen[0]] == [c.sha256 for c in chosen[1]]
+
+
+@pytest.mark.parametrize("ranks", [1, 8, 64])
+def test_data_order_is_one_list_at_any_number_of_ranks(loose, sharded, ranks):
+    order = []
+    for data in (loose, sharded):
+        crops = SpeechCrops([c for c in clips(data) if c.split == "train"], SPEC, segment_samples=4096, seed=3)
+        of_ranks = [
+            [n for micro in StepSampler(2, 5, batch_size=64, rank=rank, world_size=ranks) for n in micro]
+            for rank in range(ranks)
+        ]
+        numbers = [of_ranks[n % ranks][n // ranks] for n in range(3 * 64)]  # as the global batch has them
+        assert numbers == list(range(2 * 64, 5 * 64))
+        order.append([crops.clip_of(number).sha256 for number in numbers])
+    assert order[0] == order[1]
+    assert len(set(order[0])) > 2
 
 
 def test_an_evaluation_finds_the_same_clips(loose, sharded, tmp_path):

@@ -26,19 +26,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("out", type=Path, metavar="OUT", help="checkpoint directory to write; must not exist yet")
     parser.add_argument("--family", choices=published.FAMILIES, help="whose checkpoint it is (told from the tensors)")
     parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="an argument of the published constructor; those that the tensors tell must agree; may be repeated",
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="of the published constructor; repeatable"
     )
     parser.add_argument("--mel", metavar="PRESET", help=f"of its mels (as published): {', '.join(PRESETS)}")
     parser.add_argument(
-        "--mel-set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="what its mels have otherwise than the preset, e.g. fmax=7600.0; may be repeated",
+        "--mel-set", action="append", default=[], metavar="KEY=VALUE", help="of its mels, as fmax=7600.0; repeatable"
     )
 
 

@@ -11,21 +11,15 @@ piece of a recording, or what can't be read from any sample on, is refused by na
 import argparse
 from pathlib import Path
 
+from waveglow.cli.prepare import add_manifest, told
 from waveglow.data.importing import import_clips
-from waveglow.data.prepare import MANIFEST, REPORT, tell
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("sources", nargs="+", type=Path, metavar="SOURCE", help="folders, .tar, .jsonl, .jsonl.gz")
-    parser.add_argument("out", type=Path, metavar="OUT", help="folder for manifest.jsonl")
-    parser.add_argument("--sample-rate", type=int, default=22050, metavar="HZ", help="of the recordings (22050)")
-    parser.add_argument("--valid-fraction", type=float, metavar="SHARE", help="of the clips held out (0.05)")
-    parser.add_argument("--test-fraction", type=float, default=0.0, metavar="SHARE", help="held out for tests (none)")
+    add_manifest(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Write the manifest."""
-    imported = import_clips(**vars(args))
-    tell(imported, args.out / REPORT)
-    print(f"{args.out / MANIFEST}: {imported.text()}")
-    return 3 if imported.refused else 0
+    return told(import_clips(**vars(args)), args.out)

@@ -15,17 +15,14 @@ from pathlib import Path
 
 from waveglow.audio.io import CHANNELS
 from waveglow.cli.values import checked, seconds
-from waveglow.data.prepare import MANIFEST, REPORT, prepare, tell
+from waveglow.data.prepare import MANIFEST, REPORT, Prepared, prepare, tell
 from waveglow.data.shards import size
 from waveglow.models.mel_lookup import named
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("corpus", type=Path, metavar="CORPUS", help="folder of recordings")
-    parser.add_argument("out", type=Path, metavar="OUT", help="folder for manifest.jsonl")
-    parser.add_argument("--sample-rate", type=int, default=22050, metavar="HZ", help="of the manifest (22050)")
-    parser.add_argument("--valid-fraction", type=float, metavar="SHARE", help="of the clips held out (0.05)")
-    parser.add_argument("--test-fraction", type=float, default=0.0, metavar="SHARE", help="held out for tests (none)")
+    add_manifest(parser)
     for option, split, use in (("--hold-out", "valid", "validate on (by hash)"), ("--test", "test", "keep for tests")):
         what = f"recordings or folders to {use}"
         parser.add_argument(option, nargs="+", default=(), dest=f"{split}_names", metavar="NAME", help=what)
@@ -33,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mel", metavar="CONVENTION", help="of --mels: a preset, checkpoint or YAML file (a preset)")
     parser.add_argument("--cut", dest="cut_seconds", type=seconds, metavar="SECONDS", help="cut longer ones at pauses")
     parser.add_argument(
-        "--shards", dest="shard_bytes", type=checked(size), metavar="SIZE", help="into tars of 1024MB, …"
+        "--shards", dest="shard_bytes", type=checked(size), metavar="SIZE", help="as tars, of 1024MB, …"
     )
     parser.add_argument("--channel", choices=CHANNELS, default="mix", help="of several channels (mix)")
 
@@ -43,6 +40,19 @@ def run(args: argparse.Namespace) -> int:
     chosen = vars(args) | {"mel_spec": named(args.mel) if args.mel else None}
     del chosen["mel"]
     prepared = prepare(**chosen)
-    tell(prepared, args.out / REPORT)
-    print(f"{args.out / MANIFEST}: {prepared.text()}")
+    return told(prepared, args.out)
+
+
+def add_manifest(parser: argparse.ArgumentParser) -> None:
+    """What is to be made."""
+    parser.add_argument("out", type=Path, metavar="OUT", help="folder for manifest.jsonl")
+    parser.add_argument("--sample-rate", type=int, default=22050, metavar="HZ", help="of the manifest (22050)")
+    parser.add_argument("--valid-fraction", type=float, metavar="SHARE", help="of the clips held out (0.05)")
+    parser.add_argument("--test-fraction", type=float, default=0.0, metavar="SHARE", help="held out for tests (none)")
+
+
+def told(prepared: Prepared, out: Path) -> int:
+    """Print what is in a manifest; the exit code."""
+    tell(prepared, out / REPORT)
+    print(f"{out / MANIFEST}: {prepared.text()}")
     return 3 if prepared.refused else 0

@@ -21,9 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_voice(parser)
     chunks, contexts = streaming.CHUNKS, streaming.CONTEXTS
     parser.add_argument("--chunks", nargs="+", type=positive, default=chunks, metavar="FRAMES", help="(4 8 … 128)")
-    parser.add_argument(
-        "--contexts", nargs="+", type=whole, default=contexts, metavar="FRAMES", help="beside its own (0 2 4 … 64)"
-    )
+    parser.add_argument("--contexts", nargs="+", type=whole, default=contexts, metavar="FRAMES", help="(0 2 4 … 64)")
     parser.add_argument("--seconds", type=seconds, default=4.0, help="of audio whose exactness is measured (4)")
     add_common(parser)
 

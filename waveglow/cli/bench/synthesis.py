@@ -39,9 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_models(parser, *synthesis.MODELS)
     parser.add_argument("--forms", nargs="+", choices=FORMS, metavar="FORM", help="of those above (by model)")
     parser.add_argument("--seconds", type=seconds, default=4.0, help="of audio to synthesize (4)")
-    parser.add_argument(
-        "--refine", type=steps_of_refinement, default=0, metavar="STEPS", help="of refinement; 0 is the flow alone (0)"
-    )
+    parser.add_argument("--refine", type=steps_of_refinement, default=0, metavar="STEPS", help="(0: the flow alone)")
     add_common(parser)
 
 

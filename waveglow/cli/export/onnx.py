@@ -22,14 +22,10 @@ from waveglow.opening import torch_vocoder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "checkpoint", type=Path, help="checkpoint directory, training run, a voice of the package (lapglow), or noise"
-    )
+    parser.add_argument("checkpoint", type=Path, help="checkpoint directory, training run, voice (lapglow), or noise")
     parser.add_argument("out", type=Path, metavar="OUT.onnx")
     parser.add_argument("--mel", metavar="CONVENTION", help="of the checkpoint noise: a preset or a YAML file")
-    parser.add_argument(
-        "--refine", type=steps_of_refinement, metavar="STEPS", help="where a run names no others; 0: none (the voice's)"
-    )
+    parser.add_argument("--refine", type=steps_of_refinement, metavar="STEPS", help="where a run names none; 0: none")
     parser.add_argument(
         "--drawn-noise", type=non_negative, metavar="SIGMA", help="the graph draws its own noise; only the mel goes in"
     )
