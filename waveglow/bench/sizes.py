@@ -64,3 +64,4 @@ HEAD = (
     "| model | parameters, millions | GMAC per second of audio | group, samples | seen before / after, seconds |\n"
     "|---|---|---|---|---|"
 )
+TABLE = "\n".join([HEAD, *map(row, SIZES.values())])

@@ -33,7 +33,7 @@ VERBS = {
     "info": "what a checkpoint is: model, mel convention, likelihood",
     "bench": "speed, memory and exactness on this machine",
     "report": "an HTML page about a training run: curves, verdict, audio",
-    "image": "image flows (NICE, RealNVP, Glow): train, sample, interpolate, manipulate",
+    "image": "image flows (NICE to TarFlow): train, sample, interpolate, manipulate",
 }
 EXIT_CODES = "exit codes: 0 ok, 2 usage, 3 some inputs failed, 4 bad checkpoint, 5 training diverged"
 
