@@ -123,6 +123,16 @@ def test_lsuns_databases(bedrooms, tmp_path):
     assert again.hash == found.hash
 
 
+def test_lsuns_pictures_keep_their_shape():
+    """48 rows become 24: bars of 16 columns become bars of 8, of which a crop of 16 has two."""
+    bars = np.zeros((48, 96, 3), np.uint8)
+    bars[:, np.arange(96) // 16 % 2 == 1] = 255
+    for name in (b"a", b"b", b"c"):
+        row = lsun._cropped(Image.fromarray(bars), 16, name)[0, 8] > 127
+        assert row.sum() == 8
+        assert 1 <= np.abs(np.diff(row.astype(int))).sum() <= 2
+
+
 def test_lsuns_missing_and_damaged_files(bedrooms, tmp_path):
     cache = tmp_path / "cache"
     with pytest.raises(ConfigError, match=r"needs one folder NAME_train_lmdb with a data.mdb in it, has none; get one"):
