@@ -19,6 +19,7 @@ VERBS = {
     "streaming": "time to the first audio by chunk, and what less context costs",
     "training": "speed of a step in every form, with its losses; the memory modes",
     "input": "is training fed fast enough?",
+    "serve": "a server under load: latency, first byte, refused requests, memory",
     "long": "hours through one stream: does memory stay where it is?",
 }
 HELP = ("-h", "--help", "--version")
