@@ -138,7 +138,7 @@ def test_help_names_the_benchmarks(capsys):
     assert all(verb in printed for verb in ("synthesis", "streaming", "training", "input", "waveglow bench"))
 
 
-@pytest.mark.parametrize("verb", ["all", "synthesis", "streaming", "training", "input", "long"])
+@pytest.mark.parametrize("verb", ["all", "synthesis", "streaming", "training", "input", "serve", "long"])
 def test_help_has_an_example_and_the_exit_codes(verb, capsys):
     with pytest.raises(SystemExit):
         main(["bench", verb, "--help"])

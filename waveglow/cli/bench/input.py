@@ -31,13 +31,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure and print."""
     device = opened_device(args)
-    tables = input.tables(
-        args.corpus,
-        workers=args.workers,
-        batches=args.batches,
-        batch=args.batch,
-        segment_samples=args.segment,
-        repeats=args.repeats,
-        device=device,
-    )
-    return show(args, device, tables)
+    sizes = {name: getattr(args, name) for name in ("workers", "batches", "batch", "repeats")}
+    return show(args, device, input.tables(args.corpus, segment_samples=args.segment, device=device, **sizes))

@@ -29,7 +29,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure and print."""
     vocoder = opened_voice(args)
-    tables = streaming.tables(
-        vocoder, chunks=args.chunks, contexts=args.contexts, seconds=args.seconds, repeats=args.repeats
-    )
-    return show(args, vocoder.device, tables)
+    sizes = {name: getattr(args, name) for name in ("chunks", "contexts", "seconds", "repeats")}
+    return show(args, vocoder.device, streaming.tables(vocoder, **sizes))

@@ -46,7 +46,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure and print."""
     device = opened_device(args)
-    tables = synthesis.tables(
-        args.models, forms=args.forms, seconds=args.seconds, refine=args.refine, repeats=args.repeats, device=device
-    )
-    return show(args, device, tables)
+    sizes = {name: getattr(args, name) for name in ("forms", "seconds", "refine", "repeats")}
+    return show(args, device, synthesis.tables(args.models, device=device, **sizes))

@@ -53,15 +53,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _tables(args: argparse.Namespace, device: torch.device) -> Iterator[Table]:
-    yield from training.tables(
-        args.models,
-        forms=args.forms,
-        batch=args.batch,
-        segment_samples=args.segment,
-        adam_steps=args.adam_steps,
-        repeats=args.repeats,
-        device=device,
-    )
+    sizes = {name: getattr(args, name) for name in ("forms", "batch", "adam_steps", "repeats")}
+    yield from training.tables(args.models, segment_samples=args.segment, device=device, **sizes)
     flows = args.flows or ([12, 24, 36, 48] if args.plot else memory.FLOWS)
     by_depth = memory.table(flows, batch=args.batch, segment_samples=args.segment, repeats=args.repeats, device=device)
     if args.plot:
