@@ -79,7 +79,7 @@ def test_every_command_of_the_readme_runs_in_a_shell(tmp_path):
         assert (tmp_path / made).is_file(), made
 
 
-ELSEWHERE = ("new-flow",)  # tests/test_new_flow.py runs it
+ELSEWHERE = ("new-flow", "stream-service")  # tests/test_new_flow.py and tests/serve/test_pages.py run them
 NEEDS = {"hub": "hub"}  # of a page: a fixture
 
 

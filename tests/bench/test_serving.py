@@ -7,7 +7,7 @@ from waveglow.cli.main import main
 
 
 def test_a_server_under_load(voice, capsys):
-    given = "--clients 1 24 --seconds 0.3 --level-seconds 0.5 --requests 6 --device cpu".split()
+    given = ["--clients", "1", "24", "--seconds", "0.3", "--level-seconds", "0.5", "--requests", "6", "--device", "cpu"]
     code = main(["bench", "serve", "-c", str(voice), *given])
     assert code == 0
     printed = capsys.readouterr().out

@@ -79,6 +79,18 @@ def same(shown: object, found: object) -> None:
         assert shown == found
 
 
+def test_an_acoustic_model_is_heard_while_it_works(own):
+    running, _ = own
+    page = (ROOT / "docs" / "howto" / "stream-service.md").read_text(encoding="utf-8")
+    program: dict[str, typing.Any] = {"__name__": "page"}
+    blocks = re.findall(r"^```python\n(.*?)^```", page, re.M | re.S)
+    assert len(blocks) == 2
+    for code in blocks:
+        assert "http://127.0.0.1:8000" in code
+        exec(compile(code.replace("http://127.0.0.1:8000", running.url), "stream-service.md", "exec"), program)
+    assert len(program["pieces"]) > 1
+
+
 def test_what_the_examples_wrote_is_audio(own):
     import soundfile
 

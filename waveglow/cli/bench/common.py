@@ -32,9 +32,7 @@ def add_machine(parser: argparse.ArgumentParser) -> None:
 
 def add_models(parser: argparse.ArgumentParser, *names: str) -> None:
     """Vocoders of the registry, these ones by default."""
-    parser.add_argument(
-        "--models", nargs="+", type=vocoder_name, default=names, metavar="NAME", help=f"vocoders ({' '.join(names)})"
-    )
+    parser.add_argument("--models", nargs="+", type=vocoder_name, default=names, help=f"vocoders ({' '.join(names)})")
 
 
 def add_voice(parser: argparse.ArgumentParser) -> None:
@@ -46,9 +44,7 @@ def add_voice(parser: argparse.ArgumentParser) -> None:
 def add_batch(parser: argparse.ArgumentParser, *, batch: int, segment: int) -> None:
     """Options of what a training step takes."""
     parser.add_argument("--batch", type=positive, default=batch, help=f"crops a step ({batch})")
-    parser.add_argument(
-        "--segment", type=positive, default=segment, metavar="SAMPLES", help=f"of a crop, rounded up to fit ({segment})"
-    )
+    parser.add_argument("--segment", type=positive, default=segment, help=f"samples of a crop, at least ({segment})")
 
 
 def vocoder_name(text: str) -> str:

@@ -1,6 +1,8 @@
 """A server under load: latency, time to first byte, refused requests, memory.
 
-waveglow bench serve -c runs/mine --threads 2 --clients 1 8 --requests 10000
+The server is started for it, with its usual limits.
+
+  waveglow bench serve -c runs/mine --threads 2 --clients 1 8 --requests 10000
 """
 
 import argparse

@@ -37,9 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--forms", nargs="+", choices=FORMS, default=training.DEFAULT, help="(the first three)")
     add_batch(parser, batch=2, segment=16000)
     parser.add_argument("--adam-steps", type=positive, default=10, help="of which losses are compared (10)")
-    parser.add_argument(
-        "--flows", nargs="+", type=positive, metavar="N", help="for the memory modes (12 48; with --plot 12 24 36 48)"
-    )
+    parser.add_argument("--flows", nargs="+", type=positive, help="for the memory modes (12 48; --plot 12 24 36 48)")
     parser.add_argument("--plot", type=Path, metavar="PATH.svg", help="draw memory against depth")
     add_common(parser)
 
