@@ -56,9 +56,7 @@ def add_vocoder(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mel", metavar="CONVENTION", help="of -c noise alone: a preset, a checkpoint or a YAML file")
     add_machine(parser)
     parser.add_argument("--precision", choices=("float32", "bf16", "fp16"), default="float32", help="of the nets")
-    parser.add_argument(
-        "--fused", action="store_true", help="a WaveGlow's conditioning as one map: faster, 1 to 2 GiB more"
-    )
+    parser.add_argument("--fused", action="store_true", help="a WaveGlow's conditioning as one map: faster, 2 GiB more")
 
 
 def opened_vocoder(args: argparse.Namespace) -> Vocoder | OnnxVocoder:

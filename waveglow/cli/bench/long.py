@@ -24,6 +24,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure and print."""
     vocoder = opened_voice(args)
-    return show(
-        args, vocoder.device, long.tables(vocoder, hours=args.hours, chunk_frames=args.chunk, refine=args.refine)
-    )
+    tables = long.tables(vocoder, hours=args.hours, chunk_frames=args.chunk, refine=args.refine)
+    return show(args, vocoder.device, tables)
