@@ -9,8 +9,8 @@ from waveglow.cli.main import main
 def test_a_server_under_load(voice, capsys):
     given = ["--clients", "1", "24", "--seconds", "0.3", "--level-seconds", "0.5", "--requests", "6", "--device", "cpu"]
     code = main(["bench", "serve", "-c", str(voice), *given])
-    assert code == 0
-    printed = capsys.readouterr().out
+    printed, said = capsys.readouterr()
+    assert code == 0, said
     titles = [block.splitlines()[0] for block in printed.split("\n\n")[1:]]
     assert titles == [
         "Requests of 0.3 s by number of clients", "Streams of 0.3 s by number of clients", "Memory of the server",

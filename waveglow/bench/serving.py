@@ -21,6 +21,7 @@ import httpx
 import numpy as np
 import numpy.typing as npt
 import torch
+from websockets.exceptions import WebSocketException
 
 from waveglow.audio.mel_spec import MelSpec
 from waveglow.audio.mel_spectrogram import MelSpectrogram
@@ -32,6 +33,7 @@ from waveglow.config import from_mapping
 
 CONCURRENCY = (1, 4, 16, 64)
 READY_SECONDS = 120.0
+FAILURES = (ServerError, httpx.HTTPError, WebSocketException, OSError)
 REFUSED_SECONDS = 0.1  # before a client that was refused asks again
 STREAM_CHUNK = 10  # frames that arrive at once, at the pace of speech
 REPORTS = 5
@@ -199,7 +201,7 @@ async def _level(url: str, mel: npt.NDArray[np.float32], spec: MelSpec, clients:
             while time.perf_counter() < until:
                 try:
                     first, whole = await ask(http, client, mel, spec)
-                except (ServerError, httpx.TransportError, OSError) as error:
+                except FAILURES as error:
                     refused = getattr(error, "status", None) in (429, 503)
                     load.refused += refused
                     load.failed += not refused
