@@ -371,7 +371,7 @@ def graph_with(metadata: dict[str, str]) -> bytes:
         (graph_with({"waveglow": json.dumps({**ABOUT, "refine": 2, "latents": [[4, 1]]})}), "an older version"),
         (
             graph_with({"waveglow": json.dumps({**ABOUT, "latents": [[4, 1, "cauchy"]]})}),
-            "follow cauchy, which is unknown",
+            "follow 'cauchy', which is unknown",
         ),
     ],
 )
