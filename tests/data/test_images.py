@@ -769,6 +769,9 @@ def test_verifying_finds_a_changed_attribute(celeba, tmp_path):
     np.savez(out / "labels.npz", **arrays)
     with pytest.raises(ConfigError, match="its contents hash to"):
         read_images(out, verify=True)
+    edit_index(out, hash="\nnone")
+    with pytest.raises(ConfigError, match=r"images.json says '\\nnone'; delete"):
+        read_images(out, verify=True)
 
 
 class Payload:

@@ -240,7 +240,7 @@ def test_numbers_that_do_not_fit_are_refused():
             ({"image_size": 10, "patch_size": 4}, "image_size is 10 and patch_size is 4; it must be a multiple of 4"),
             ({"n_channels": 96}, "n_channels is 96; it must be a multiple of head_channels, 64"),
             ({"image_size": 4096, "patch_size": 2}, "4194304 patches; at most 16384"),
-            ({"n_layers": 4096}, "at most 1024 layers"),
+            ({"n_layers": 4096}, "at most 1024 are built"),
         ]:
             with pytest.raises(ConfigError, match=message):
                 build({"name": name, **numbers})

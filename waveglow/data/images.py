@@ -160,7 +160,7 @@ def read_images(folder: Path, *, verify: bool = False) -> ImageSet:
     for _ in image_set.arrays():
         pass  # each is opened, and its shape checked
     if verify and (found := _content_hash(image_set)) != image_set.hash:
-        raise ConfigError(f"{folder}: its contents hash to {found}, {INDEX} says {image_set.hash}; {_again(folder)}")
+        raise ConfigError(f"{folder}: its contents hash to {found}, {INDEX} says {image_set.hash!r}; {_again(folder)}")
     return image_set
 
 

@@ -63,6 +63,7 @@ def nice(
     dims = math.prod(shape)
     if dims > MOST_VALUES:
         raise ValueError(f"images of {channels} × {image_size} × {image_size} are {dims} values; at most {MOST_VALUES}")
+    _require_depth("n_couplings × n_layers", n_couplings, n_layers)
     layers: list[Flow] = [Flatten(shape)]
     if partition == "odd-even":
         layers.append(Shuffle(dims, order=[*range(0, dims, 2), *range(1, dims, 2)]))
@@ -90,6 +91,7 @@ def realnvp(
     couplings are twice as wide. The input is in [0, 1] and passes a logit first; latents are N(0, 1).
     """
     _require_divisible(image_size, 2 ** (n_scales - 1), "n_scales", n_scales)
+    _require_depth("couplings × n_blocks", 6 * n_scales - 2, n_blocks)
 
     levels: list[Flow | Split] = []
     c, width = channels, n_channels
@@ -148,8 +150,7 @@ def glow(
     require_known("permutation", permutation, PERMUTATIONS)
     require_known("coupling", coupling, COUPLINGS)
     _require_divisible(image_size, 2**n_levels, "n_levels", n_levels)
-    if n_levels * n_steps > 1024:
-        raise ValueError(f"n_levels × n_steps is {n_levels} × {n_steps}; at most 1024 steps are built")
+    _require_depth("n_levels × n_steps", n_levels, n_steps)
     if n_classes and not learned_top:
         raise ValueError(f"n_classes is {n_classes} and learned_top is off; classes enter by the learned top prior")
 
@@ -289,7 +290,7 @@ def _patches(image_size: int, patch_size: int, n_channels: int, head_channels: i
 
 def _require_depth(name: str, flows: int, layers: int) -> None:
     if flows * layers > MOST_LAYERS:
-        raise ValueError(f"{name} is {flows} × {layers}; at most {MOST_LAYERS} layers of Transformers are built")
+        raise ValueError(f"{name} is {flows} × {layers}; at most {MOST_LAYERS} are built")
 
 
 def _require_divisible(image_size: int, factor: int, name: str, value: int) -> None:
