@@ -29,6 +29,7 @@ Latency = Literal["exact", "low"]
 LOCAL = "http://127.0.0.1:8000"
 SECONDS = 600.0  # for an answer, which may have to wait for its turn
 FRAMES_AT_ONCE = 512  # of a message, and so of a piece of a stream at most
+AHEAD_FRAMES = 1024  # sent beyond what a stream waits for
 BYTES = {"Content-Type": "application/octet-stream"}
 # Pings are answered behind what was sent before them, by a server that may be busy; one that is left is not waited for.
 PATIENT: Any = {"max_size": None, "ping_interval": None, "close_timeout": 1}
@@ -106,10 +107,15 @@ class Client:
         asked = _query(sigma=sigma, seed=seed, refine=refine, latency=latency, gather=gather, mel=convention)
         failed: list[Exception] = []
         with _refusals(), connect(_ws(self._url, asked), additional_headers=self._headers, **PATIENT) as socket:
-            threading.Thread(target=_feed, args=(socket, mels, failed), daemon=True).start()
-            for message in socket:
-                if (piece := _piece(message)) is not None:
-                    yield piece
+            window = _Window()
+            threading.Thread(target=_feed, args=(socket, mels, failed, window), daemon=True).start()
+            try:
+                for message in socket:
+                    window.came(message)
+                    if (piece := _piece(message)) is not None:
+                        yield piece
+            finally:
+                window.close()
             if failed:
                 raise failed[0]
 
@@ -180,10 +186,41 @@ class AsyncClient:
                     feeding.cancel()
 
 
-def _feed(socket: ClientConnection, mels: Iterable[Mel], failed: list[Exception]) -> None:
+class _Window:
+    """How far frames may be ahead of their audio. A connection that is full of them would keep its own reader out."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._ahead, self._most, self._hop = 0.0, AHEAD_FRAMES, 1
+        self._closed = False
+
+    def sends(self, frames: int) -> None:
+        """Waits until so many may be sent."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or self._ahead < self._most)
+            self._ahead += frames
+
+    def came(self, message: str | bytes) -> None:
+        """Audio makes room; the first message tells what a stream waits for, and a frame's samples."""
+        with self._changed:
+            if isinstance(message, bytes):
+                self._ahead -= len(message) / 2 / self._hop
+            elif "hop" in (told := json.loads(message)):
+                self._hop, self._most = told["hop"], AHEAD_FRAMES + told["context"]["after"] + told["gather"]
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Nobody listens any more."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+
+def _feed(socket: ClientConnection, mels: Iterable[Mel], failed: list[Exception], window: _Window) -> None:
     try:
         for mel in mels:
             for message in _messages(mel):
+                window.sends(len(message) // (4 * np.shape(mel)[0]))
                 socket.send(message)
         socket.send(END)
     except ConnectionClosed:  # the reader learns why
