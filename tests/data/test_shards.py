@@ -16,6 +16,7 @@ import pytest
 import soundfile
 import torch
 
+from waveglow.audio import remote
 from waveglow.audio.files import FileError
 from waveglow.audio.io import AudioError, load_audio, probe, read_segment
 from waveglow.audio.mel import preset
@@ -386,8 +387,10 @@ def test_training_from_a_store_gives_the_same_weights(config_file, in_store, sha
     assert all(clip.path.startswith("memory://bucket/corpus/shards/recording.") for clip in account)
 
 
-def test_a_store_without_them(config_file, in_store, tmp_path, capsys):
+def test_a_store_without_them(config_file, in_store, tmp_path, capsys, monkeypatch):
     import fsspec
+
+    monkeypatch.setattr(remote, "FIRST_WAIT_SECONDS", 0.01)
 
     def train(data):
         options = ["--data", data, "--run-dir", tmp_path / "run", "--device", "cpu"]
