@@ -43,6 +43,8 @@ def run(args: argparse.Namespace) -> int:
     """Serve until a signal."""
     from waveglow.serve.run import serve
 
+    if args.threads is None and "OMP_NUM_THREADS" not in os.environ:
+        args.threads = max(1, (os.cpu_count() or 1) - 1)  # one core is for the connections
     given = {option.name: getattr(args, option.name) for option in fields(Settings)}
     given["token"] = given["token"] or os.environ.get(TOKEN)
     chosen: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in given.items() if v is not None}
