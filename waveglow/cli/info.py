@@ -14,7 +14,7 @@ from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("checkpoint", type=Path, metavar="CKPT", help="as -c elsewhere, but noise")
+    parser.add_argument("checkpoint", type=Path, metavar="CKPT", help="checkpoint, run, voice, hf:org/name or .onnx")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 

@@ -10,7 +10,7 @@ It listens to this machine alone. For others, name the networks, ask for a token
 
   WAVEGLOW_TOKEN=$(openssl rand -hex 32) waveglow serve -c runs/ljspeech --host 0.0.0.0 --allow-host tts.example.org
 
-SIGTERM: nothing new is taken, what runs is finished, exit 0.
+SIGTERM: nothing new is taken, what runs is finished, exit 0. Without --threads, one core is left to the connections.
 """
 
 import argparse
